@@ -1,0 +1,170 @@
+"""What a user sets: limits, timeouts, key and host. All of it is checked before any I/O.
+
+The environment is read here and nowhere else: `BFL_API_KEY`, `BFL_BASE_URL`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from bfl_async.errors import ConfigError
+
+ACCOUNT = "account"
+"""The pool that every model is in."""
+
+DEFAULT_BASE_URL = "https://api.bfl.ai"
+
+# Source: BFL integration guide, "regional endpoints", read 2026-09-25.
+_REGIONS = {"eu": "https://api.eu.bfl.ai", "us": "https://api.us.bfl.ai"}
+
+# Source: BFL errors page and skill pages, read 2026-09-25: 6 active tasks for flux-kontext-max, 5 for video.
+_DEFAULT_POOLS = MappingProxyType({"flux-kontext-max": 6, "video": 5})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How many tasks may be active at a time.
+
+    Args:
+        account: Active tasks of the whole account, at least 1. The API's guide states 12; accounts with
+            more are told so by BFL.
+        pools: Narrower limits for some models, by pool name, at least 1 each. The catalog says which model
+            is in which pool. A pool that is not named here has no limit of its own.
+        queue: At most so many requests wait for a slot; one more is refused with `QueueFullError`.
+            None: no bound.
+        unknown_s: Seconds for which a slot stays taken when its task can no longer be followed.
+            None: twice the model's 99th percentile of the time from accepted to Ready, at least 10 s.
+    Raises:
+        ConfigError: A number is out of its range.
+    """
+
+    account: int = 12
+    pools: Mapping[str, int] = field(default_factory=lambda: dict(_DEFAULT_POOLS))
+    queue: int | None = None
+    unknown_s: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_count("account", self.account, least=1)
+        for name, limit in self.pools.items():
+            _check_count(f"pools[{name!r}]", limit, least=1)
+        if ACCOUNT in self.pools:
+            raise ConfigError("Limits: the account's own limit is `account=`, not an entry of `pools`")
+        if self.queue is not None:
+            _check_count("queue", self.queue, least=0)
+        if self.unknown_s is not None:
+            _check_seconds("Limits", "unknown_s", self.unknown_s)
+        # A private copy: what the caller does to the dict afterwards changes nothing.
+        object.__setattr__(self, "pools", dict(self.pools))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeouts:
+    """Seconds that one step may take.
+
+    Args:
+        connect: For making a connection. A request that was never sent is tried again for so long, where
+            its caller gave no timeout.
+        reply: For the whole reply to a submit, once connected. A poll waits for at most 10 s of it, as it
+            can be repeated freely.
+        task: For following a task from its acceptance. None: the catalog's, 600 for images, 3,600 for video.
+        close: For submits on their way when the client is closed.
+    Raises:
+        ConfigError: A number is not positive, or not finite.
+    """
+
+    connect: float = 10.0
+    reply: float = 60.0
+    task: float | None = None
+    close: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_seconds("Timeouts", "connect", self.connect)
+        _check_seconds("Timeouts", "reply", self.reply)
+        if self.task is not None:
+            _check_seconds("Timeouts", "task", self.task)
+        _check_seconds("Timeouts", "close", self.close)
+
+
+def _check_count(name: str, value: int, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"Limits: {name} must be a whole number from {least} up, not {value!r}")
+
+
+def _check_seconds(owner: str, name: str, value: float) -> None:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not (value > 0 and math.isfinite(value))
+    ):
+        raise ConfigError(f"{owner}: {name} must be a positive number of seconds, not {value!r}")
+
+
+def limits_from(limits: int | Limits) -> Limits:
+    """Return `limits` as `Limits`; an int is the account's limit."""
+    return limits if isinstance(limits, Limits) else Limits(account=limits)
+
+
+def resolve_key(api_key: str | None) -> str:
+    """Return the API key: the argument, else `BFL_API_KEY`, without white space and quotes around it.
+
+    Keys pasted with quotes or a line end are a common cause of 403 (gelasdev/ComfyUI-FLUX-BFL-API#16).
+
+    Raises:
+        ConfigError: There is none, or it cannot be a header's value.
+    """
+    raw = api_key if api_key is not None else os.environ.get("BFL_API_KEY", "")
+    key = raw.strip().strip("\"'").strip()
+    if not key:
+        source = "the api_key argument" if api_key is not None else "BFL_API_KEY"
+        raise ConfigError(f"no API key: {source} is empty; set BFL_API_KEY or pass api_key=")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ConfigError("the API key holds characters that no key has: copy BFL_API_KEY again")
+    return key
+
+
+def resolve_base_url(base_url: str | None, *, allow_http: bool) -> str:
+    """Return the base URL without a slash at its end: the argument, else `BFL_BASE_URL`, else the API's.
+
+    Raises:
+        ConfigError: It is no URL, or plain http to a host that is not this machine.
+    """
+    raw = base_url if base_url is not None else os.environ.get("BFL_BASE_URL", "")
+    url = raw.strip().strip("\"'").rstrip("/") or DEFAULT_BASE_URL
+    url = _REGIONS.get(url, url)
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as exc:
+        raise ConfigError(f"base_url {_shown(url)!r} is not a URL") from exc
+    if parts.scheme not in ("http", "https") or not host or not url.isascii() or not url.isprintable():
+        raise ConfigError(
+            f"base_url {_shown(url)!r} is not a URL: use https://host[:port], 'eu', 'us', or leave it out"
+        )
+    if parts.username is not None or parts.query or parts.fragment or " " in url:
+        raise ConfigError(f"base_url {_shown(url)!r} must hold nothing but scheme, host, port and path")
+    if parts.scheme == "http" and not (allow_http or is_loopback(host)):
+        raise ConfigError(
+            f"base_url {_shown(url)!r} would send the API key unencrypted: use https, or allow_http=True"
+        )
+    return url
+
+
+def _shown(url: str) -> str:
+    """The URL without what may be secret in it."""
+    return url.split("?", 1)[0].rsplit("@", 1)[-1]
+
+
+def is_loopback(host: str) -> bool:
+    """True when the host can only be this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,382 @@
+"""`TaskHandle`, and the entry behind it: the client's record of one request.
+
+An entry is owned by the client. Callers come and go: they wait on the entry and change nothing about it.
+Waiting is done on futures that hold no value: a wake-up lost to a cancelled waiter loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections.abc import Callable, Generator
+from typing import Protocol
+
+from bfl_async.errors import BFLError, ConfigError, ConnectError, TaskRecord, TaskTimeoutError
+from bfl_async.models import ModelInfo
+from bfl_async.result import Result
+from bfl_async.status import TaskStatus
+from bfl_async.types import Lease, Ready, Request, Settlement, State, Unsent, Update
+
+_log = logging.getLogger("bfl_async")
+
+
+class Entry:
+    """One request on its way. Written by the scheduler, and by the poller of this entry; read by handles."""
+
+    __slots__ = (
+        "__weakref__",
+        "abandoned",
+        "accepted_at",
+        "attached",
+        "attempts",
+        "callbacks",
+        "charged",
+        "connect_failed_at",
+        "cost",
+        "give_up_at",
+        "handle",
+        "heard",
+        "info",
+        "lease",
+        "model",
+        "polling_url",
+        "problem",
+        "progress",
+        "readers",
+        "request",
+        "requeue_timer",
+        "result",
+        "settlement",
+        "sleeper",
+        "state",
+        "status",
+        "task_id",
+        "watchers",
+    )
+
+    def __init__(
+        self, request: Request | None, model: str | None, info: ModelInfo, give_up_at: float | None
+    ) -> None:
+        self.request = request  # None for an attached task
+        self.model = model
+        self.info = info
+        self.give_up_at = give_up_at  # the caller's deadline, if any: how long an unsent request is repeated
+        self.lease: Lease
+        self.state = State.QUEUED
+        self.attached = request is None
+        self.attempts = 0
+        self.connect_failed_at: float | None = None
+        self.requeue_timer: asyncio.TimerHandle | None = None
+        self.problem: BFLError | None = None  # the last refusal or failed poll
+        # From the receipt and the polls:
+        self.task_id: str | None = None
+        self.polling_url: str | None = None
+        self.cost: float | None = None
+        self.charged = 0.0  # what of the cost is in the statistics
+        self.accepted_at = 0.0
+        self.status: TaskStatus | str | None = None
+        self.progress: float | None = None
+        # The end, assigned once by the scheduler:
+        self.settlement: Settlement | None = None
+        self.result: Result | None = None
+        # Those who wait:
+        self.abandoned = False  # its only caller has left: nothing more is sent for it
+        self.heard = False  # somebody was given the settlement
+        self.callbacks: list[Callable[[Entry], None]] = []  # called once, at the settlement
+        self.watchers: set[asyncio.Future[None]] = set()  # woken by any change
+        self.readers = 0  # of updates(), waiting now
+        self.sleeper: asyncio.Future[None] | None = None  # the poller's sleep, ended early by a reader
+        self.handle: weakref.ref[TaskHandle] | None = None
+
+    def record(self) -> TaskRecord | None:
+        """What `attach` takes; None before the server has accepted the request."""
+        if self.task_id is None:
+            return None
+        return {
+            "task_id": self.task_id, "polling_url": self.polling_url, "model": self.model, "cost": self.cost
+        }  # fmt: skip
+
+    def touch(self) -> None:
+        """Wake whoever looks for a change."""
+        for watcher in self.watchers:
+            _wake(watcher)
+
+    def nudge_poller(self) -> None:
+        """End the poller's sleep early, so that it plans anew."""
+        if self.sleeper is not None:
+            _wake(self.sleeper)
+
+    def notify_settled(self) -> None:
+        """Tell all who wait that `settlement` stands."""
+        self.touch()
+        callbacks, self.callbacks = self.callbacks, []
+        for callback in callbacks:
+            callback(self)
+        if not self.heard and self.handle is not None and self.handle() is None:
+            self.log_unheard()
+
+    def log_unheard(self) -> None:
+        """Log a failure that nobody was given, once."""
+        settlement = self.settlement
+        if self.heard or settlement is None or isinstance(settlement, Ready):
+            return
+        self.heard = True
+        if not (isinstance(settlement, Unsent) and settlement.withdrawn):
+            _log.warning("a request failed and nobody awaited it: %s", settlement.error)
+
+    def value(self) -> Result:
+        """Return the result of a settled entry, or raise an error of one's own."""
+        self.heard = True
+        settlement = self.settlement
+        assert settlement is not None
+        if isinstance(settlement, Ready):
+            assert self.result is not None
+            return self.result
+        raise settlement.error.fresh()
+
+    def timeout_error(self) -> BFLError:
+        """Return the error for a caller whose timeout has ended."""
+        if self.state is State.QUEUED and isinstance(self.problem, ConnectError):
+            return self.problem.fresh()
+        where = {
+            State.QUEUED: "nothing was sent",
+            State.SUBMITTING: "the submit is on its way and is not taken back",
+        }.get(self.state, f"task {self.task_id} goes on and can be attached")
+        error = TaskTimeoutError(
+            f"the timeout ended while the request was {self.state.value}: {where}",
+            task_id=self.task_id,
+            status=None if self.status is None else str(self.status),
+            state=self.state.value,
+            polling_url=self.polling_url,
+        )
+        error.__cause__ = self.problem
+        return error
+
+    async def wait_settled(self, deadline: float | None) -> None:
+        """Wait for the settlement.
+
+        Raises:
+            TaskTimeoutError, ConnectError: The deadline came first.
+        """
+        if self.settlement is not None:
+            return
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+
+        def settled(_: Entry) -> None:
+            _wake(waiter)
+
+        self.callbacks.append(settled)
+        timer = None if deadline is None else loop.call_at(deadline, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if self.settlement is None:
+                self.callbacks.remove(settled)
+        if self.settlement is None:
+            raise self.timeout_error()
+
+    async def wait_changed(self, ready: Callable[[], bool], deadline: float | None = None) -> None:
+        """Wait until `ready()`, looked at after each change.
+
+        Raises:
+            TaskTimeoutError, ConnectError: The deadline came first.
+        """
+        loop = asyncio.get_running_loop()
+        while not ready():
+            if deadline is not None and loop.time() >= deadline:
+                raise self.timeout_error()
+            watcher: asyncio.Future[None] = loop.create_future()
+            self.watchers.add(watcher)
+            timer = None if deadline is None else loop.call_at(deadline, _wake, watcher)
+            try:
+                await watcher
+            finally:
+                if timer is not None:
+                    timer.cancel()
+                self.watchers.discard(watcher)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class _Owner(Protocol):
+    """What a handle asks of the client."""
+
+    def withdraw(self, entry: Entry) -> bool: ...
+
+    def position(self, entry: Entry) -> int | None: ...
+
+
+class TaskHandle:
+    """One request, followed by the client. Awaitable many times, from many coroutines.
+
+    Awaiting it is waiting only: cancelling a waiter stops neither the task nor its cost, and frees no slot.
+    Each waiter is raised an exception of its own. A failure that nobody awaits is logged once.
+    """
+
+    __slots__ = ("__weakref__", "_entry", "_owner")
+
+    def __init__(self, entry: Entry, owner: _Owner) -> None:
+        self._entry = entry
+        self._owner = owner
+        entry.handle = weakref.ref(self)
+
+    @property
+    def task_id(self) -> str | None:
+        """The server's id; None until the server has accepted the request."""
+        return self._entry.task_id
+
+    @property
+    def polling_url(self) -> str | None:
+        """The polling URL as received; None before, and where the server gave none."""
+        return self._entry.polling_url
+
+    @property
+    def model(self) -> str | None:
+        """The model's name; None for an attached task whose model was not given."""
+        return self._entry.model
+
+    @property
+    def cost(self) -> float | None:
+        """Credits, as far as the server has stated them."""
+        return self._entry.cost
+
+    @property
+    def state(self) -> State:
+        """Our own lifecycle: queued, submitting, submitted, settled."""
+        return self._entry.state
+
+    @property
+    def status(self) -> TaskStatus | str | None:
+        """The server's last word; None before the first poll."""
+        return self._entry.status
+
+    @property
+    def progress(self) -> float | None:
+        """The share done, 0 to 1; None where the model reports none."""
+        return self._entry.progress
+
+    @property
+    def queue_position(self) -> int | None:
+        """How many requests are before this one; None when it is not queued."""
+        return self._owner.position(self._entry)
+
+    def done(self) -> bool:
+        """True once there is a result or an error."""
+        return self._entry.settlement is not None
+
+    def __await__(self) -> Generator[object, None, Result]:
+        return self.result().__await__()
+
+    async def result(self, *, timeout: float | None = None) -> Result:
+        """Wait for the result.
+
+        Args:
+            timeout: Seconds for this wait; None: not bounded by the caller.
+        Raises:
+            TaskTimeoutError: The timeout ended; the task goes on.
+            TaskModeratedError, TaskFailedError, TaskNotFoundError: How the task ended.
+            RefusedError: The server refused the request: no task exists.
+            AmbiguousSubmitError: The answer to the submit was lost: a task may exist.
+            ConnectError: No connection could be made.
+            ClientClosedError: The client was closed first.
+        Cancellation: Ends this wait and nothing else.
+        """
+        await self._entry.wait_settled(_deadline(timeout))
+        return self._entry.value()
+
+    async def accepted(self) -> str:
+        """Wait until the server has accepted the request; return the task id.
+
+        Raises:
+            RefusedError, AmbiguousSubmitError, ConnectError, ClientClosedError: As `result()`.
+        Cancellation: Ends this wait and nothing else.
+        """
+        entry = self._entry
+        await entry.wait_changed(lambda: entry.task_id is not None or entry.settlement is not None)
+        if entry.task_id is None:
+            entry.value()
+            raise AssertionError("a request without a task has no result")  # pragma: no cover
+        return entry.task_id
+
+    def updates(self) -> Updates:
+        """Return an async iterator over the changes, from the present state to the terminal one.
+
+        A slow reader gets the newest state, not each one between. While it is read, polls are at most 1 s
+        apart. It ends after the terminal update; the result is then there at once.
+        """
+        return Updates(self._entry)
+
+    def withdraw(self) -> bool:
+        """Take the request back if nothing was sent; True if so.
+
+        A submitted task cannot be stopped: the API has no cancel. Who awaits a withdrawn handle is raised
+        a `TaskError`.
+        """
+        return self._owner.withdraw(self._entry)
+
+    def to_dict(self) -> TaskRecord:
+        """Return what another process needs: exactly the parameters of `AsyncBFL.attach`.
+
+        Raises:
+            ConfigError: The server has not accepted the request yet.
+        """
+        record = self._entry.record()
+        if record is None:
+            raise ConfigError("the request has no task yet: await handle.accepted() first")
+        return record
+
+    def __repr__(self) -> str:
+        entry = self._entry
+        return f"<TaskHandle {entry.model} {entry.state.value} task_id={entry.task_id!r} status={entry.status!s}>"
+
+    def __del__(self) -> None:
+        # A copy of the handle may have been made since; only the last one reports.
+        if self._entry.handle is not None and self._entry.handle() in (None, self):
+            self._entry.log_unheard()
+
+
+class Updates:
+    """Async iterator over the changes of one request; see `TaskHandle.updates`."""
+
+    __slots__ = ("_ended", "_entry", "_last")
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+        self._last: Update | None = None
+        self._ended = False
+
+    def __aiter__(self) -> Updates:
+        return self
+
+    async def __anext__(self) -> Update:
+        """Wait for the next change.
+
+        Cancellation: Ends this wait; the next call goes on where it was.
+        """
+        entry = self._entry
+        if self._ended:
+            raise StopAsyncIteration
+        entry.readers += 1
+        entry.nudge_poller()
+        try:
+            await entry.wait_changed(lambda: self._present() != self._last)
+        finally:
+            entry.readers -= 1
+        self._last = self._present()
+        self._ended = self._last.state is State.SETTLED
+        return self._last
+
+    def _present(self) -> Update:
+        entry = self._entry
+        return Update(entry.state, entry.status, entry.progress, entry.task_id)
+
+
+def _deadline(timeout: float | None) -> float | None:
+    return None if timeout is None else asyncio.get_running_loop().time() + timeout

@@ -1,0 +1,639 @@
+"""Admits requests, sends them as slots allow, follows them, and accounts for every slot.
+
+Each admitted request is an `Entry`, owned here. When the limiter grants its lease, one runner (a coroutine of
+the client, never of the caller) sends the POST, follows the task and settles the entry. All shared state is
+changed in synchronous methods, between awaits:
+
+    queued ──granted──> submitting ──accepted──> submitted ──terminal status──> settled
+       ^                    │  │                     │
+       └──429, 503, no ─────┘  └── refused, unknown ─┴── no longer followed ──> settled
+          connection
+
+A slot is taken before the POST leaves. It is freed in the step in which the task is seen terminal, or in which
+it is certain that no task exists; when neither is known, it is held for `unknown_s`. What a caller does
+frees nothing: a cancelled caller's request is withdrawn if it was not sent, and else drained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Coroutine, Mapping
+from typing import assert_never
+
+from bfl_async._config import ACCOUNT, Timeouts
+from bfl_async._handle import Entry
+from bfl_async._poller import Poller
+from bfl_async._polling import Polling, Timings
+from bfl_async._retry import judge_submit, judge_submit_error, submit_backoff_s
+from bfl_async._wire import encode_body
+from bfl_async.download import Downloads
+from bfl_async.errors import (
+    AmbiguousSubmitError,
+    AuthenticationError,
+    BFLError,
+    ClientClosedError,
+    InsufficientCreditsError,
+    InvalidRequestError,
+    ReplyTimeoutError,
+    TaskError,
+    TaskRecord,
+)
+from bfl_async.models import ModelInfo, model_info
+from bfl_async.result import Result
+from bfl_async.types import (
+    JSON,
+    Accepted,
+    Busy,
+    Failed,
+    Lease,
+    Limiter,
+    Lost,
+    Moderated,
+    NotSent,
+    Ready,
+    Receipt,
+    Refused,
+    Request,
+    Settlement,
+    State,
+    Statistics,
+    SubmitAnswer,
+    Transport,
+    Unknown,
+    Unsent,
+)
+
+_log = logging.getLogger("bfl_async")
+
+_STOP_S = 30.0  # invariant 7: how long nothing is sent after a 402
+_LEAST_UNKNOWN_S = 10.0
+_LARGE_BODY_CHARS = 256 * 1024  # from here on JSON encoding goes to a worker thread
+
+
+class SpendingGate:
+    """Invariant 7: after a 402 nothing is sent for 30 s, then one request goes as a probe.
+
+    The same for 401 and 403 until a first submit was accepted: a wrong key is wrong for all.
+    Written by the scheduler, in synchronous steps.
+    """
+
+    def __init__(self) -> None:
+        self.error: BFLError | None = None  # why the gate is closed; None: open
+        self.closed_until = 0.0
+        self.probe: Entry | None = None  # the one request that is out while the gate is closed
+        self.parked: dict[Entry, None] = {}  # those that wait for what the probe brings
+        self._proved = False  # a submit was accepted, so the key is good
+
+    def closes_on(self, error: BFLError) -> bool:
+        """True for a refusal that the next request would meet as well."""
+        if isinstance(error, InsufficientCreditsError):
+            return True
+        return isinstance(error, AuthenticationError) and error.status_code in (401, 403) and not self._proved
+
+    def close(self, error: BFLError, now: float) -> None:
+        """Stop sending."""
+        self.error = error
+        self.closed_until = now + _STOP_S
+        self.probe = None
+
+    def accept(self, entry: Entry) -> list[Entry]:
+        """Note an accepted submit; return those who may go if it was the probe."""
+        self._proved = True
+        if entry is not self.probe:
+            return []
+        self.error = self.probe = None
+        parked = list(self.parked)
+        self.parked.clear()
+        return parked
+
+
+class Scheduler:
+    """The one owner of a client's requests, and of the coroutines that work on them."""
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        limiter: Limiter,
+        polling: Polling,
+        timeouts: Timeouts,
+        unknown_s: float | None,
+        rng: random.Random,
+    ) -> None:
+        self._transport = transport
+        self._limiter = limiter
+        self._timeouts = timeouts
+        self._unknown_s = unknown_s
+        self._rng = rng
+        self._poller = Poller(transport, polling, rng)
+        self._timings: dict[str, Timings] = {}
+        self.downloads = Downloads(transport, rng)
+        # Every entry that is not settled is in exactly one of these; written by _move() only.
+        self._by_state: dict[State, dict[Entry, None]] = {
+            State.QUEUED: {}, State.SUBMITTING: {}, State.SUBMITTED: {}
+        }  # fmt: skip
+        self._tasks: dict[str, Entry] = {}  # by task id, while followed
+        self._runners: dict[asyncio.Task[None], Entry | None] = {}
+        self._gate = SpendingGate()
+        self._idle: set[asyncio.Future[None]] = set()  # of drain(): woken when nothing is left
+        self._left_submitting: asyncio.Future[None] | None = None  # of aclose(): woken at the last POST's end
+        self._closing = False
+        self._submitted = self._ready = self._moderated = self._failed = self._ambiguous = 0
+        self._withdrawn = self._refused_429 = 0
+        self._credits = 0.0
+
+    # --- admission ------------------------------------------------------------------------------------
+
+    def admit(
+        self, request: Request, *, priority: int, give_up_at: float | None = None, bounded: bool = True
+    ) -> Entry:
+        """Take a request in; from here on the client owns it.
+
+        Args:
+            give_up_at: The caller's deadline on the loop's clock: a request that cannot be sent for want of
+                a connection is tried until then.
+            bounded: Whether `Limits.queue` holds for it.
+        Raises:
+            QueueFullError: As many requests are waiting as may.
+        """
+        entry = Entry(request, request.model, model_info(request.model), give_up_at)
+        entry.lease = Lease(
+            (ACCOUNT, *entry.info.pools),
+            priority=priority,
+            bounded=bounded,
+            on_granted=lambda: self._granted(entry),
+        )
+        self._by_state[State.QUEUED][entry] = None
+        gate = self._gate
+        if gate.error is None:
+            self._enqueue_new(entry)
+        elif asyncio.get_running_loop().time() < gate.closed_until:
+            self._settle(entry, Unsent(gate.error))
+        elif gate.probe is None:
+            gate.probe = entry
+            self._enqueue_new(entry)
+        else:
+            gate.parked[entry] = None
+        return entry
+
+    def _enqueue_new(self, entry: Entry) -> None:
+        try:
+            self._limiter.enqueue(entry.lease)
+        except BFLError:
+            del self._by_state[State.QUEUED][entry]
+            self._leave_gate(entry)
+            raise
+
+    def attach(
+        self, task_id: str, *, polling_url: str | None, model: str | None, cost: float | None
+    ) -> Entry:
+        """Follow a task that exists already; it takes its slots at once."""
+        known = self._tasks.get(task_id)
+        if known is not None:
+            return known
+        entry = Entry(None, model, model_info(model), None)
+        entry.lease = Lease((ACCOUNT, *entry.info.pools))
+        self._limiter.take(entry.lease)
+        self._by_state[State.QUEUED][entry] = None
+        self._enter_submitted(entry, Receipt(task_id, polling_url, cost))
+        self._spawn(self._run_attached(entry), entry)
+        return entry
+
+    def withdraw(self, entry: Entry) -> bool:
+        """Take a request back if nothing was sent for it; True if so."""
+        if entry.state is not State.QUEUED:
+            settlement = entry.settlement
+            return isinstance(settlement, Unsent) and settlement.withdrawn
+        self._settle(
+            entry,
+            Unsent(
+                TaskError("the request was withdrawn before it was sent: no task exists, nothing is paid"),
+                withdrawn=True,
+            ),
+        )
+        return True
+
+    def leave(self, entry: Entry) -> None:
+        """Note that a request's only caller has left: withdrawn if unsent, and never sent again."""
+        entry.abandoned = True
+        entry.heard = True
+        self.withdraw(entry)
+
+    def position(self, entry: Entry) -> int | None:
+        """How many requests are before this one; None when it is not queued."""
+        return self._limiter.position(entry.lease)
+
+    # --- the runner of one request ----------------------------------------------------------------------
+
+    def _granted(self, entry: Entry) -> None:
+        # Still "queued": until the runner begins, a withdrawal costs nothing.
+        self._spawn(self._run(entry), entry)
+
+    async def _run(self, entry: Entry) -> None:
+        try:
+            if entry.settlement is None and entry.lease.taken and await self._submit(entry):
+                await self._follow(entry)
+        except asyncio.CancelledError:
+            self._interrupted(entry)
+            raise
+        except Exception as exc:  # a bug of ours, or of a transport or policy from outside
+            self._broken(entry, exc)
+
+    async def _run_attached(self, entry: Entry) -> None:
+        try:
+            await self._follow(entry)
+        except asyncio.CancelledError:
+            self._interrupted(entry)
+            raise
+        except Exception as exc:
+            self._broken(entry, exc)
+
+    async def _submit(self, entry: Entry) -> bool:
+        """Send the POST and apply what it brought; True when the task is to be followed."""
+        assert entry.request is not None
+        self._move(entry, State.SUBMITTING)
+        entry.attempts += 1
+        answer = await self._post(entry.request)
+        match answer:
+            case Accepted(receipt):
+                self._accept(entry, receipt)
+                return True
+            case Refused(error):
+                self._refuse(entry, error)
+            case Busy(error, retry_after_s, no_slot):
+                self._postpone(entry, error, retry_after_s, no_slot=no_slot)
+            case NotSent(error):
+                self._repeat_unsent(entry, error)
+            case Unknown(error):
+                self._settle(entry, Lost(error))
+            case _:  # pragma: no cover
+                assert_never(answer)
+        return False
+
+    async def _post(self, request: Request) -> SubmitAnswer:
+        model = request.model
+        try:
+            body = request.body()
+            if _chars(body) < _LARGE_BODY_CHARS:
+                encoded = encode_body(body)
+            else:
+                encoded = await asyncio.to_thread(encode_body, body)
+        except (ValueError, TypeError) as exc:
+            unfit = InvalidRequestError(f"the request for {model} cannot be written as JSON: {exc}")
+            unfit.__cause__ = exc
+            return Refused(unfit)
+        # The transport has timeouts of its own; this one is for transports that come from outside.
+        longest = self._timeouts.connect + self._timeouts.reply + 5.0
+        try:
+            async with asyncio.timeout(longest):
+                reply = await self._transport.submit(f"/v1/{model}", encoded)
+        except BFLError as exc:
+            return judge_submit_error(exc)
+        except TimeoutError as exc:
+            late = ReplyTimeoutError(f"no reply within {longest:g} s")
+            late.__cause__ = exc
+            return judge_submit_error(late)
+        return judge_submit(reply, model=model, now=time.time())
+
+    async def _follow(self, entry: Entry) -> None:
+        task_s = self._timeouts.task if self._timeouts.task is not None else entry.info.task_s
+        settlement = await self._poller.follow(
+            entry, deadline=entry.accepted_at + task_s, timings=self._timings_of(entry)
+        )
+        if isinstance(settlement, Ready) and not entry.attached:
+            now = asyncio.get_running_loop().time()
+            self._timings_of(entry).observe(now - entry.accepted_at)
+        self._settle(entry, settlement)
+
+    # --- the steps: synchronous, each leaves slots and states in order -----------------------------------
+
+    def _accept(self, entry: Entry, receipt: Receipt) -> None:
+        self._submitted += 1
+        self._enter_submitted(entry, receipt)
+        self._limiter.confirm(entry.lease)
+        for parked in self._gate.accept(entry):
+            self._limiter.enqueue(parked.lease)
+
+    def _enter_submitted(self, entry: Entry, receipt: Receipt) -> None:
+        entry.task_id = receipt.task_id
+        entry.polling_url = receipt.polling_url
+        entry.cost = receipt.cost
+        entry.problem = None
+        entry.accepted_at = asyncio.get_running_loop().time()
+        self._charge(entry)
+        self._tasks.setdefault(receipt.task_id, entry)
+        self._move(entry, State.SUBMITTED)
+
+    def _refuse(self, entry: Entry, error: BFLError) -> None:
+        if self._gate.closes_on(error):
+            self._gate.close(error, asyncio.get_running_loop().time())
+            for waiting in list(self._by_state[State.QUEUED]):
+                self._settle(waiting, Unsent(error))
+        self._settle(entry, Unsent(error))
+
+    def _postpone(self, entry: Entry, error: BFLError, retry_after_s: float | None, *, no_slot: bool) -> None:
+        """429, or 503 with a JSON body: no task exists, the request keeps its place."""
+        entry.problem = error
+        if no_slot:
+            self._refused_429 += 1
+        if self._ends_unsent(entry):
+            return
+        self._move(entry, State.QUEUED)
+        if no_slot:
+            self._limiter.refuse(entry.lease, retry_after_s=retry_after_s)
+        else:
+            self._requeue_after(entry, submit_backoff_s(entry.attempts, retry_after_s, self._rng))
+
+    def _repeat_unsent(self, entry: Entry, error: BFLError) -> None:
+        """No connection: nothing was sent, so it is tried again until its time is over."""
+        entry.problem = error
+        if self._ends_unsent(entry):
+            return
+        now = asyncio.get_running_loop().time()
+        if entry.connect_failed_at is None:
+            entry.connect_failed_at = now
+        last = entry.give_up_at
+        if last is None:
+            last = entry.connect_failed_at + self._timeouts.connect
+        wait_s = submit_backoff_s(entry.attempts, None, self._rng)
+        if now + wait_s >= last:
+            self._settle(entry, Unsent(error))
+            return
+        self._move(entry, State.QUEUED)
+        self._requeue_after(entry, wait_s)
+
+    def _ends_unsent(self, entry: Entry) -> bool:
+        """Settle an unsent request that must not be sent again: its caller has left, or the client closes."""
+        if self._closing:
+            self._settle(entry, Unsent(_closed(entry)))
+            return True
+        if entry.abandoned:
+            self._move(entry, State.QUEUED)
+            return self.withdraw(entry)
+        gate = self._gate
+        if gate.error is not None and entry is not gate.probe:
+            # The gate closed while this one was on its way: it would only meet the same refusal.
+            self._settle(entry, Unsent(gate.error))
+            return True
+        return False
+
+    def _requeue_after(self, entry: Entry, wait_s: float) -> None:
+        self._limiter.release(entry.lease)
+        loop = asyncio.get_running_loop()
+        entry.requeue_timer = loop.call_later(wait_s, self._requeue, entry)
+
+    def _requeue(self, entry: Entry) -> None:
+        entry.requeue_timer = None
+        self._limiter.enqueue(entry.lease)
+
+    def _next_probe(self, entry: Entry) -> None:
+        """The probe ended without an answer about money: the next one in line becomes the probe."""
+        gate = self._gate
+        if gate.probe is not entry:
+            return
+        gate.probe = None
+        if gate.parked and not self._closing:
+            following = next(iter(gate.parked))
+            del gate.parked[following]
+            gate.probe = following
+            self._limiter.enqueue(following.lease)
+
+    def _leave_gate(self, entry: Entry) -> None:
+        self._gate.parked.pop(entry, None)
+        self._next_probe(entry)
+
+    def _settle(self, entry: Entry, settlement: Settlement) -> None:
+        """Assign the end, once, and give the slot back or hold it. Slots first: the next POST waits for no one."""
+        if entry.settlement is not None:
+            return
+        entry.settlement = settlement
+        self._leave(entry)
+        if entry.requeue_timer is not None:
+            entry.requeue_timer.cancel()
+            entry.requeue_timer = None
+        if entry.task_id is not None and self._tasks.get(entry.task_id) is entry:
+            del self._tasks[entry.task_id]
+        if isinstance(settlement, Lost):
+            self._limiter.release(entry.lease, after_s=self._held_s(entry))
+        else:
+            self._limiter.withdraw(entry.lease)
+            self._limiter.release(entry.lease)
+        self._leave_gate(entry)
+        self._charge(entry)
+        self._count(entry, settlement)
+        entry.state = State.SETTLED
+        entry.notify_settled()
+        if not any(self._by_state.values()):
+            for waiter in self._idle:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def _charge(self, entry: Entry) -> None:
+        """Count what a task costs; a settled cost takes the place of the receipt's. Others paid for attached ones."""
+        if entry.cost is not None and not entry.attached:
+            self._credits += entry.cost - entry.charged
+            entry.charged = entry.cost
+
+    def _count(self, entry: Entry, settlement: Settlement) -> None:
+        match settlement:
+            case Ready(reply):
+                self._ready += 1
+                record = entry.record()
+                assert record is not None
+                entry.result = Result.of(reply, task=record, downloads=self.downloads)
+            case Moderated():
+                self._moderated += 1
+            case Lost(AmbiguousSubmitError()):
+                self._ambiguous += 1
+            case Failed() | Lost():
+                self._failed += 1
+            case Unsent(withdrawn=True):
+                self._withdrawn += 1
+            case Unsent():
+                self._failed += 1
+
+    def _move(self, entry: Entry, state: State) -> None:
+        self._leave(entry)
+        self._by_state[state][entry] = None
+        entry.state = state
+        entry.touch()
+
+    def _leave(self, entry: Entry) -> None:
+        submitting = self._by_state[State.SUBMITTING]
+        self._by_state[State.QUEUED].pop(entry, None)
+        submitting.pop(entry, None)
+        self._by_state[State.SUBMITTED].pop(entry, None)
+        left = self._left_submitting
+        if left is not None and not submitting and not left.done():
+            left.set_result(None)
+
+    def _held_s(self, entry: Entry) -> float:
+        """How long a slot stays taken whose task can no longer be followed."""
+        if self._unknown_s is not None:
+            return self._unknown_s
+        task_s = self._timeouts.task if self._timeouts.task is not None else entry.info.task_s
+        return min(max(_LEAST_UNKNOWN_S, 2.0 * self._timings_of(entry).p99_s), task_s)
+
+    def _timings_of(self, entry: Entry) -> Timings:
+        info: ModelInfo = entry.info
+        timings = self._timings.get(info.name)
+        if timings is None:
+            timings = self._timings[info.name] = Timings(info.latency_quantile_s(0.99))
+        return timings
+
+    # --- ends that should not happen --------------------------------------------------------------------
+
+    def _broken(self, entry: Entry, exc: Exception) -> None:
+        """A bug in a runner: it costs its own request, and no other."""
+        _log.error("a runner failed by a bug", exc_info=exc)
+        if entry.settlement is not None:
+            return
+        what = f"a bug ended the following of this request ({type(exc).__name__})"
+        error: BFLError
+        if entry.task_id is None:
+            error = AmbiguousSubmitError(f"{what} while it was submitted: a task may exist and be paid")
+        else:
+            error = TaskError(f"{what}: the task goes on and can be attached", task_id=entry.task_id)
+        error.__cause__ = exc
+        self._settle(entry, Lost(error))
+
+    def _interrupted(self, entry: Entry) -> None:
+        """The runner was cancelled: by aclose(), or by a loop that is shutting down."""
+        if entry.settlement is not None:
+            return
+        if entry.state is State.SUBMITTING:
+            self._settle(
+                entry,
+                Lost(
+                    AmbiguousSubmitError(
+                        "the client was closed before the submit was answered: a task may exist and be paid"
+                    )
+                ),
+            )
+        elif entry.state is State.QUEUED:
+            self._settle(entry, Unsent(_closed(entry)))
+        elif not self._closing:  # else aclose() settles it, with the list of all open tasks
+            self._settle(entry, Lost(_closed(entry)))
+
+    # --- coroutines, statistics, the end ----------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[object, object, None], entry: Entry | None) -> asyncio.Task[None]:
+        runner = asyncio.get_running_loop().create_task(work)
+        self._runners[runner] = entry
+        runner.add_done_callback(self._runner_ended)
+        return runner
+
+    def _runner_ended(self, runner: asyncio.Task[None]) -> None:
+        entry = self._runners.pop(runner, None)
+        if runner.cancelled():
+            if entry is not None:
+                self._interrupted(entry)  # cancelled before its first step
+        elif (exc := runner.exception()) is not None:
+            _log.error("a background coroutine failed by a bug", exc_info=exc)
+
+    def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        """Run a background coroutine that this client owns: it is cancelled and awaited at close."""
+        return self._spawn(work, None)
+
+    def statistics(self) -> Statistics:
+        """Return a snapshot."""
+        pools = dict(self._limiter.statistics())
+        latency = {
+            name: seen
+            for name, timings in self._timings.items()
+            if (seen := timings.statistics()) is not None
+        }
+        account = pools.get(ACCOUNT)
+        return Statistics(
+            queued=len(self._by_state[State.QUEUED]),
+            submitting=len(self._by_state[State.SUBMITTING]),
+            active=len(self._by_state[State.SUBMITTED]),
+            slots_taken=0 if account is None else account.taken,
+            pools=pools,
+            submitted=self._submitted,
+            ready=self._ready,
+            moderated=self._moderated,
+            failed=self._failed,
+            ambiguous=self._ambiguous,
+            withdrawn=self._withdrawn,
+            polls=self._poller.polls,
+            refused_429=self._refused_429,
+            credits_spent=round(self._credits, 6),
+            latency=latency,
+        )
+
+    async def drain(self, timeout: float | None) -> bool:
+        """Wait until nothing is queued or in flight; True if so."""
+        if not any(self._by_state.values()):
+            return True
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._idle.add(waiter)
+        timer = None if timeout is None else loop.call_later(timeout, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._idle.discard(waiter)
+        return not any(self._by_state.values())
+
+    async def aclose(self) -> None:
+        """Withdraw the queue, let POSTs end, end the pollers, settle what is open."""
+        self._closing = True
+        for runner, entry in list(self._runners.items()):
+            if entry is None:
+                runner.cancel()
+        for entry in list(self._by_state[State.QUEUED]):
+            self._settle(entry, Unsent(_closed(entry)))
+        if self._by_state[State.SUBMITTING]:
+            loop = asyncio.get_running_loop()
+            self._left_submitting = loop.create_future()
+            timer = loop.call_later(self._timeouts.close, _wake, self._left_submitting)
+            await self._left_submitting
+            timer.cancel()
+        runners = list(self._runners)
+        for runner in runners:
+            runner.cancel()
+        if runners:
+            await asyncio.wait(runners)
+        self._settle_open()
+        self.downloads.closed = True
+
+    def _settle_open(self) -> None:
+        open_entries = list(self._by_state[State.SUBMITTED])
+        if not open_entries:
+            return
+        tasks = [record for entry in open_entries if (record := entry.record()) is not None]
+        ids = ", ".join(str(task["task_id"]) for task in tasks)
+        _log.warning(
+            "the client was closed while %d tasks went on: %s; each can be attached", len(tasks), ids
+        )
+        for entry in open_entries:
+            entry.heard = True
+            self._settle(entry, Lost(_closed(entry, tasks)))
+
+
+def _closed(entry: Entry, tasks: list[TaskRecord] | None = None) -> ClientClosedError:
+    record = entry.record()
+    if tasks is None:
+        tasks = [] if record is None else [record]
+    where = (
+        "nothing was sent"
+        if record is None
+        else f"task {entry.task_id} goes on and can be attached, see .tasks"
+    )
+    return ClientClosedError(f"the client was closed: {where}", task_id=entry.task_id, tasks=tasks)
+
+
+def _chars(body: Mapping[str, JSON]) -> int:
+    return sum(len(value) for value in body.values() if isinstance(value, str))
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    with contextlib.suppress(asyncio.InvalidStateError):
+        future.set_result(None)

@@ -1,0 +1,306 @@
+"""`OutcomeStream`: many requests through one window, one outcome each.
+
+Two objects, so that losing the stream can be noticed: the public one that the caller holds, and the state that
+the pump (a coroutine of the client) and the entries' callbacks share. The pump reads the source lazily: never
+more than `window` requests are read and not yet handed out, so a consumer that stops, stops the submits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self, TypeAlias, cast
+
+from bfl_async._handle import Entry, TaskHandle
+from bfl_async._scheduler import Scheduler
+from bfl_async.errors import BFLError, ClientClosedError
+from bfl_async.models import ImageRequest, as_request
+from bfl_async.types import Outcome, State
+
+Source: TypeAlias = "Iterable[ImageRequest] | AsyncIterable[ImageRequest]"
+
+_SOURCE_CLOSE_S = 1.0
+
+
+class _Item:
+    """One request of the source until its outcome stands."""
+
+    __slots__ = ("entry", "index", "request", "timer")
+
+    def __init__(self, index: int, request: object) -> None:
+        self.index = index
+        self.request = request
+        self.entry: Entry | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class _State:
+    """What pump, callbacks and consumers share; changed in synchronous steps on the loop."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        source: object,
+        *,
+        ordered: bool,
+        priority: int,
+        window: int,
+        timeout: float | None,
+    ) -> None:
+        self._scheduler = scheduler
+        self._source = source
+        self._ordered = ordered
+        self._priority = priority
+        self._window = window
+        self._timeout = timeout
+        self._read = 0
+        self._handed_out = 0
+        self._next_index = 0  # of ordered streams: the outcome that comes next
+        self._early: dict[int, Outcome] = {}  # of ordered streams: outcomes that must wait for earlier ones
+        self._ready: deque[Outcome] = deque()
+        self._items: dict[_Item, None] = {}  # read, without an outcome
+        self._consumers: deque[asyncio.Future[None]] = deque()
+        self._room: asyncio.Future[None] | None = None  # the pump's wait for the consumer
+        self._pump: asyncio.Task[None] | None = None
+        self._exhausted = False  # nothing more will be read
+        self._error: BaseException | None = None  # raised after the outcomes of what was read
+        self._left = False
+
+    # --- the pump ---------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to read, once."""
+        if self._pump is None and not self._left:
+            self._pump = self._scheduler.spawn(self._run())
+
+    async def _run(self) -> None:
+        try:
+            await self._read_source()
+        except asyncio.CancelledError:
+            if not self._left:  # the client closes
+                self._error = ClientClosedError("the client was closed before the stream had read its source")
+            raise
+        except Exception as exc:  # the source's own error: raised to the consumer
+            self._error = exc
+        finally:
+            self._exhausted = True
+            self._wake_consumers()
+
+    async def _read_source(self) -> None:
+        if isinstance(self._source, AsyncIterable):
+            incoming = cast("AsyncIterator[object]", aiter(self._source))
+            try:
+                await self._wait_room()
+                async for request in incoming:
+                    self._take(request)
+                    await self._wait_room()
+            finally:
+                await _aclose(incoming)
+        else:
+            waiting = iter(cast("Iterable[object]", self._source))
+            await self._wait_room()
+            for request in waiting:
+                self._take(request)
+                await self._wait_room()
+
+    async def _wait_room(self) -> None:
+        while self._read - self._handed_out >= self._window:
+            self._room = asyncio.get_running_loop().create_future()
+            try:
+                await self._room
+            finally:
+                self._room = None
+
+    def _take(self, request: object) -> None:
+        item = _Item(self._read, request)
+        self._read += 1
+        self._items[item] = None
+        loop = asyncio.get_running_loop()
+        deadline = None if self._timeout is None else loop.time() + self._timeout
+        try:
+            entry = self._scheduler.admit(
+                as_request(request), priority=self._priority, give_up_at=deadline, bounded=False
+            )
+        except BFLError as exc:
+            self._finish(item, Outcome(item.index, request, None, None, exc))
+            return
+        item.entry = entry
+        if entry.settlement is not None:
+            self._settled(item)
+            return
+        entry.callbacks.append(lambda _: self._settled(item))
+        if deadline is not None:
+            item.timer = loop.call_at(deadline, self._timed_out, item)
+
+    # --- outcomes ---------------------------------------------------------------------------------------
+
+    def _settled(self, item: _Item) -> None:
+        entry = item.entry
+        assert entry is not None
+        if item in self._items:
+            try:
+                outcome = Outcome(item.index, item.request, entry.task_id, entry.value(), None)
+            except BFLError as exc:
+                outcome = Outcome(item.index, item.request, entry.task_id, None, exc)
+            self._finish(item, outcome)
+
+    def _timed_out(self, item: _Item) -> None:
+        entry = item.entry
+        assert entry is not None
+        error = entry.timeout_error()
+        self._finish(item, Outcome(item.index, item.request, entry.task_id, None, error))
+        self._scheduler.leave(entry)
+
+    def _finish(self, item: _Item, outcome: Outcome) -> None:
+        del self._items[item]
+        if item.timer is not None:
+            item.timer.cancel()
+        if self._ordered:
+            self._early[outcome.index] = outcome
+            while (following := self._early.pop(self._next_index, None)) is not None:
+                self._next_index += 1
+                self._ready.append(following)
+        else:
+            self._ready.append(outcome)
+        self._wake_consumers()
+
+    def _wake_consumers(self) -> None:
+        # All of them: a woken one that was cancelled meanwhile must not be the only one that knew.
+        while self._consumers:
+            consumer = self._consumers.popleft()
+            if not consumer.done():
+                consumer.set_result(None)
+
+    async def next(self) -> Outcome:
+        """Return the next outcome."""
+        while True:
+            if self._ready:
+                self._handed_out += 1
+                if self._room is not None and not self._room.done():
+                    self._room.set_result(None)
+                return self._ready.popleft()
+            if self._left or (self._exhausted and not self._items):
+                error, self._error = self._error, None
+                if error is not None:
+                    raise error
+                raise StopAsyncIteration
+            consumer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._consumers.append(consumer)
+            await consumer
+
+    # --- the end ----------------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Withdraw what is queued; what was sent is drained by the client."""
+        if self._left:
+            return
+        self._left = True
+        self._ready.clear()
+        if self._pump is not None:
+            self._pump.cancel()
+        for item in list(self._items):
+            if item.timer is not None:
+                item.timer.cancel()
+            if item.entry is not None:
+                self._scheduler.leave(item.entry)
+        self._wake_consumers()
+
+    async def wait_pump_ended(self) -> None:
+        """Wait until nothing reads the source any more."""
+        if self._pump is not None and not self._pump.done():
+            await asyncio.wait([self._pump])
+
+    def in_flight(self) -> list[Entry]:
+        """The entries that were sent and are not settled."""
+        return [
+            item.entry
+            for item in self._items
+            if item.entry is not None and item.entry.state in (State.SUBMITTING, State.SUBMITTED)
+        ]
+
+
+async def _aclose(source: AsyncIterator[object]) -> None:
+    """Close an async generator: left open, the loop would finish it at a time of its own choice."""
+    close = getattr(source, "aclose", None)
+    if close is not None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SOURCE_CLOSE_S):
+                await close()
+
+
+class OutcomeStream:
+    """Exactly one `Outcome` for each request of a source; an async iterator and an async context manager.
+
+    A failing item never ends the stream. Leaving the `async with`, `aclose()` or losing the last reference
+    withdraws what is queued; what was sent is drained by the client, and `in_flight` names it.
+
+    Several coroutines may iterate one stream; each outcome goes to one of them. If the source raises, the
+    outcomes of what was read come first, then its error.
+    """
+
+    def __init__(
+        self,
+        state: _State,
+        loop: asyncio.AbstractEventLoop,
+        make_handle: Callable[[Entry], TaskHandle],
+    ) -> None:
+        self._state = state
+        self._loop = loop
+        self._make_handle = make_handle
+
+    @property
+    def in_flight(self) -> tuple[TaskHandle, ...]:
+        """Handles of the requests that were sent and have no outcome yet."""
+        return tuple(self._make_handle(entry) for entry in self._state.in_flight())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Outcome:
+        """Wait for the next outcome.
+
+        Raises:
+            ClientClosedError: The client was closed before the source was read to its end.
+        Cancellation: Ends this wait; no outcome is lost, the next call returns it.
+        """
+        self._state.start()
+        return await self._state.next()
+
+    async def __aenter__(self) -> Self:
+        self._state.start()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Withdraw what is queued and stop reading the source. Idempotent."""
+        self._state.leave()
+        await self._state.wait_pump_ended()
+
+    def __del__(self) -> None:
+        # The last reference may be lost in any thread, and after the loop's end.
+        state = getattr(self, "_state", None)
+        if state is not None and not self._loop.is_closed():
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(state.leave)
+
+
+def open_stream(
+    scheduler: Scheduler,
+    source: object,
+    *,
+    ordered: bool,
+    priority: int,
+    window: int,
+    timeout: float | None,
+    make_handle: Callable[[Entry], TaskHandle],
+) -> OutcomeStream:
+    """Make a stream; it reads nothing before it is iterated or entered."""
+    state = _State(scheduler, source, ordered=ordered, priority=priority, window=window, timeout=timeout)
+    return OutcomeStream(state, asyncio.get_running_loop(), make_handle)

@@ -1,0 +1,229 @@
+"""Replies: bytes to values, leniently. Pure functions; nothing here decides what happens next.
+
+Facts of the API, each met in recorded traffic or official samples (read 2026-09-25): `status` is sometimes
+`state`; `detail` is a string or a list; `cost` is null or carries float noise (7.000000000000001); a status
+body may stand under 422 and 503; with a webhook the submit's answer has no `polling_url`; results hold more
+than `sample`, and newer ones `samples`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import cast
+from urllib.parse import parse_qs, quote, urlsplit
+
+from bfl_async.errors import (
+    APIStatusError,
+    AuthenticationError,
+    InsufficientCreditsError,
+    InvalidRequestError,
+    RateLimitedError,
+    RefusedError,
+    ServerError,
+)
+from bfl_async.status import TaskStatus, status_from
+from bfl_async.types import JSON, PollReply, Receipt, Reply
+
+BODY_CHARS = 2_000  # of a reply's text that an error keeps
+_MAX_RETRY_AFTER_S = 3_600.0  # a header beyond this is taken for a mistake
+
+
+def encode_body(body: Mapping[str, JSON]) -> bytes:
+    """Return the JSON text of a submit.
+
+    Raises:
+        ValueError: The body holds a number that JSON has no word for.
+    """
+    return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+
+
+def json_object(body: bytes) -> Mapping[str, JSON] | None:
+    """Return the JSON object that `body` is, or None: whatever a gateway may have sent in its place."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return cast("Mapping[str, JSON]", value) if isinstance(value, dict) else None
+
+
+def parse_receipt(body: bytes) -> Receipt | None:
+    """Return the receipt in a submit's 2xx reply; None when it cannot be read or names no task."""
+    data = json_object(body)
+    if data is None:
+        return None
+    task_id = data.get("id", data.get("task_id"))
+    if isinstance(task_id, int) and not isinstance(task_id, bool):
+        task_id = str(task_id)
+    if not isinstance(task_id, str) or not task_id.strip():
+        return None
+    url = data.get("polling_url")
+    return Receipt(task_id, url if isinstance(url, str) and url else None, parse_cost(data.get("cost")))
+
+
+def parse_poll(body: bytes) -> PollReply | None:
+    """Return the status in a poll's reply, whatever its HTTP code; None when there is none."""
+    data = json_object(body)
+    if data is None:
+        return None
+    word = data.get("status")
+    if not isinstance(word, str) or not word:
+        word = data.get("state")
+    if not isinstance(word, str) or not word:
+        # A missing task is also told as an error text.
+        if data.get("detail") != TaskStatus.TASK_NOT_FOUND.value:
+            return None
+        word = TaskStatus.TASK_NOT_FOUND.value
+    return PollReply(
+        status=status_from(word),
+        progress=_number(data.get("progress")),
+        result=_mapping(data.get("result")),
+        details=_mapping(data.get("details")),
+        cost=parse_cost(data.get("cost")),
+        raw=data,
+    )
+
+
+def parse_cost(value: JSON) -> float | None:
+    """Return a cost in credits without float noise; None where none is stated."""
+    number = _number(value)
+    return None if number is None or number < 0 else round(number, 6)
+
+
+def _number(value: JSON) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _mapping(value: JSON) -> Mapping[str, JSON] | None:
+    return value if isinstance(value, Mapping) else None
+
+
+def sample_url(result: Mapping[str, JSON] | None) -> str:
+    """Return the result's URL as it came; "" where the answer has none."""
+    if result is None:
+        return ""
+    sample = result.get("sample")
+    if not isinstance(sample, str):
+        several = result.get("samples")
+        sample = several[0] if isinstance(several, list) and several else None
+    return sample if isinstance(sample, str) else ""
+
+
+def expiry_of(url: str) -> float | None:
+    """Return the end of a signed URL in Unix seconds, from its `se` field; None where it states none."""
+    try:
+        values = parse_qs(urlsplit(url).query).get("se")
+        moment = datetime.fromisoformat(values[0]) if values else None
+        if moment is None:
+            return None
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def moderation_reasons(details: Mapping[str, JSON] | None) -> tuple[str, ...]:
+    """Return the reasons that a moderated task's details list."""
+    found = details.get("Moderation Reasons") if details is not None else None
+    if isinstance(found, str):
+        return (found,)
+    return tuple(item for item in found if isinstance(item, str)) if isinstance(found, list) else ()
+
+
+def result_path(task_id: str) -> str:
+    """Return the path that answers for a task where no polling URL was given."""
+    return f"/v1/get_result?id={quote(task_id, safe='')}"
+
+
+def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Return `Retry-After` in seconds from `now` (Unix time), given as seconds or as a date."""
+    text = headers.get("retry-after", "").strip()
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - now
+        except (ValueError, TypeError, OverflowError):
+            return None
+    if not math.isfinite(seconds) or seconds < 0:
+        return None
+    return min(seconds, _MAX_RETRY_AFTER_S)
+
+
+_URL_QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]*")
+
+
+def body_text(body: bytes) -> str:
+    """Return a reply's text for an error: cut, and without the queries of URLs, which may be signed."""
+    text = body[: 4 * BODY_CHARS].decode("utf-8", "replace")
+    return _URL_QUERY.sub(r"\1?…", text)[:BODY_CHARS]
+
+
+def detail_of(body: bytes) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Return what an error reply says: one line, and the (path, message) pairs of a validation error."""
+    data = json_object(body)
+    detail = None if data is None else data.get("detail", data.get("message"))
+    if isinstance(detail, str):
+        return " ".join(detail.split())[:300], ()
+    if isinstance(detail, list):
+        pairs = tuple(_pair(item) for item in detail if isinstance(item, Mapping))
+        return "; ".join(f"{path}: {message}" for path, message in pairs)[:600], pairs
+    return "", ()
+
+
+def _pair(item: Mapping[str, JSON]) -> tuple[str, str]:
+    loc = item.get("loc")
+    parts = [str(part) for part in loc] if isinstance(loc, list) else []
+    path = ".".join(parts[1:] if parts[:1] == ["body"] else parts) or "request"
+    return path, str(item.get("msg", "invalid"))
+
+
+def status_error(reply: Reply, *, what: str, now: float, model: str | None = None) -> APIStatusError:
+    """Return the error of an HTTP status that is not 2xx.
+
+    Args:
+        what: What was asked, for the message: "the submit", "credits".
+        now: Unix time, for a `Retry-After` that is a date.
+        model: Named in the message of a 404 to a submit.
+    """
+    code = reply.status_code
+    said, errors = detail_of(reply.body)
+    says = f": {said}" if said else ""
+    retry_after = retry_after_s(reply.headers, now=now)
+    text = body_text(reply.body)
+    if code in (400, 422):
+        return InvalidRequestError(
+            f"{what} was refused as invalid (HTTP {code}){says}",
+            status_code=code, body=text, retry_after_s=retry_after, errors=errors,
+        )  # fmt: skip
+    cls: type[APIStatusError] = RefusedError
+    if code in (401, 403):
+        cls = AuthenticationError
+        message = f"{what} was refused (HTTP {code}){says}: check BFL_API_KEY and the key's permissions"
+    elif code == 402:
+        cls = InsufficientCreditsError
+        message = (
+            f"{what} was refused (HTTP 402){says}: the account is out of credits; top it up and try again"
+        )
+    elif code == 404 and model is not None:
+        message = f"the server knows no model {model!r} (HTTP 404){says}: check the name and the base URL"
+    elif code == 429:
+        cls = RateLimitedError
+        message = f"{what} was refused (HTTP 429){says}: too many active tasks or calls; try again later"
+    elif code >= 500:
+        cls = ServerError
+        message = f"{what} failed on the server (HTTP {code}){says}: try again later"
+    else:
+        message = f"{what} was refused (HTTP {code}){says}"
+    return cls(message, status_code=code, body=text, retry_after_s=retry_after)

@@ -1,0 +1,234 @@
+"""Fetching a result's bytes, checking them, and writing them to a file.
+
+A download costs nothing, so it is repeated until its timeout. A result URL is signed and ends after 10 minutes
+(images); the end is judged by the server's clock where its reply states one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import mimetypes
+import os
+import random
+import secrets
+import time
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+from bfl_async._retry import download_backoff_s, repeats_download
+from bfl_async._wire import parse_poll, result_path, retry_after_s, sample_url
+from bfl_async.errors import (
+    BFLError,
+    ClientClosedError,
+    DownloadError,
+    ResultExpiredError,
+    SaveError,
+    TaskRecord,
+    TransportError,
+    UntrustedURLError,
+)
+from bfl_async.status import TaskStatus
+from bfl_async.types import Reply, Transport
+
+_SUFFIXES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp", "video/mp4": ".mp4"}
+_TAIL_BYTES = 4_096  # a JPEG's end mark is looked for in so much: some writers put padding behind it
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Bytes that passed their checks, and the media type that they are."""
+
+    data: bytes
+    media_type: str
+
+    @property
+    def suffix(self) -> str:
+        """The usual file name suffix of the media type."""
+        return _SUFFIXES.get(self.media_type) or mimetypes.guess_extension(self.media_type) or ".bin"
+
+
+class Downloads:
+    """Fetches results for one client."""
+
+    def __init__(self, transport: Transport, rng: random.Random) -> None:
+        self._transport = transport
+        self._rng = rng
+        self.closed = False  # written by the client
+
+    async def fetch(
+        self, task: TaskRecord, url: str, *, expires_at: float | None, timeout: float
+    ) -> Download:
+        """Return the bytes behind a result's URL; see `Result.read`."""
+        loop = asyncio.get_running_loop()
+        task_id = task["task_id"]
+        if not url:
+            raise DownloadError("the task's answer holds no URL of a result: see .raw", task_id=task_id)
+        deadline = loop.time() + timeout
+        asked_again = False
+        attempt = 0
+        problem: BFLError | None = None
+        while True:
+            if self.closed:
+                raise closed_error(task) from problem
+            left = deadline - loop.time()
+            if left <= 0:
+                said = str(problem) if problem is not None else "no time was left to try"
+                raise DownloadError(
+                    f"the result could not be downloaded within {timeout:g} s: {said}", task_id=task_id
+                ) from problem
+            attempt += 1
+            retry_after: float | None = None
+            try:
+                reply = await self._transport.download(url, timeout=left)
+            except UntrustedURLError as exc:
+                exc.task_id = task_id
+                raise
+            except TransportError as exc:
+                problem = exc
+            except BFLError as exc:
+                if self.closed:
+                    raise closed_error(task) from exc
+                raise
+            else:
+                if 200 <= reply.status_code < 300:
+                    found = check(reply)
+                    if isinstance(found, Download):
+                        return found
+                    problem = DownloadError(found, task_id=task_id)
+                else:
+                    problem = DownloadError(
+                        f"the image host answered HTTP {reply.status_code}", task_id=task_id
+                    )
+                    retry_after = retry_after_s(reply.headers, now=time.time())
+                    if not repeats_download(reply.status_code) and not asked_again:
+                        # A signed URL ends; the server may sign anew for who asks. One poll tells.
+                        asked_again = True
+                        fresh = await self._signed_anew(task)
+                        if fresh and fresh != url:
+                            url = fresh
+                            continue
+                        if fresh is None or _is_past(expires_at, reply):
+                            raise ResultExpiredError(
+                                "the result's URL has expired and the server signs no new one: results must "
+                                "be fetched within 10 minutes",
+                                task_id=task_id,
+                            ) from problem
+            pause = download_backoff_s(attempt, retry_after, self._rng)
+            await asyncio.sleep(max(0.0, min(pause, deadline - loop.time())))
+
+    async def _signed_anew(self, task: TaskRecord) -> str | None:
+        """Poll once: the URL that the server gives now, "" if it did not say, None if the task is gone."""
+        try:
+            reply = await self._transport.poll(task["polling_url"] or result_path(task["task_id"]))
+        except BFLError:
+            return ""
+        answer = parse_poll(reply.body)
+        if answer is None:
+            return ""
+        if answer.status == TaskStatus.TASK_NOT_FOUND:
+            return None
+        return sample_url(answer.result)
+
+
+def closed_error(task: TaskRecord) -> ClientClosedError:
+    """Return the error of a result whose client is closed."""
+    return ClientClosedError(
+        f"the client of task {task['task_id']} is closed: open one and await "
+        "bfl.attach(task_id, polling_url=...), see .tasks, to get a result that can be read",
+        task_id=task["task_id"],
+        tasks=[task],
+    )
+
+
+def _is_past(expires_at: float | None, reply: Reply) -> bool:
+    if expires_at is None:
+        return True
+    try:
+        now = parsedate_to_datetime(reply.headers["date"]).timestamp()
+    except (KeyError, ValueError, TypeError):
+        now = time.time()
+    return now >= expires_at - 1.0  # `Date` and `se` count whole seconds
+
+
+def check(reply: Reply) -> Download | str:
+    """Return the bytes of a 2xx reply if they are a whole image or video, else what is wrong with them."""
+    data = reply.body
+    if not data:
+        return "the image host sent nothing"
+    announced = reply.headers.get("content-length", "")
+    if announced.isdigit() and "content-encoding" not in reply.headers and int(announced) != len(data):
+        return f"the image host announced {announced} bytes and sent {len(data)}"
+    said = reply.headers.get("content-type", "").split(";")[0].strip().lower()
+    kind = _kind(data)
+    if kind is None:
+        if said in _SUFFIXES or not said.startswith(("image/", "video/")):
+            return f"the image host sent {said or 'bytes of no stated type'}, which are no image or video"
+        return Download(data, said)  # a format that is newer than this release
+    if not _is_whole(kind, data):
+        return f"the image host sent an {kind} that is cut off"
+    return Download(data, kind)
+
+
+def _kind(data: bytes) -> str | None:
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    if data[4:8] == b"ftyp":
+        return "video/mp4"
+    return None
+
+
+def _is_whole(kind: str, data: bytes) -> bool:
+    if kind == "image/jpeg":
+        return data.rfind(b"\xff\xd9", max(0, len(data) - _TAIL_BYTES)) >= 0
+    if kind == "image/png":
+        return data.rfind(b"IEND", max(0, len(data) - _TAIL_BYTES)) >= 0
+    if kind == "image/webp":
+        return int.from_bytes(data[4:8], "little") + 8 <= len(data)
+    return True
+
+
+def write_file(path: Path, download: Download, task_id: str) -> Path:
+    """Write the bytes whole or not at all: to a `.part` beside the target, flushed, then moved.
+
+    Blocks: called in a worker thread.
+
+    Raises:
+        SaveError: The operating system refused.
+    """
+    if not path.suffix:
+        path = path.with_name(path.name + download.suffix) if path.name else path
+    part: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name[:200]}.{secrets.token_hex(4)}.part")
+        with part.open("xb") as file:
+            file.write(download.data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
+        if part is not None:
+            with contextlib.suppress(OSError, ValueError):
+                part.unlink(missing_ok=True)
+        reason = getattr(exc, "strerror", None) or type(exc).__name__
+        raise SaveError(
+            f"cannot write {str(path)!r}: {reason}; choose another folder with -o or save(path)",
+            task_id=task_id,
+            errno=getattr(exc, "errno", None),
+            filename=str(path),
+        ) from exc
+    return path
+
+
+def task_record(task_id: str, polling_url: str | None, model: str | None, cost: float | None) -> TaskRecord:
+    """Return what `attach` takes."""
+    return {"task_id": task_id, "polling_url": polling_url, "model": model, "cost": cost}
+
+
+__all__ = ["Download", "Downloads", "check", "closed_error", "task_record", "write_file"]

@@ -1,0 +1,325 @@
+"""The limiter of one process: occupancy by pool, changed in synchronous steps only.
+
+The queue. Leases wait in one heap for each distinct set of pools (there are two or three of these), ordered
+by priority, then arrival. Each step grants the best head among the heaps whose pools all have room, so a
+request whose narrower pool is full is passed over without a search and keeps its place. A grant is a callback
+and no future: it happens in the step that made the room, so no cancelled waiter can swallow it, and the next
+submit starts in the loop turn in which a slot was freed.
+
+The working limit. A 429 says that the server counts more tasks than we do: other programs use the account,
+or its limit is lower than configured. In the same step the refused lease goes back to its place, its slots
+are freed, and its narrowest pool is limited to what is still held there (at least one). After a quiet
+interval the working limit rises by one, by a timer; when the raise is refused, the interval doubles, from 2 s
+to 60 s; when the raise is used and accepted, it falls back to 2 s. Where nothing is held, no release of ours
+can say that there is room again, so the pool also pauses: for `Retry-After`, else for the quiet interval.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Iterator, Mapping
+
+from bfl_async._config import ACCOUNT, Limits, limits_from
+from bfl_async.errors import ConfigError, QueueFullError
+from bfl_async.types import Lease, PoolStatistics
+
+_FIRST_QUIET_S = 2.0
+_MAX_QUIET_S = 60.0
+
+
+class _Pool:
+    """One limit. Written by `LocalLimiter` only."""
+
+    __slots__ = (
+        "limit", "name", "pause_timer", "paused_until", "probing", "queued", "quiet_s", "raise_timer", "taken",
+        "working",
+    )  # fmt: skip
+
+    def __init__(self, name: str, limit: int) -> None:
+        self.name = name
+        self.limit = limit  # as configured
+        self.working = limit  # as 429s have taught; 1 <= working <= limit
+        self.taken = 0
+        self.queued = 0
+        self.quiet_s = _FIRST_QUIET_S
+        self.probing = (
+            False  # the working limit was raised since the last refusal, and no submit has tried it
+        )
+        self.paused_until = 0.0
+        self.pause_timer: asyncio.TimerHandle | None = None
+        self.raise_timer: asyncio.TimerHandle | None = None
+
+    def has_room(self, now: float) -> bool:
+        return self.taken < self.working and now >= self.paused_until
+
+
+class _Place:
+    """Where a lease stands in a heap. Removal only marks it dead; the heap drops it when it comes up."""
+
+    __slots__ = ("lease", "pools", "rank")
+
+    def __init__(self, lease: Lease, pools: tuple[str, ...], rank: tuple[int, int]) -> None:
+        self.lease: Lease | None = lease
+        self.pools = pools  # those of the lease that have a limit; also the name of its heap
+        self.rank = rank
+
+    def __lt__(self, other: _Place) -> bool:
+        return self.rank < other.rank
+
+
+class LocalLimiter:
+    """Grants leases within one event loop. Give one to several clients of an account to share its limit.
+
+    Args:
+        limits: An int is the account's limit.
+    Raises:
+        ConfigError: Used from a second event loop.
+    """
+
+    def __init__(self, limits: int | Limits = 12) -> None:
+        self._limits = limits_from(limits)
+        self._pools: dict[str, _Pool] = {}
+        self._queues: dict[tuple[str, ...], list[_Place]] = {}
+        self._dead: dict[tuple[str, ...], int] = {}  # places marked dead, by queue
+        self._queued = 0
+        self._bounded = 0  # of the queued, those that the bound on the queue holds for
+        self._arrivals = 0
+        self._held: dict[Lease, tuple[str, ...]] = {}  # the pools in which each taken lease counts
+        self._expiries: dict[Lease, asyncio.TimerHandle] = {}  # leases whose release is a matter of time
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._apply(self._limits)
+
+    def __repr__(self) -> str:
+        pools = ", ".join(f"{pool.name} {pool.taken}/{pool.working}" for pool in self._pools.values())
+        return f"<LocalLimiter {pools}, {self._queued} queued>"
+
+    async def open(self) -> None:
+        """Bind to the running loop. Idempotent."""
+        self._bind()
+
+    async def aclose(self) -> None:
+        """Stop all timers."""
+        for timer in self._expiries.values():
+            timer.cancel()
+        self._expiries.clear()
+        for pool in self._pools.values():
+            for handle in (pool.pause_timer, pool.raise_timer):
+                if handle is not None:
+                    handle.cancel()
+            pool.pause_timer = pool.raise_timer = None
+
+    def _bind(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop:
+            if not self._loop.is_closed():
+                raise ConfigError("a LocalLimiter belongs to one event loop: make one for each")
+            self._forget()  # a loop that is gone took its requests with it
+        self._loop = loop
+        return loop
+
+    def _forget(self) -> None:
+        self._expiries.clear()
+        self._held.clear()
+        self._queues.clear()
+        self._dead.clear()
+        self._queued = self._bounded = 0
+        self._pools.clear()
+        self._apply(self._limits)
+
+    # --- the steps ------------------------------------------------------------------------------------
+
+    def enqueue(self, lease: Lease) -> None:
+        """Let a lease wait; see `Limiter.enqueue`."""
+        loop = self._bind()
+        if lease.taken or lease.place is not None:
+            raise ValueError("the lease is already queued or taken")
+        is_new = lease.arrival is None
+        if lease.arrival is None:
+            self._arrivals += 1
+            lease.arrival = self._arrivals
+        pools = tuple(name for name in lease.pools if name in self._pools)
+        place = _Place(lease, pools, (lease.priority, lease.arrival))
+        lease.place = place
+        heapq.heappush(self._queues.setdefault(pools, []), place)
+        self._count_queued(lease, place, +1)
+        self._assign(loop.time())
+        most = self._limits.queue
+        if most is not None and is_new and lease.bounded and lease.place is not None and self._bounded > most:
+            self.withdraw(lease)
+            raise QueueFullError(
+                f"{most} requests are waiting, as many as Limits(queue={most}) allows: try again later"
+            )
+
+    def withdraw(self, lease: Lease) -> None:
+        """Take a lease out of the queue; see `Limiter.withdraw`."""
+        place = lease.place
+        if not isinstance(place, _Place):
+            return
+        place.lease = None
+        lease.place = None
+        self._count_queued(lease, place, -1)
+        queue = self._queues[place.pools]
+        dead = self._dead.get(place.pools, 0) + 1
+        if dead > 32 and dead > len(queue) // 2:
+            queue[:] = [kept for kept in queue if kept.lease is not None]
+            heapq.heapify(queue)
+            dead = 0
+        self._dead[place.pools] = dead
+
+    def release(self, lease: Lease, *, after_s: float = 0.0) -> None:
+        """Free a lease's slots, now or later; see `Limiter.release`."""
+        if not lease.taken:
+            return
+        loop = self._bind()
+        if after_s > 0:
+            if lease not in self._expiries:
+                self._expiries[lease] = loop.call_later(after_s, self.release, lease)
+            return
+        self._free(lease)
+        self._assign(loop.time())
+
+    def refuse(self, lease: Lease, *, retry_after_s: float | None) -> None:
+        """Take a 429 for a lease; see `Limiter.refuse`."""
+        if not lease.taken:
+            return
+        loop = self._bind()
+        now = loop.time()
+        pool = min((self._pools[name] for name in self._held[lease]), key=lambda candidate: candidate.limit)
+        self._free(lease)
+        refused_probe = pool.probing or pool.taken == 0
+        pool.probing = False
+        pool.working = max(1, min(pool.working, pool.taken))
+        if pool.taken == 0 or retry_after_s is not None:
+            pause_s = retry_after_s if retry_after_s is not None else pool.quiet_s
+            self._pause(loop, pool, now + max(pause_s, 0.05))
+        if refused_probe:
+            pool.quiet_s = min(_MAX_QUIET_S, pool.quiet_s * 2)
+        self._schedule_raise(loop, pool)
+        self.enqueue(lease)
+
+    def confirm(self, lease: Lease) -> None:
+        """Note that a task was accepted; see `Limiter.confirm`."""
+        for name in self._held.get(lease, ()):
+            pool = self._pools[name]
+            if pool.probing and pool.taken >= pool.working:
+                pool.probing = False
+                pool.quiet_s = _FIRST_QUIET_S
+
+    def take(self, lease: Lease) -> None:
+        """Take slots past the limit; see `Limiter.take`."""
+        self._bind()
+        self.withdraw(lease)
+        if not lease.taken:
+            self._hold(lease, tuple(name for name in lease.pools if name in self._pools))
+
+    def resize(self, limits: int | Limits) -> None:
+        """Change the limits while leases are held.
+
+        A lower limit takes nothing back: grants wait until enough leases are released. What 429s have
+        taught is forgotten for a pool whose limit changes. A pool that is not named keeps its limit; a new
+        one counts the requests that arrive from now on.
+        """
+        loop = self._bind()
+        self._limits = limits_from(limits)
+        self._apply(self._limits)
+        self._assign(loop.time())
+
+    def position(self, lease: Lease) -> int | None:
+        """Return how many leases are before this one; see `Limiter.position`. Takes O(queued)."""
+        place = lease.place
+        if not isinstance(place, _Place):
+            return None
+        return sum(other.lease is not None and other < place for other in self._places())
+
+    def statistics(self) -> Mapping[str, PoolStatistics]:
+        """Return the pools by name."""
+        return {
+            pool.name: PoolStatistics(pool.limit, pool.working, pool.taken, pool.queued)
+            for pool in self._pools.values()
+        }
+
+    # --- the state behind them ------------------------------------------------------------------------
+
+    def _apply(self, limits: Limits) -> None:
+        for name, limit in ((ACCOUNT, limits.account), *limits.pools.items()):
+            pool = self._pools.get(name)
+            if pool is None:
+                self._pools[name] = _Pool(name, limit)
+            elif pool.limit != limit:
+                pool.limit = pool.working = limit
+                pool.quiet_s, pool.probing, pool.paused_until = _FIRST_QUIET_S, False, 0.0
+
+    def _places(self) -> Iterator[_Place]:
+        for queue in self._queues.values():
+            yield from queue
+
+    def _count_queued(self, lease: Lease, place: _Place, change: int) -> None:
+        self._queued += change
+        self._bounded += change if lease.bounded else 0
+        for name in place.pools:
+            self._pools[name].queued += change
+
+    def _hold(self, lease: Lease, pools: tuple[str, ...]) -> None:
+        lease.taken = True
+        self._held[lease] = pools
+        for name in pools:
+            self._pools[name].taken += 1
+
+    def _free(self, lease: Lease) -> None:
+        lease.taken = False
+        for name in self._held.pop(lease):
+            self._pools[name].taken -= 1
+        timer = self._expiries.pop(lease, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _assign(self, now: float) -> None:
+        """Grant what there is room for, best first. Every change of the state ends here."""
+        while (place := self._next(now)) is not None:
+            lease = place.lease
+            assert lease is not None
+            lease.place = None
+            self._count_queued(lease, place, -1)
+            self._hold(lease, place.pools)
+            lease.on_granted()
+
+    def _next(self, now: float) -> _Place | None:
+        best: list[_Place] | None = None
+        for pools, queue in self._queues.items():
+            while queue and queue[0].lease is None:
+                heapq.heappop(queue)
+                self._dead[pools] -= 1
+            if not queue or (best is not None and best[0] < queue[0]):
+                continue
+            if all(self._pools[name].has_room(now) for name in pools):
+                best = queue
+        return None if best is None else heapq.heappop(best)
+
+    def _pause(self, loop: asyncio.AbstractEventLoop, pool: _Pool, until: float) -> None:
+        if until <= pool.paused_until:
+            return
+        pool.paused_until = until
+        if pool.pause_timer is not None:
+            pool.pause_timer.cancel()
+        pool.pause_timer = loop.call_at(until, self._resume, loop, pool)
+
+    def _resume(self, loop: asyncio.AbstractEventLoop, pool: _Pool) -> None:
+        pool.pause_timer = None
+        pool.paused_until = 0.0  # timers may fire a clock tick early
+        self._assign(loop.time())
+
+    def _schedule_raise(self, loop: asyncio.AbstractEventLoop, pool: _Pool) -> None:
+        if pool.raise_timer is not None:
+            pool.raise_timer.cancel()
+            pool.raise_timer = None
+        if pool.working < pool.limit:
+            pool.raise_timer = loop.call_later(pool.quiet_s, self._raise, loop, pool)
+
+    def _raise(self, loop: asyncio.AbstractEventLoop, pool: _Pool) -> None:
+        pool.raise_timer = None
+        if pool.working < pool.limit:
+            pool.working += 1
+            pool.probing = True
+            self._schedule_raise(loop, pool)
+            self._assign(loop.time())

@@ -1,0 +1,36 @@
+"""Models that this release does not know: sent as they are."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict, JsonValue, PrivateAttr
+
+from bfl_async.models._base import ImageRequest
+
+
+class PassThroughRequest(ImageRequest):
+    """A request for a model that the catalog does not know. Its fields are checked by the server alone.
+
+    Made by `request(name, **fields)`.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    __pydantic_extra__: dict[str, JsonValue]
+
+    _name: str = PrivateAttr(default="")
+
+    @property
+    def model(self) -> str:
+        """The model's name: its path after `/v1/`."""
+        return self._name
+
+    @classmethod
+    def named(cls, name: str, fields: dict[str, object]) -> PassThroughRequest:
+        """Return a request for the model `name`.
+
+        Raises:
+            pydantic.ValidationError: A field's value cannot be JSON.
+        """
+        made = cls.model_validate(fields)
+        made._name = name
+        return made

@@ -1,0 +1,135 @@
+"""`Result`: what a task that became Ready has brought."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio.to_thread
+
+from bfl_async._wire import expiry_of, sample_url
+from bfl_async.download import Download, Downloads, closed_error, task_record, write_file
+from bfl_async.errors import TaskRecord
+from bfl_async.types import JSON, PollReply
+
+_LIFETIME_S = 600.0  # of an image's URL. Source: BFL integration guide, read 2026-09-25
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """One finished generation.
+
+    Attributes:
+        task_id: The server's id.
+        model: The model's name; None for an attached task whose model was not given.
+        url: The signed URL, exactly as received; "" when the answer held none.
+        seed: The seed used; may exceed 32 bits.
+        prompt: The prompt used; some models rewrite it.
+        cost: Credits (1 credit = 0.01 USD); the settled cost where the server states one.
+        expires_at: When the URL ends, in Unix seconds.
+        duration: Seconds that the server worked, where it says so.
+        raw: The whole answer, unknown fields included.
+    """
+
+    task_id: str
+    model: str | None
+    url: str
+    seed: int | None
+    prompt: str | None
+    cost: float | None
+    expires_at: float | None
+    duration: float | None
+    raw: Mapping[str, JSON]
+    _polling_url: str | None = None
+    _downloads: Downloads | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        reply: PollReply,
+        *,
+        task: TaskRecord,
+        downloads: Downloads,
+    ) -> Result:
+        """Make a result from the poll that found the task Ready."""
+        found: Mapping[str, JSON] = reply.result or {}
+        url = sample_url(reply.result)
+        ended = _number(found.get("end_time"))
+        started = _number(found.get("start_time"))
+        duration = _number(found.get("duration"))
+        if duration is None and started is not None and ended is not None:
+            duration = ended - started
+        seed, prompt = found.get("seed"), found.get("prompt")
+        return cls(
+            task_id=task["task_id"],
+            model=task["model"],
+            url=url,
+            seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
+            prompt=prompt if isinstance(prompt, str) else None,
+            cost=reply.cost if reply.cost is not None else task["cost"],
+            expires_at=expiry_of(url) or (ended or time.time()) + _LIFETIME_S,
+            duration=duration,
+            raw=reply.raw,
+            _polling_url=task["polling_url"],
+            _downloads=downloads,
+        )
+
+    async def read(self, *, timeout: float = 60.0) -> bytes:
+        """Download the image or video and return its bytes as they came.
+
+        A download costs nothing, so it is repeated with back-off (first 0.1 s). The bytes are checked: length,
+        type, and that the file is whole.
+
+        Args:
+            timeout: Seconds for all attempts together.
+        Raises:
+            DownloadError: The bytes would not come in time, or failed their checks to the end.
+            ResultExpiredError: The URL has ended and the server signs no new one.
+            UntrustedURLError: The URL is none that a result can have.
+            ClientClosedError: The client is closed; attach the task with an open one.
+        Cancellation: Ends the download; nothing is kept. It can be called again.
+        """
+        return (await self._fetch(timeout)).data
+
+    async def save(self, path: str | os.PathLike[str], *, timeout: float = 60.0) -> Path:
+        """Download and write to `path`; return the path written.
+
+        Makes missing folders, replaces an existing file, and adds the suffix of the media type when the path
+        has none. The bytes go to a `*.part` file first, which is then moved: the target is whole or untouched.
+
+        Args:
+            path: Where to write.
+            timeout: Seconds for all attempts of the download together.
+        Raises:
+            SaveError: The file could not be written; also an `OSError` with its `errno`.
+            DownloadError, ResultExpiredError, UntrustedURLError, ClientClosedError: As `read`.
+        Cancellation: Before the write begins nothing is written; a write that began ends, whole.
+        """
+        download = await self._fetch(timeout)
+        return await anyio.to_thread.run_sync(write_file, Path(path), download, self.task_id)
+
+    async def _fetch(self, timeout: float) -> Download:
+        if self._downloads is None:
+            raise closed_error(self._record())
+        return await self._downloads.fetch(
+            self._record(), self.url, expires_at=self.expires_at, timeout=timeout
+        )
+
+    def _record(self) -> TaskRecord:
+        return task_record(self.task_id, self._polling_url, self.model, self.cost)
+
+    def __repr__(self) -> str:
+        # No query of the URL, which is signed, and no prompt.
+        return (
+            f"Result(task_id={self.task_id!r}, model={self.model!r}, seed={self.seed!r}, cost={self.cost!r})"
+        )
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_downloads": None}
+
+
+def _number(value: JSON) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,0 +1,113 @@
+"""Which URLs may be asked, and which of them may be sent the API key. Pure functions.
+
+URLs come out of answers, so they are untrusted. A URL is checked as the HTTP client will read it: what
+different parsers read differently (user names, backslashes, white space, control characters, names that are
+not plain ASCII) is refused rather than interpreted.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from bfl_async._config import is_loopback
+
+_PLAIN = re.compile(
+    r"[!-~]+"
+)  # printable ASCII without the blank: nothing can be smuggled into a request line
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f:.]+")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Scheme, host and port of a URL, lower case."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+def origin_of(url: str) -> Origin | None:
+    """Return the origin of a URL; None when it has none that every parser would agree on."""
+    if len(url) > 16_384 or not _PLAIN.fullmatch(url) or "\\" in url:
+        return None
+    try:
+        parts = urlsplit(url)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        return None
+    if scheme not in _DEFAULT_PORTS or not host or "@" in parts.netloc or ".." in host:
+        return None
+    if not _HOST.fullmatch(host):
+        return None
+    return Origin(scheme, host, port if port is not None else _DEFAULT_PORTS[scheme])
+
+
+class KeyGuard:
+    """The rule of invariant 5 for one base URL."""
+
+    def __init__(self, base_url: str) -> None:
+        base = origin_of(base_url)
+        if base is None:
+            raise ValueError("a base URL has an origin")
+        self._base = base
+        domains = ["bfl.ai"]
+        if _within(base.host, "bfl.ml"):
+            domains.append("bfl.ml")  # the API's former name
+        self._domains = tuple(domains)
+
+    def may_carry_key(self, url: str) -> bool:
+        """True for the base URL's own origin, and over https, port 443, for bfl.ai and its subdomains."""
+        origin = origin_of(url)
+        if origin is None:
+            return False
+        if origin == self._base:
+            return True
+        return (
+            origin.scheme == "https"
+            and origin.port == 443
+            and any(_within(origin.host, domain) for domain in self._domains)
+        )
+
+    def may_download(self, url: str) -> bool:
+        """True for a URL that a result can have: https to a public host, or what the base URL itself is.
+
+        Plain http, and addresses inside a private network, only where the base URL is of that kind: an
+        answer must not make this machine ask its neighbours.
+        """
+        origin = origin_of(url)
+        if origin is None:
+            return False
+        if origin.host == self._base.host or (is_loopback(origin.host) and is_loopback(self._base.host)):
+            return origin.scheme == "https" or self._base.scheme == "http"
+        return origin.scheme == "https" and not _is_inside(origin.host)
+
+
+def _within(host: str, domain: str) -> bool:
+    return host == domain or host.endswith("." + domain)
+
+
+def _is_inside(host: str) -> bool:
+    """True when the host is this machine, or an address that is not public."""
+    if is_loopback(host):
+        return True
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        # All digits and dots, or hexadecimal, are read as addresses by some resolvers.
+        return bool(re.fullmatch(r"(0x[0-9a-f]+|[0-9]+)(\.(0x[0-9a-f]+|[0-9]+))*", host))
+
+
+def without_query(url: str) -> str:
+    """Return a URL that may be shown: queries may be signed, user names may be secrets."""
+    origin = origin_of(url)
+    if origin is None:
+        return "a URL that cannot be read"
+    return f"{origin}{urlsplit(url).path}"[:200]
