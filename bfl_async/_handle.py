@@ -10,13 +10,15 @@ import asyncio
 import logging
 import weakref
 from collections.abc import Callable, Generator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bfl_async.errors import BFLError, ConfigError, ConnectError, TaskRecord, TaskTimeoutError
 from bfl_async.models import ModelInfo
-from bfl_async.result import Result
 from bfl_async.status import TaskStatus
 from bfl_async.types import Lease, Ready, Request, Settlement, State, Unsent, Update
+
+if TYPE_CHECKING:
+    from bfl_async.result import Result
 
 _log = logging.getLogger("bfl_async")
 

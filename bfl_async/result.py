@@ -43,7 +43,7 @@ class Result:
     expires_at: float | None
     duration: float | None
     raw: Mapping[str, JSON]
-    _polling_url: str | None = None
+    polling_url: str | None = None
     _downloads: Downloads | None = field(default=None, compare=False)
 
     @classmethod
@@ -73,7 +73,7 @@ class Result:
             expires_at=expiry_of(url) or (ended or time.time()) + _LIFETIME_S,
             duration=duration,
             raw=reply.raw,
-            _polling_url=task["polling_url"],
+            polling_url=task["polling_url"],
             _downloads=downloads,
         )
 
@@ -119,7 +119,7 @@ class Result:
         )
 
     def _record(self) -> TaskRecord:
-        return task_record(self.task_id, self._polling_url, self.model, self.cost)
+        return task_record(self.task_id, self.polling_url, self.model, self.cost)
 
     def __repr__(self) -> str:
         # No query of the URL, which is signed, and no prompt.

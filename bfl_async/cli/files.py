@@ -1,0 +1,139 @@
+"""Names and contents of files that the commands read and write. All of it is checked before anything is paid."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator
+from pathlib import Path
+
+import click
+
+_SLUG_CHARS = 40
+_MAX_LINE_BYTES = 1_000_000
+
+
+class InputError(click.ClickException):
+    """An input or a folder that cannot be used."""
+
+    exit_code = 2
+
+    def show(self, file: object = None) -> None:  # noqa: ARG002 - click's signature
+        """Write the error as one line."""
+        click.echo(f"error: {self.message}", err=True)
+
+
+def check_folder(folder: Path) -> None:
+    """Make sure that files can be written to a folder; make it if it is missing.
+
+    Raises:
+        InputError: They cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".bfl-async-"):
+            pass
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or "not a usable name"
+        raise InputError(
+            f"cannot write to the folder {str(folder)!r}: {reason}; choose another with -o"
+        ) from exc
+
+
+def folder_of(output: Path | None) -> Path:
+    """Return the folder that an output option writes to: it may name a file, a folder, or nothing."""
+    if output is None:
+        return Path()
+    return output if output.is_dir() else output.parent
+
+
+def read_prompts(name: str) -> Iterable[str] | AsyncIterator[str]:
+    """Return the prompts of a file, one a line, empty lines left out; `-` is standard input, read as it comes.
+
+    A file is read to its end once before, so that a bad line is found before anything is paid.
+
+    Raises:
+        InputError: The file cannot be read, is no text, or holds no prompt.
+    """
+    if name == "-":
+        return _stdin_prompts()
+    path = Path(name)
+    if sum(1 for _ in _file_prompts(path)) == 0:
+        raise InputError(f"{name!r} holds no prompt: write one a line")
+    return _file_prompts(path)
+
+
+def _file_prompts(path: Path) -> Iterator[str]:
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES + 1), b""), start=1):
+                prompt = decode_prompt(line, number, repr(str(path)))
+                if prompt:
+                    yield prompt
+    except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
+        reason = getattr(exc, "strerror", None) or "not a usable name"
+        raise InputError(f"cannot read {str(path)!r}: {reason}") from exc
+
+
+def decode_prompt(line: bytes, number: int, name: str) -> str:
+    """Return the prompt on one line.
+
+    Raises:
+        InputError: It is no UTF-8 text.
+    """
+    if len(line) > _MAX_LINE_BYTES:
+        raise InputError(f"line {number} of {name} is longer than {_MAX_LINE_BYTES} bytes")
+    try:
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise InputError(
+            f"line {number} of {name} is not UTF-8 text: give a text file with one prompt a line"
+        )
+    return text.strip()
+
+
+async def _stdin_prompts() -> AsyncIterator[str]:
+    """Lines of standard input as they come. A daemon thread reads: a blocked read cannot be cancelled."""
+    loop = asyncio.get_running_loop()
+    lines: asyncio.Queue[bytes] = asyncio.Queue()
+    wanted = threading.Semaphore(1)  # one line ahead: a pipe's writer is held back by who reads the outcomes
+
+    def read() -> None:
+        while True:
+            wanted.acquire()
+            line = sys.stdin.buffer.readline(_MAX_LINE_BYTES + 1)
+            try:
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+            except RuntimeError:
+                return  # the loop is closed
+            if not line:
+                return
+
+    threading.Thread(target=read, name="bfl-async-stdin", daemon=True).start()
+    number = 0
+    found = False
+    while line := await lines.get():
+        number += 1
+        prompt = decode_prompt(line, number, "standard input")
+        if prompt:
+            found = True
+            yield prompt
+        wanted.release()
+    if not found:
+        raise InputError("standard input held no prompt: write one a line")
+
+
+def slug(text: str) -> str:
+    """Return a short file name part of a prompt: lower case letters, digits and hyphens, nothing else."""
+    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return words[:_SLUG_CHARS].strip("-") or "image"
+
+
+def result_name(model: str | None, task_id: str) -> str:
+    """Return the file name, without suffix, of a result that was given none. Ids are not trusted as names."""
+    return f"{slug((model or 'result').replace('.', '-'))}-{slug(task_id)[:12]}"
