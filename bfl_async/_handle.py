@@ -88,7 +88,7 @@ class Entry:
         self.callbacks: list[Callable[[Entry], None]] = []  # called once, at the settlement
         self.watchers: set[asyncio.Future[None]] = set()  # woken by any change
         self.readers = 0  # of updates(), waiting now
-        self.sleeper: asyncio.Future[None] | None = None  # the poller's sleep, ended early by a reader
+        self.sleeper: asyncio.Future[bool] | None = None  # the poller's sleep: True when its time is over
         self.handle: weakref.ref[TaskHandle] | None = None
 
     def record(self) -> TaskRecord | None:
@@ -106,8 +106,8 @@ class Entry:
 
     def nudge_poller(self) -> None:
         """End the poller's sleep early, so that it plans anew."""
-        if self.sleeper is not None:
-            _wake(self.sleeper)
+        if self.sleeper is not None and not self.sleeper.done():
+            self.sleeper.set_result(False)
 
     def notify_settled(self) -> None:
         """Tell all who wait that `settlement` stands."""
@@ -188,18 +188,27 @@ class Entry:
             TaskTimeoutError, ConnectError: The deadline came first.
         """
         loop = asyncio.get_running_loop()
-        while not ready():
-            if deadline is not None and loop.time() >= deadline:
-                raise self.timeout_error()
-            watcher: asyncio.Future[None] = loop.create_future()
-            self.watchers.add(watcher)
-            timer = None if deadline is None else loop.call_at(deadline, _wake, watcher)
-            try:
-                await watcher
-            finally:
-                if timer is not None:
-                    timer.cancel()
-                self.watchers.discard(watcher)
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            self.touch()
+
+        timer = None if deadline is None else loop.call_at(deadline, expire)
+        try:
+            while not ready():
+                if expired:
+                    raise self.timeout_error()
+                watcher: asyncio.Future[None] = loop.create_future()
+                self.watchers.add(watcher)
+                try:
+                    await watcher
+                finally:
+                    self.watchers.discard(watcher)
+        finally:
+            if timer is not None:
+                timer.cancel()
 
 
 def _wake(future: asyncio.Future[None]) -> None:

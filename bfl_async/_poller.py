@@ -119,7 +119,7 @@ class Poller:
         failures = 0
         wait_s = 0.0 if entry.attached else self._plan(entry, loop.time(), readings, timings)
         while True:
-            await self._sleep(entry, loop.time(), wait_s, deadline, readable=failures == 0)
+            last = await self._sleep(entry, loop.time(), wait_s, deadline, readable=failures == 0)
             answer: PollReply | None = None
             retry_after: float | None = None
             try:
@@ -149,7 +149,7 @@ class Poller:
                     return settlement
                 readings.append(Reading(now - entry.accepted_at, answer.progress))
                 wait_s = max(self._plan(entry, now, readings, timings), retry_after or 0.0)
-            if now >= deadline:
+            if last:
                 return Lost(_deadline_error(entry))
 
     def _plan(self, entry: Entry, now: float, readings: deque[Reading], timings: Timings) -> float:
@@ -189,21 +189,32 @@ class Poller:
         return settlement
 
     @staticmethod
-    async def _sleep(entry: Entry, now: float, wait_s: float, deadline: float, *, readable: bool) -> None:
-        """Sleep until the next poll is due; a reader of updates may make it due earlier."""
+    async def _sleep(entry: Entry, now: float, wait_s: float, deadline: float, *, readable: bool) -> bool:
+        """Sleep until the next poll is due; True if it is the last one, at the deadline.
+
+        A reader of updates ends the sleep early, to have the next poll planned anew.
+        """
         loop = asyncio.get_running_loop()
         while True:
             due = now + (min(wait_s, _READ_SPACING_S) if entry.readers and readable else wait_s)
+            last = due >= deadline
             due = min(due, deadline)
             if due <= loop.time():
-                return
-            entry.sleeper = loop.create_future()
-            timer = loop.call_at(due, entry.nudge_poller)
+                return last
+            entry.sleeper = sleeper = loop.create_future()
+            timer = loop.call_at(due, _set, sleeper, True)
             try:
-                await entry.sleeper
+                # The timer's word counts, not the clock: timers may fire a clock tick early.
+                if await sleeper:
+                    return last
             finally:
                 timer.cancel()
                 entry.sleeper = None
+
+
+def _set(future: asyncio.Future[bool], value: bool) -> None:
+    if not future.done():
+        future.set_result(value)
 
 
 def _problem(reply: Reply, task_id: str) -> BFLError:

@@ -1,0 +1,8 @@
+"""The embedded fake of the FLUX image API: a real server on a loopback socket, for tests and benchmarks.
+
+It shares no code with the client and writes its JSON by hand, so that one mistake cannot hide in both.
+"""
+
+from bfl_async.sandbox.server import Sandbox, SandboxStatistics, SandboxTask
+
+__all__ = ["Sandbox", "SandboxStatistics", "SandboxTask"]
