@@ -165,11 +165,10 @@ class AsyncBFL:
         Cancellation: Ends the drain at once; the closing itself is carried through, then the cancellation is
             raised. It takes at most `Timeouts.close`.
         """
-        if self._state == "new":
+        if self._scheduler is None or self._state == "closed":
             self._state = "closed"
             return
         self._check_place()
-        assert self._scheduler is not None
         if self._closer is None:
             self._state = "closing"
             try:

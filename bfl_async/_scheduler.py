@@ -71,6 +71,7 @@ _log = logging.getLogger("bfl_async")
 
 _STOP_S = 30.0  # invariant 7: how long nothing is sent after a 402
 _LEAST_UNKNOWN_S = 10.0
+_LAST_REPEAT_S = 0.2  # with less time left an unsent request is not tried again
 _LARGE_BODY_CHARS = 256 * 1024  # from here on JSON encoding goes to a worker thread
 
 
@@ -359,12 +360,13 @@ class Scheduler:
         last = entry.give_up_at
         if last is None:
             last = entry.connect_failed_at + self._timeouts.connect
-        wait_s = submit_backoff_s(entry.attempts, None, self._rng)
-        if now + wait_s >= last:
+        left_s = last - now
+        if left_s < _LAST_REPEAT_S:
             self._settle(entry, Unsent(error))
             return
         self._move(entry, State.QUEUED)
-        self._requeue_after(entry, wait_s)
+        # Never past the half of what is left, so that the last attempts are made near the end.
+        self._requeue_after(entry, min(left_s / 2, submit_backoff_s(entry.attempts, None, self._rng)))
 
     def _ends_unsent(self, entry: Entry) -> bool:
         """Settle an unsent request that must not be sent again: its caller has left, or the client closes."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -66,6 +65,7 @@ class FakeAPI:
     tasks: dict[str, FakeTask] = field(default_factory=dict)
     posts: list[tuple[str, dict[str, JSON]]] = field(default_factory=list)  # every POST that arrived
     polled: list[tuple[float, str]] = field(default_factory=list)
+    downloaded: list[tuple[str, float]] = field(default_factory=list)
     refused_429: int = 0
     peak_active: int = 0
     closed: bool = False
@@ -112,7 +112,9 @@ class FakeAPI:
         now = self.now()
         self.tasks[task_id] = FakeTask(task_id, path, body, now, now + service_s)
         self.peak_active = max(self.peak_active, self.active)
-        return reply(200, {"id": task_id, "polling_url": f"https://api.bfl.ai/poll/{task_id}", "cost": self.cost})
+        return reply(
+            200, {"id": task_id, "polling_url": f"https://api.bfl.ai/poll/{task_id}", "cost": self.cost}
+        )
 
     async def poll(self, url: str) -> Reply:
         if url == "/v1/credits":
@@ -134,6 +136,7 @@ class FakeAPI:
         return reply(200, status(task.status, task_id))
 
     async def download(self, url: str, *, timeout: float) -> Reply:
+        self.downloaded.append((url, timeout))
         await asyncio.sleep(0)
         answer = self.download_script.popleft() if self.download_script else None
         return _given(answer if answer is not None else reply(200, JPEG, content_type="image/jpeg"))
@@ -181,11 +184,6 @@ async def spin(turns: int = 20) -> None:
     """Let everything that is ready run, without any time passing."""
     for _ in range(turns):
         await asyncio.sleep(0)
-
-
-def never() -> float:
-    """A service time that does not end by itself."""
-    return math.inf
 
 
 def prompts(bodies: Iterable[tuple[str, dict[str, JSON]]]) -> list[JSON]:

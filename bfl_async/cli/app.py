@@ -33,9 +33,11 @@ def invoke(argv: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
     # The library warns of tasks that go on when a client closes; here a line of the command's own says so.
     logging.getLogger("bfl_async").addHandler(logging.NullHandler())
-    warnings.showwarning = lambda message, *_: say(f"warning: {message}")
     try:
-        code = cli.main(list(argv), prog_name="bfl-async", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("default", category=UserWarning)
+            warnings.showwarning = lambda message, *_: say(f"warning: {message}")
+            code = cli.main(list(argv), prog_name="bfl-async", standalone_mode=False)
     except click.exceptions.Exit as exc:
         return exc.exit_code
     except click.ClickException as exc:

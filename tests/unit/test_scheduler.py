@@ -28,6 +28,7 @@ from bfl_async import (
     TransportError,
     request,
 )
+from bfl_async.types import Reply
 from tests.fake import FakeAPI, prompts, reply, spin, status
 
 pytestmark = pytest.mark.looptime(start=0)
@@ -200,18 +201,17 @@ async def test_timeout_says_where_the_request_stood() -> None:
     ],
     ids=["500", "502", "504", "503 html", "garbage", "no id", "reset", "timeout"],
 )
-async def test_ambiguous_submit_is_never_repeated_and_holds_its_slot(answer: object) -> None:
+async def test_ambiguous_submit_is_never_repeated_and_holds_its_slot(answer: Reply | BFLError) -> None:
     """Invariant 2: where a task may exist the POST is never repeated and the slot is held for `unknown_s`."""
-    assert answer is None or isinstance(answer, BFLError) or hasattr(answer, "status_code")
     api = FakeAPI()
-    api.submit_script.append(answer)  # type: ignore[arg-type]  # the parametrised values are all answers
+    api.submit_script.append(answer)
     async with api.client(limits=Limits(account=12, unknown_s=30)) as bfl:
         began = asyncio.get_running_loop().time()
         with pytest.raises(AmbiguousSubmitError) as caught:
             await bfl.generate(a_request())
         assert caught.value.task_id is None
         if not isinstance(answer, BFLError):
-            assert caught.value.status_code == answer.status_code  # type: ignore[attr-defined]  # a Reply
+            assert caught.value.status_code == answer.status_code
         assert bfl.statistics().ambiguous == 1
         await asyncio.sleep(began + 29 - asyncio.get_running_loop().time())
         assert bfl.statistics().slots_taken == 1
@@ -254,7 +254,9 @@ async def test_unknown_slot_is_held_for_twice_the_prior_until_times_are_learnt()
         (302, RefusedError),
     ],
 )
-async def test_refusal_frees_the_slot_at_once_and_is_not_repeated(code: int, expected: type[BFLError]) -> None:
+async def test_refusal_frees_the_slot_at_once_and_is_not_repeated(
+    code: int, expected: type[BFLError]
+) -> None:
     """Invariant 2: a 3xx or 4xx means that no task exists."""
     api = FakeAPI()
     api.script_submits(reply(code, {"detail": "no"}, location="https://api.bfl.ai/elsewhere"))
@@ -277,13 +279,13 @@ async def test_unsent_request_is_repeated_until_the_callers_timeout() -> None:
     async with api.client() as bfl:
         with pytest.raises(ConnectError):
             await bfl.generate(a_request(), timeout=100)
-        assert 80 < asyncio.get_running_loop().time() <= 100
-        assert 10 < len(api.posts) < 40
+        assert 99 < asyncio.get_running_loop().time() <= 100
+        assert 10 < len(api.posts) < 50
         assert bfl.statistics().slots_taken == 0
         began = asyncio.get_running_loop().time()
         with pytest.raises(ConnectError):
             await bfl.generate(a_request())
-        assert 4 < asyncio.get_running_loop().time() - began <= 10, "bounded also without a timeout"
+        assert 9 < asyncio.get_running_loop().time() - began <= 10, "bounded also without a timeout"
 
 
 async def test_unsent_request_goes_through_once_there_is_a_connection() -> None:
@@ -468,7 +470,9 @@ async def test_wrong_key_stops_all_until_a_first_submit_was_accepted(code: int) 
     api = FakeAPI()
     api.script_submits(reply(code, {"detail": "Not authenticated"}))
     async with api.client(limits=1) as bfl:
-        errors = await asyncio.gather(*[bfl.submit_nowait(a_request()) for _ in range(3)], return_exceptions=True)
+        errors = await asyncio.gather(
+            *[bfl.submit_nowait(a_request()) for _ in range(3)], return_exceptions=True
+        )
         assert all(isinstance(error, AuthenticationError) for error in errors)
         assert len(api.posts) == 1
         await asyncio.sleep(31)
@@ -523,7 +527,9 @@ async def test_priorities_are_strict_and_arrival_decides_among_equals() -> None:
         first = bfl.submit_nowait(a_request("first"))
         await first.accepted()
         handles = [
-            bfl.submit_nowait(a_request(f"{priority}-{n}"), priority=priority) for n in range(2) for priority in (5, 0)
+            bfl.submit_nowait(a_request(f"{priority}-{n}"), priority=priority)
+            for n in range(2)
+            for priority in (5, 0)
         ]
         assert [handle.queue_position for handle in handles] == [2, 0, 3, 1]
         await asyncio.gather(*handles)
@@ -577,7 +583,9 @@ async def test_close_withdraws_the_queue_lets_posts_end_and_names_what_goes_on(
         assert other.statistics().slots_taken == 2
         api.end("task-0")
         api.end("task-1")
-        assert [(await handle).task_id for handle in handles] == [task["task_id"] for task in caught.value.tasks]
+        assert [(await handle).task_id for handle in handles] == [
+            task["task_id"] for task in caught.value.tasks
+        ]
 
 
 async def test_close_cuts_a_post_that_does_not_end_and_calls_it_ambiguous() -> None:

@@ -1,0 +1,146 @@
+"""Invariant 5 as tables: where the key may go, and what may be downloaded."""
+
+from __future__ import annotations
+
+import pytest
+import yarl
+
+from bfl_async.transport.guard import KeyGuard, origin_of, without_query
+
+HOSTILE = [
+    "https://bfl.ai.evil.com/x",
+    "https://evilbfl.ai/x",
+    "https://api.bfl.ai@evil.com/x",
+    "https://api.bfl.ai:443@evil.com/x",
+    "https://user:pw@api.bfl.ai/x",
+    "https://api.bfl.ai\\@evil.com/x",
+    "https://evil.com\\.bfl.ai/x",
+    "https://evil.com#.bfl.ai/x",
+    "https://evil.com?.bfl.ai/x",
+    "https://evil.com/.bfl.ai",
+    "https://api.bfl.ai:8443/x",
+    "https://api.bfl.ai:80/x",
+    "http://api.bfl.ai/x",
+    "http://api.bfl.ai:443/x",
+    "ftp://api.bfl.ai/x",
+    "//api.bfl.ai/x",
+    "api.bfl.ai/x",
+    "https:api.bfl.ai/x",
+    "https:///x",
+    "https://api.bfl.ai./x",
+    "https://.bfl.ai/x",
+    "https://api..bfl.ai/x",
+    "https://api.bfl.ai\u3002evil.com/x",
+    "https://api.bfl\uff0eai/x",
+    "https://\u0430pi.bfl.ai/x",
+    "https://api.bfl.ai/x\r\nx-evil: 1",
+    "https://api.bfl.ai/x y",
+    "https://api.bfl.ai/\tx",
+    " https://api.bfl.ai/x",
+    "https://api.bfl.ai:99999/x",
+    "https://api.bfl.ai:/x:",
+    "https://[::1]/x",
+    "https://[api.bfl.ai/x",
+    "https://api.bfl.ml/x",
+    "https://127.0.0.1/x",
+    "",
+    "https://api.bfl.ai/" + "x" * 20_000,
+]
+HOSTILE.remove("https://api.bfl.ai:/x:")  # an empty port is the default one
+
+TRUSTED = [
+    "https://api.bfl.ai/v1/get_result?id=1",
+    "https://api.eu4.bfl.ai/v1/get_result?id=1",
+    "https://api.us1.bfl.ai:443/v1/get_result?id=1",
+    "https://gateway.bfl.ai/x",
+    "https://bfl.ai/x",
+    "HTTPS://API.EU4.BFL.AI/x",
+]
+
+
+@pytest.mark.parametrize("url", TRUSTED)
+def test_key_goes_to_bfl_over_https(url: str) -> None:
+    """Invariant 5: the base's own origin, and bfl.ai with its subdomains over https, port 443."""
+    assert KeyGuard("https://api.bfl.ai").may_carry_key(url)
+
+
+@pytest.mark.parametrize("url", HOSTILE)
+def test_key_goes_nowhere_else(url: str) -> None:
+    """Invariant 5: what parsers could read differently is refused, not interpreted."""
+    assert not KeyGuard("https://api.bfl.ai").may_carry_key(url)
+
+
+@pytest.mark.parametrize("url", [*TRUSTED, *HOSTILE])
+def test_guard_reads_a_url_as_the_http_client_does(url: str) -> None:
+    """Invariant 5: the host that is checked is the host that is asked."""
+    origin = origin_of(url)
+    if origin is None:
+        return
+    asked = yarl.URL(url, encoded=True)
+    assert (asked.scheme, (asked.raw_host or "").lower(), asked.port) == (
+        origin.scheme,
+        origin.host,
+        origin.port,
+    )
+    assert asked.user is None
+
+
+def test_key_goes_to_a_base_url_of_ones_own() -> None:
+    """Invariant 5: the same scheme, host and port, and nothing near it."""
+    guard = KeyGuard("http://127.0.0.1:8080/prefix")
+    assert guard.may_carry_key("http://127.0.0.1:8080/v1/get_result?id=1")
+    for url in (
+        "http://127.0.0.1:8081/x",
+        "https://127.0.0.1:8080/x",
+        "http://localhost:8080/x",
+        "http://127.0.0.1/x",
+    ):
+        assert not guard.may_carry_key(url)
+    assert guard.may_carry_key("https://api.eu4.bfl.ai/x")
+
+
+def test_former_domain_only_where_the_base_url_is_there() -> None:
+    """Invariant 5: bfl.ml is trusted by those who use it."""
+    guard = KeyGuard("https://api.bfl.ml")
+    assert guard.may_carry_key("https://api.eu1.bfl.ml/x")
+    assert guard.may_carry_key("https://api.bfl.ai/x")
+    assert not KeyGuard("https://api.bfl.ai").may_carry_key("https://api.eu1.bfl.ml/x")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://delivery-eu1.bfl.ai/x?sig=1", True),
+        ("https://bfldeliveryprodeu4.blob.core.windows.net/x?sig=1", True),
+        ("http://delivery-eu1.bfl.ai/x", False),
+        ("https://127.0.0.1/x", False),
+        ("https://localhost/x", False),
+        ("https://10.0.0.1/x", False),
+        ("https://169.254.169.254/latest/meta-data", False),
+        ("https://2130706433/x", False),
+        ("https://0x7f.1/x", False),
+        ("https://[::1]/x", False),
+        ("https://[::ffff:127.0.0.1]/x", False),
+        ("file:///etc/passwd", False),
+        ("https://user@host/x", False),
+    ],
+)
+def test_results_come_over_https_from_public_hosts(url: str, expected: bool) -> None:
+    """An answer must not make this machine ask its neighbours."""
+    assert KeyGuard("https://api.bfl.ai").may_download(url) is expected
+
+
+def test_local_server_may_serve_its_results_from_another_local_port() -> None:
+    """The sandbox's image host is a second listener on this machine."""
+    guard = KeyGuard("http://127.0.0.1:8080")
+    assert guard.may_download("http://127.0.0.1:9090/x")
+    assert guard.may_download("http://localhost:9090/x")
+    assert guard.may_download("https://delivery.bfl.ai/x")
+    assert not guard.may_download("http://delivery.bfl.ai/x")
+    assert not guard.may_download("http://10.0.0.1/x")
+
+
+def test_shown_urls_have_no_query() -> None:
+    """Queries may be signed."""
+    assert without_query("https://h.example/a/b?sig=secret#f") == "https://h.example:443/a/b"
+    assert without_query("not a url") == "a URL that cannot be read"

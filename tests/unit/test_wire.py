@@ -1,0 +1,247 @@
+"""Replies to values: tables of what servers and gateways have been seen to send."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bfl_async import (
+    AuthenticationError,
+    InsufficientCreditsError,
+    InvalidRequestError,
+    RateLimitedError,
+    RefusedError,
+    ServerError,
+    TaskStatus,
+)
+from bfl_async._wire import (
+    body_text,
+    detail_of,
+    encode_body,
+    expiry_of,
+    json_object,
+    moderation_reasons,
+    parse_cost,
+    parse_poll,
+    parse_receipt,
+    result_path,
+    retry_after_s,
+    sample_url,
+    status_error,
+)
+from bfl_async.types import JSON, Receipt
+from tests.fake import reply
+
+URL = "https://api.eu4.bfl.ai/v1/get_result?id=4ca5"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"id": "4ca5", "polling_url": URL, "cost": 7.000000000000001}, Receipt("4ca5", URL, 7.0)),
+        ({"id": "4ca5", "polling_url": URL, "cost": None}, Receipt("4ca5", URL, None)),
+        ({"id": "4ca5"}, Receipt("4ca5", None, None)),
+        ({"id": "4ca5", "status": "Pending", "webhook_url": "https://x"}, Receipt("4ca5", None, None)),
+        ({"id": 17, "polling_url": ""}, Receipt("17", None, None)),
+        ({"id": "4ca5", "polling_url": 3, "cost": "free"}, Receipt("4ca5", None, None)),
+        ({"task_id": "4ca5"}, Receipt("4ca5", None, None)),
+        ({"id": ""}, None),
+        ({"id": None}, None),
+        ({"id": True}, None),
+        ({"id": ["4ca5"]}, None),
+        ({}, None),
+        ([], None),
+        ("<html>", None),
+    ],
+)
+def test_receipt_is_read_leniently_and_never_without_an_id(body: object, expected: Receipt | None) -> None:
+    """Invariant 2: a 2xx that names no task is no receipt."""
+    raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    assert parse_receipt(raw) == expected
+
+
+@pytest.mark.parametrize("word", [status.value for status in TaskStatus])
+@pytest.mark.parametrize("key", ["status", "state"])
+def test_every_status_is_read_under_both_names(word: str, key: str) -> None:
+    """`status` or `state`; all eight and `Failed`."""
+    answer = parse_poll(json.dumps({"id": "x", key: word}).encode())
+    assert answer is not None
+    assert answer.status is TaskStatus(word)
+
+
+def test_unknown_status_is_kept_as_it_came() -> None:
+    """Invariant 4: unknown is data."""
+    answer = parse_poll(b'{"id": "x", "status": "Dreaming", "progress": 0.4, "new": [1]}')
+    assert answer is not None
+    assert answer.status == "Dreaming"
+    assert not isinstance(answer.status, TaskStatus)
+    assert answer.progress == 0.4
+    assert answer.raw["new"] == [1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b'{"id": "x"',
+        b"[]",
+        b"null",
+        b'"Ready"',
+        b"\xff\xfe",
+        b'{"status": null}',
+        b'{"status": 3}',
+        b'{"detail": "Not Found"}',
+        b"[" * 100_000,
+        b'{"status": ""}',
+    ],
+)
+def test_body_without_a_status_is_no_answer(body: bytes) -> None:
+    """Invariant 3: garbage on a poll says nothing about the task."""
+    assert parse_poll(body) is None
+
+
+def test_missing_task_is_also_told_as_a_detail() -> None:
+    """A 404's text counts as the status."""
+    answer = parse_poll(b'{"detail": "Task not found"}')
+    assert answer is not None
+    assert answer.status is TaskStatus.TASK_NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (7.000000000000001, 7.0),
+        (4, 4.0),
+        (0, 0.0),
+        (None, None),
+        (-1, None),
+        (True, None),
+        ("4", None),
+        (float("nan"), None),
+        (float("inf"), None),
+        (10**400, None),
+    ],
+)
+def test_cost_is_free_of_noise(value: JSON, expected: float | None) -> None:
+    """Costs are credits; what is none is None."""
+    assert parse_cost(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        ({"sample": "https://a/b?sig=%2F+"}, "https://a/b?sig=%2F+"),
+        ({"samples": ["https://a/1", "https://a/2"]}, "https://a/1"),
+        ({"samples": []}, ""),
+        ({"sample": 3}, ""),
+        ({}, ""),
+        (None, ""),
+    ],
+)
+def test_sample_url_is_returned_as_received(result: dict[str, JSON] | None, expected: str) -> None:
+    """No quoting, no normalising."""
+    assert sample_url(result) == expected
+
+
+def test_expiry_is_read_from_the_signed_url() -> None:
+    """`se` is the end of the URL, in UTC."""
+    assert expiry_of("https://h/x?se=2025-12-18T15%3A49%3A07Z&sp=r&sig=a") == 1766072947.0
+    assert expiry_of("https://h/x?se=2025-12-18T15%3A49%3A07") == 1766072947.0
+    assert expiry_of("https://h/x?se=soon") is None
+    assert expiry_of("https://h/x") is None
+    assert expiry_of("https://[h/x?se=2025-12-18T15%3A49%3A07Z") is None
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        ({"Moderation Reasons": ["Violence", "Self Harm"]}, ("Violence", "Self Harm")),
+        ({"Moderation Reasons": "Violence"}, ("Violence",)),
+        ({"Moderation Reasons": [3, "x"]}, ("x",)),
+        ({}, ()),
+        (None, ()),
+    ],
+)
+def test_moderation_reasons(details: dict[str, JSON] | None, expected: tuple[str, ...]) -> None:
+    """Reasons are listed since June 2026, and may be missing."""
+    assert moderation_reasons(details) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1", 1.0),
+        ("0", 0.0),
+        (" 2.5 ", 2.5),
+        ("", None),
+        ("-1", None),
+        ("nan", None),
+        ("soon", None),
+        ("1e9", 3600.0),
+        ("Thu, 01 Jan 1970 00:01:40 GMT", 90.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(text: str, expected: float | None) -> None:
+    """A mistaken header is not honoured for hours."""
+    assert retry_after_s({"retry-after": text}, now=10.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "cls"),
+    [
+        (302, RefusedError),
+        (400, InvalidRequestError),
+        (401, AuthenticationError),
+        (402, InsufficientCreditsError),
+        (403, AuthenticationError),
+        (404, RefusedError),
+        (418, RefusedError),
+        (422, InvalidRequestError),
+        (429, RateLimitedError),
+        (500, ServerError),
+        (503, ServerError),
+    ],
+)
+def test_http_status_decides_the_error_class(code: int, cls: type[Exception]) -> None:
+    """One class a meaning; the facts stand beside the message."""
+    error = status_error(
+        reply(code, {"detail": "why"}, retry_after="3"), what="the submit", now=0.0, model="m"
+    )
+    assert type(error) is cls
+    assert (error.status_code, error.retry_after_s) == (code, 3.0)
+    assert "why" in str(error)
+
+
+def test_validation_errors_name_the_fields() -> None:
+    """`detail` is a list of places, or a text."""
+    body = json.dumps({"detail": [{"loc": ["body", "width"], "msg": "too wide", "type": "x"}, 3]}).encode()
+    assert detail_of(body) == ("width: too wide", (("width", "too wide"),))
+    assert detail_of(b'{"detail": "two\\n lines"}') == ("two lines", ())
+    assert detail_of(b"<html>") == ("", ())
+
+
+def test_error_bodies_are_cut_and_free_of_signed_queries() -> None:
+    """No signed URL's query stands in an error."""
+    text = body_text(b'{"sample": "https://h/x.jpg?se=1&sig=secret", "n": "' + b"x" * 10_000)
+    assert "secret" not in text
+    assert "https://h/x.jpg" in text
+    assert len(text) <= 2_000
+
+
+def test_encoding_refuses_what_json_has_no_word_for() -> None:
+    """NaN would be sent as a word that no server can read."""
+    assert (
+        encode_body({"prompt": "ü\ud800", "n": [1, None, True]})
+        == b'{"prompt":"\\u00fc\\ud800","n":[1,null,true]}'
+    )
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        encode_body({"guidance": float("nan")})
+
+
+def test_result_path_quotes_the_id() -> None:
+    """An id is untrusted too."""
+    assert result_path("a/b?c&d#e") == "/v1/get_result?id=a%2Fb%3Fc%26d%23e"
+    assert json_object(b"{}") == {}
