@@ -7,6 +7,7 @@ its deadline. The body is read before the HTTP code, since a status may stand un
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections import deque
@@ -29,11 +30,14 @@ from bfl_async.errors import (
 from bfl_async.status import TaskStatus
 from bfl_async.types import Failed, Lost, Moderated, PollReply, Ready, Reply, Settlement, State, Transport
 
+_log = logging.getLogger("bfl_async")
+
+_STRANGE = 100  # unknown statuses that are logged, once each
 _READINGS = 32  # newest ones that a policy sees
 _READ_SPACING_S = 1.0  # polls are at most so far apart while somebody reads updates()
 _NOT_FOUND_POLLS = 3
 _NOT_FOUND_S = 5.0
-_LAST_POLL_S = 15.0  # what the last poll may take past the task's deadline
+_LAST_POLL_S = 1.0  # what the last poll may take past the task's deadline
 
 
 def settlement_of(reply: PollReply, task_id: str) -> Settlement | None:
@@ -93,13 +97,14 @@ class NotFoundRow:
 
 
 class Poller:
-    """What all pollers of a client share. It has no state of its own but the count of polls."""
+    """What all pollers of a client share."""
 
     def __init__(self, transport: Transport, polling: Polling, rng: random.Random) -> None:
         self._transport = transport
         self._polling = polling
         self._rng = rng
-        self.polls = 0
+        self.polls = 0  # since the start
+        self._strange: set[str] = set()  # unknown statuses that were logged
 
     async def follow(
         self, entry: Entry, *, deadline: float, timings: Timings, on_reply: Callable[[], None] = lambda: None
@@ -131,10 +136,11 @@ class Poller:
                 entry.problem = exc
             else:
                 answer = parse_poll(reply.body)
-                if reply.status_code >= 400:
-                    retry_after = retry_after_s(reply.headers, now=time.time())
                 if answer is None:
                     entry.problem = _problem(reply, entry.task_id)
+                if answer is None or reply.status_code >= 400:
+                    # Beside a good answer the header is routine, and waiting for it would miss the end.
+                    retry_after = retry_after_s(reply.headers, now=time.time())
             self.polls += 1
             on_reply()
             now = loop.time()
@@ -164,10 +170,15 @@ class Poller:
         except TimeoutError as exc:
             raise ReplyTimeoutError("the last poll did not end in time") from exc
 
-    @staticmethod
-    def _read(entry: Entry, answer: PollReply, not_found: NotFoundRow, now: float) -> Settlement | None:
+    def _read(self, entry: Entry, answer: PollReply, not_found: NotFoundRow, now: float) -> Settlement | None:
         """Note what a poll says; return the settlement if it ends the task."""
         assert entry.task_id is not None
+        word = answer.status
+        if not isinstance(word, TaskStatus) and word not in self._strange and len(self._strange) < _STRANGE:
+            self._strange.add(word)
+            _log.info(
+                "the server uses a status that this release does not know: %.100r, read as in flight", word
+            )
         changed = (answer.status, answer.progress) != (entry.status, entry.progress)
         entry.status, entry.progress = answer.status, answer.progress
         if answer.cost is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 
-from bfl_async._wire import body_text, json_object, parse_receipt, status_error
+from bfl_async._wire import body_text, is_json, parse_receipt, status_error
 from bfl_async.errors import AmbiguousSubmitError, BFLError, ConnectError, TransportError
 from bfl_async.types import Accepted, Busy, NotSent, Refused, Reply, SubmitAnswer, Unknown
 
@@ -32,7 +32,7 @@ def judge_submit(reply: Reply, *, model: str, now: float) -> SubmitAnswer:
         if receipt is not None:
             return Accepted(receipt)
         return Unknown(_ambiguous(reply, "its answer names no task that can be read"))
-    if code == 429 or (code == 503 and json_object(reply.body) is not None):
+    if code == 429 or (code == 503 and is_json(reply.body)):
         error = status_error(reply, what="the submit", now=now, model=model)
         return Busy(error, error.retry_after_s, no_slot=code == 429)
     if code >= 500 or code < 200:

@@ -42,13 +42,25 @@ def encode_body(body: Mapping[str, JSON]) -> bytes:
     return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
 
 
+def is_json(body: bytes) -> bool:
+    """True for JSON text: the API itself answered, and no gateway in front of it."""
+    return _loads(body) is not _NO_JSON
+
+
 def json_object(body: bytes) -> Mapping[str, JSON] | None:
     """Return the JSON object that `body` is, or None: whatever a gateway may have sent in its place."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+    value = _loads(body)
     return cast("Mapping[str, JSON]", value) if isinstance(value, dict) else None
+
+
+_NO_JSON = object()
+
+
+def _loads(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return _NO_JSON
 
 
 def parse_receipt(body: bytes) -> Receipt | None:

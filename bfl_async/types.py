@@ -46,7 +46,7 @@ class Outcome:
     """One item of a stream: the request as it was given, with its result or its error."""
 
     index: int
-    request: object
+    request: object = field(repr=False)  # it holds the prompt
     task_id: str | None
     result: Result | None
     error: BFLError | None
@@ -255,7 +255,7 @@ class Transport(Protocol):
         ...
 
     async def poll(self, url: str) -> Reply:
-        """GET a URL of the API, exactly as given; a path starting with `/` is one of the base URL.
+        """GET a URL of the API, exactly as given; a path starting with `/v1/` is one of the base URL.
 
         Raises:
             UntrustedURLError: The URL, or one it redirects to, must not be sent the key.

@@ -20,7 +20,7 @@ from bfl_async import __version__
 from bfl_async.cli.files import check_folder, folder_of, read_prompts, result_name
 
 if TYPE_CHECKING:
-    from bfl_async import AsyncBFL
+    from bfl_async import AsyncBFL, TaskHandle
     from bfl_async.result import Result
 
 DEFAULT_MODEL = "flux-pro-1.1"
@@ -161,13 +161,14 @@ def generate(
         wanted = request(model, prompt=prompt, **given(fields))
         check_folder(folder_of(output))
         async with AsyncExitStack() as stack:
+            left = name_what_is_left(stack)
             bfl = await open_client(stack, sandbox=sandbox)
             handle = bfl.submit_nowait(wanted)
             try:
                 result = await handle.result(timeout=timeout)
             except BaseException:
-                if handle.task_id is not None and not handle.done():
-                    say_how_to_attach(handle.task_id, handle.polling_url)
+                if not handle.done():
+                    left.append(handle)
                 raise
             await save_and_print(result, output, as_json=as_json, prompt=prompt)
         return 0
@@ -202,9 +203,10 @@ def batch(file: str, model: str, output: Path, limit: int | None, sandbox: bool,
         prompts = read_prompts(file)
         check_folder(output)
         async with AsyncExitStack() as stack:
+            left = name_what_is_left(stack)
             bfl = await open_client(stack, sandbox=sandbox, limit=limit)
             return await run_batch(
-                bfl, prompts, output, lambda prompt: request(model, prompt=prompt, **given(fields))
+                bfl, prompts, output, lambda prompt: request(model, prompt=prompt, **given(fields)), left
             )
 
     return run_command(work)
@@ -326,6 +328,22 @@ async def save_and_print(result: Result, output: Path | None, *, as_json: bool, 
         "duration": result.duration,
     }
     click.echo(json.dumps(shown, ensure_ascii=False))
+
+
+def name_what_is_left(stack: AsyncExitStack) -> list[TaskHandle]:
+    """Return a list for handles of tasks that go on; each is named once the client has closed.
+
+    Pushed before the client: closing it lets submits on their way end, and these are named as well.
+    """
+    left: list[TaskHandle] = []
+
+    def say_them() -> None:
+        for handle in left:
+            if handle.task_id is not None:
+                say_how_to_attach(handle.task_id, handle.polling_url)
+
+    stack.callback(say_them)
+    return left
 
 
 def say_how_to_attach(task_id: str, polling_url: str | None) -> None:

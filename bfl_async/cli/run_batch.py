@@ -10,15 +10,12 @@ from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from pathlib import Path
 
-import click
-
-from bfl_async import AsyncBFL
+from bfl_async import AsyncBFL, TaskHandle
 from bfl_async.cli.app import (
     EXIT_ACCOUNT,
     EXIT_FAILED,
     EXIT_PARTIAL,
     say,
-    say_how_to_attach,
 )
 from bfl_async.cli.files import slug
 from bfl_async.cli.screen import Screen, open_screen
@@ -71,7 +68,7 @@ class _Run:
                 self.stopped_by = error
         status = str(line["status"])
         self.counts[status] += 1
-        click.echo(json.dumps(line, ensure_ascii=False))
+        self.screen.print_line(json.dumps(line, ensure_ascii=False))
         self.screen.show(
             self.counts, prompt if error is None else f"{prompt[:60]}: {error}", failed=error is not None
         )
@@ -91,8 +88,9 @@ async def run_batch(
     prompts: Iterable[str] | AsyncIterable[str],
     output: Path,
     make: Callable[[str], ImageRequest],
+    left: list[TaskHandle],
 ) -> int:
-    """Run all prompts; return the exit code."""
+    """Run all prompts; return the exit code. An interrupted run puts what goes on without it into `left`."""
     began = time.monotonic()
     with open_screen() as screen:
         run = _Run(output, make, screen)
@@ -106,9 +104,7 @@ async def run_batch(
                     saving = await _collect(saving, wait=False)
                 await _collect(saving, wait=True)
             except BaseException:
-                for handle in outcomes.in_flight:
-                    if handle.task_id is not None:
-                        say_how_to_attach(handle.task_id, handle.polling_url)
+                left.extend(outcomes.in_flight)
                 for task in saving:
                     task.cancel()
                 await asyncio.gather(*saving, return_exceptions=True)

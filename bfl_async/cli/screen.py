@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 class Screen(Protocol):
-    """Shows how far a batch is."""
+    """Shows how far a batch is, and prints its lines of data beside that."""
+
+    def print_line(self, line: str) -> None:
+        """Print a line of data to stdout."""
+        ...
 
     def show(self, counts: Counter[str], text: str, *, failed: bool) -> None:
         """Show one more outcome."""
@@ -23,6 +27,9 @@ class Screen(Protocol):
 
 
 class _Lines:
+    def print_line(self, line: str) -> None:
+        click.echo(line)
+
     def show(self, counts: Counter[str], text: str, *, failed: bool) -> None:
         mark = "failed" if failed else "ready"
         click.echo(f"{sum(counts.values())} {mark}: {' '.join(text.split())[:160]}", err=True)
@@ -32,6 +39,15 @@ class _Bar:
     def __init__(self, progress: Progress, bar: TaskID) -> None:
         self._progress = progress
         self._bar = bar
+
+    def print_line(self, line: str) -> None:
+        if sys.stdout.isatty():
+            from rich.text import Text
+
+            # The same terminal: drawn above the bar, and left whole for copying.
+            self._progress.console.print(Text(line), soft_wrap=True)
+        else:
+            click.echo(line)
 
     def show(self, counts: Counter[str], text: str, *, failed: bool) -> None:
         from rich.text import Text
@@ -54,12 +70,11 @@ def open_screen() -> Iterator[Screen]:
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    # JSON lines on the same terminal are drawn above the bar; into a pipe they go as they are.
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.completed} done: {task.description}", markup=False),
         TimeElapsedColumn(),
         console=console,
-        redirect_stdout=sys.stdout.isatty(),
+        redirect_stdout=False,
     ) as progress:
         yield _Bar(progress, progress.add_task("waiting", total=None))

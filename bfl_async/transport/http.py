@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import platform
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 KEEPALIVE_S = 15.0  # invariant 2: a submit uses a connection idle for less than this
 _POLL_REPLY_S = 10.0  # a poll can be repeated, so a silent one is given up early
+_LARGE_BODY_BYTES = 2**20
 _MAX_HOPS = 5
 _MAX_REPLY_BYTES = 16 * 2**20  # of JSON
 _MAX_DOWNLOAD_BYTES = 1 * 2**30
@@ -106,7 +108,8 @@ class HTTPTransport:
 
     async def poll(self, url: str) -> Reply:
         """GET with the key, following at most 5 redirects, each one checked; see `Transport.poll`."""
-        url = self._base_url + url if url.startswith("/") else url
+        if url.startswith("/v1/"):
+            url = self._base_url + url
         return await self._follow(url, self._keyed, self._poll, _MAX_REPLY_BYTES)
 
     async def download(self, url: str, *, timeout: float) -> Reply:
@@ -150,7 +153,7 @@ class HTTPTransport:
             async with session.request(
                 method,
                 yarl.URL(url, encoded=True),  # exactly as received: quoting anew would break signatures
-                data=body,
+                data=_payload(body),
                 headers=headers,
                 timeout=timeout,
                 proxy=self._proxy_for(url),
@@ -175,6 +178,11 @@ class HTTPTransport:
             bypass = bool(parts.hostname and proxy_bypass(parts.hostname))
             self._proxies[origin] = None if bypass else getproxies().get(parts.scheme)
         return self._proxies[origin]
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    """A large body goes out in pieces: written at once it would hold up the loop."""
+    return body if body is None or len(body) < _LARGE_BODY_BYTES else io.BytesIO(body)
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:

@@ -57,7 +57,7 @@ ACCEPTED = {"id": "t", "polling_url": "https://api.bfl.ai/x"}
         (reply(503, {"detail": "x"}), Busy),
         (reply(503, "<html>"), Unknown),
         (reply(503, b""), Unknown),
-        (reply(503, b"[]"), Unknown),
+        (reply(503, b"[]"), Busy),
         (reply(504, {"detail": "x"}), Unknown),
         (reply(520, b""), Unknown),
     ],
