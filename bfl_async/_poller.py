@@ -11,7 +11,6 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable
 
 from bfl_async._handle import Entry
 from bfl_async._polling import Polling, Reading, Timings
@@ -106,16 +105,25 @@ class Poller:
         self.polls = 0  # since the start
         self._strange: set[str] = set()  # unknown statuses that were logged
 
-    async def follow(
-        self, entry: Entry, *, deadline: float, timings: Timings, on_reply: Callable[[], None] = lambda: None
-    ) -> Settlement:
+    async def follow(self, entry: Entry, *, deadline: float, timings: Timings) -> Settlement:
         """Poll an accepted task until it is settled or its deadline has passed.
 
         Args:
             deadline: On the loop's clock. A last poll is sent at that moment.
-            on_reply: Called after each poll.
         Cancellation: Ends the following; nothing is changed on the server.
         """
+        try:
+            # One timer for all polls: each must end by the same moment.
+            async with asyncio.timeout_at(deadline + _LAST_POLL_S) as limit:
+                return await self._poll_until_settled(entry, deadline, timings)
+        except TimeoutError:
+            if not limit.expired():
+                raise  # a transport's own, and not ours
+            if entry.problem is None:
+                entry.problem = ReplyTimeoutError("the last poll was not answered in time")
+            return Lost(_deadline_error(entry))
+
+    async def _poll_until_settled(self, entry: Entry, deadline: float, timings: Timings) -> Settlement:
         assert entry.task_id is not None
         loop = asyncio.get_running_loop()
         url = entry.polling_url or result_path(entry.task_id)
@@ -128,7 +136,7 @@ class Poller:
             answer: PollReply | None = None
             retry_after: float | None = None
             try:
-                reply = await self._poll(url, deadline)
+                reply = await self._transport.poll(url)
             except UntrustedURLError as exc:
                 exc.task_id = entry.task_id
                 return Lost(exc)
@@ -142,7 +150,6 @@ class Poller:
                     # Beside a good answer the header is routine, and waiting for it would miss the end.
                     retry_after = retry_after_s(reply.headers, now=time.time())
             self.polls += 1
-            on_reply()
             now = loop.time()
             if answer is None:
                 failures += 1
@@ -160,15 +167,6 @@ class Poller:
 
     def _plan(self, entry: Entry, now: float, readings: deque[Reading], timings: Timings) -> float:
         return self._polling.wait_s(now - entry.accepted_at, tuple(readings), timings, self._rng)
-
-    async def _poll(self, url: str, deadline: float) -> Reply:
-        try:
-            async with asyncio.timeout_at(deadline + _LAST_POLL_S):
-                return await self._transport.poll(url)
-        except ReplyTimeoutError:
-            raise
-        except TimeoutError as exc:
-            raise ReplyTimeoutError("the last poll did not end in time") from exc
 
     def _read(self, entry: Entry, answer: PollReply, not_found: NotFoundRow, now: float) -> Settlement | None:
         """Note what a poll says; return the settlement if it ends the task."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import cast
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote, unquote
 
 from bfl_async.errors import (
     APIStatusError,
@@ -107,7 +107,7 @@ def parse_cost(value: JSON) -> float | None:
 
 
 def _number(value: JSON) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
         number = float(value)
@@ -117,7 +117,7 @@ def _number(value: JSON) -> float | None:
 
 
 def _mapping(value: JSON) -> Mapping[str, JSON] | None:
-    return value if isinstance(value, Mapping) else None
+    return value if isinstance(value, dict) else None
 
 
 def sample_url(result: Mapping[str, JSON] | None) -> str:
@@ -131,13 +131,16 @@ def sample_url(result: Mapping[str, JSON] | None) -> str:
     return sample if isinstance(sample, str) else ""
 
 
+_SIGNED_END = re.compile(r"[?&]se=([^&#]{1,60})")
+
+
 def expiry_of(url: str) -> float | None:
     """Return the end of a signed URL in Unix seconds, from its `se` field; None where it states none."""
+    found = _SIGNED_END.search(url)
+    if found is None:
+        return None
     try:
-        values = parse_qs(urlsplit(url).query).get("se")
-        moment = datetime.fromisoformat(values[0]) if values else None
-        if moment is None:
-            return None
+        moment = datetime.fromisoformat(unquote(found[1]))
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None

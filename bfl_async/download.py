@@ -23,6 +23,7 @@ from bfl_async.errors import (
     BFLError,
     ClientClosedError,
     DownloadError,
+    ReplyTimeoutError,
     ResultExpiredError,
     SaveError,
     TaskRecord,
@@ -81,12 +82,16 @@ class Downloads:
             attempt += 1
             retry_after: float | None = None
             try:
-                reply = await self._transport.download(url, timeout=left)
+                async with asyncio.timeout(left):  # redirects and transports from outside included
+                    reply = await self._transport.download(url, timeout=left)
             except UntrustedURLError as exc:
                 exc.task_id = task_id
                 raise
             except TransportError as exc:
                 problem = exc
+            except TimeoutError as exc:
+                problem = ReplyTimeoutError("the image host did not finish in time")
+                problem.__cause__ = exc
             except BFLError as exc:
                 if self.closed:
                     raise closed_error(task) from exc
@@ -226,9 +231,4 @@ def write_file(path: Path, download: Download, task_id: str) -> Path:
     return path
 
 
-def task_record(task_id: str, polling_url: str | None, model: str | None, cost: float | None) -> TaskRecord:
-    """Return what `attach` takes."""
-    return {"task_id": task_id, "polling_url": polling_url, "model": model, "cost": cost}
-
-
-__all__ = ["Download", "Downloads", "check", "closed_error", "task_record", "write_file"]
+__all__ = ["Download", "Downloads", "check", "closed_error", "write_file"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from bfl_async._wire import expiry_of, sample_url
-from bfl_async.download import Download, Downloads, closed_error, task_record, write_file
+from bfl_async.download import Download, Downloads, closed_error, write_file
 from bfl_async.errors import TaskRecord
 from bfl_async.types import JSON, PollReply
 
@@ -119,7 +119,9 @@ class Result:
         )
 
     def _record(self) -> TaskRecord:
-        return task_record(self.task_id, self.polling_url, self.model, self.cost)
+        return TaskRecord(
+            task_id=self.task_id, polling_url=self.polling_url, model=self.model, cost=self.cost
+        )
 
     def __repr__(self) -> str:
         # No query of the URL, which is signed, and no prompt.

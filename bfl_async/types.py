@@ -113,7 +113,7 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One complete HTTP reply. Header names are lower case."""
+    """One complete HTTP reply. Headers are looked up by lower-case names."""
 
     status_code: int
     headers: Mapping[str, str]

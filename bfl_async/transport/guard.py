@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from bfl_async._config import is_loopback
@@ -34,6 +35,7 @@ class Origin:
         return f"{self.scheme}://{host}:{self.port}"
 
 
+@lru_cache(maxsize=1024)  # a task's URL is checked at each of its polls
 def origin_of(url: str) -> Origin | None:
     """Return the origin of a URL; None when it has none that every parser would agree on."""
     if len(url) > 16_384 or not _PLAIN.fullmatch(url) or "\\" in url:

@@ -8,21 +8,19 @@ of servers and load balancers.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import io
 import platform
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import yarl
+from multidict import CIMultiDict
 
 from bfl_async._config import Timeouts
 from bfl_async.errors import ConfigError, ConnectError, ReplyTimeoutError, TransportError, UntrustedURLError
-from bfl_async.transport.guard import KeyGuard, origin_of, without_query
+from bfl_async.transport.guard import KeyGuard, Origin, origin_of, without_query
 from bfl_async.types import Reply
 
 if TYPE_CHECKING:
@@ -65,25 +63,21 @@ class HTTPTransport:
     ) -> None:
         self._base_url = base_url
         self._guard = KeyGuard(base_url)
-        self._headers = {"User-Agent": agent, "Accept": "application/json"}
-        self._keyed = {**self._headers, "x-key": key}
-        self._submit_headers = {**self._keyed, "Content-Type": "application/json"}
-        self._download_headers = {"User-Agent": agent, "Accept": "*/*"}
-        self._reply = self._phases(timeouts, timeouts.reply)
-        self._poll = self._phases(timeouts, min(timeouts.reply, _POLL_REPLY_S))
+        self._keyed = CIMultiDict({"User-Agent": agent, "Accept": "application/json", "x-key": key})
+        self._submit_headers = CIMultiDict({**self._keyed, "Content-Type": "application/json"})
+        self._download_headers = CIMultiDict({"User-Agent": agent, "Accept": "*/*"})
+        # For a submit `connect` covers the wait for a connection, the name lookup, TCP and TLS, and has an
+        # exception of its own: a total that ended in that phase would leave unknown whether anything was sent.
+        self._submit_phases = aiohttp.ClientTimeout(
+            total=timeouts.connect + timeouts.reply, connect=timeouts.connect, sock_read=timeouts.reply
+        )
+        # A poll can be repeated, so one timer does for all its phases.
+        self._poll_phases = aiohttp.ClientTimeout(total=min(timeouts.reply, _POLL_REPLY_S))
         self._connect_s = timeouts.connect
         self._connections = connections
         self._given = session
         self._session = session
-        self._proxies: dict[str, str | None] = {}  # by origin; written by _proxy_for only
-
-    @staticmethod
-    def _phases(timeouts: Timeouts, reply_s: float) -> aiohttp.ClientTimeout:
-        # `connect` covers the wait for a connection, the name lookup, TCP and TLS, and has an exception of
-        # its own: a total that could end in that phase would leave unknown whether anything was sent.
-        return aiohttp.ClientTimeout(
-            total=timeouts.connect + reply_s, connect=timeouts.connect, sock_read=reply_s
-        )
+        self._proxies: dict[Origin, str | None] = {}  # written by _proxy_for only
 
     async def open(self) -> None:
         """Make the session."""
@@ -104,13 +98,15 @@ class HTTPTransport:
     async def submit(self, path: str, body: bytes) -> Reply:
         """POST to the base URL, once; see `Transport.submit`."""
         url = self._base_url + path
-        return await self._call("POST", url, self._submit_headers, self._reply, _MAX_REPLY_BYTES, body)
+        return await self._call(
+            "POST", url, self._submit_headers, self._submit_phases, _MAX_REPLY_BYTES, body
+        )
 
     async def poll(self, url: str) -> Reply:
         """GET with the key, following at most 5 redirects, each one checked; see `Transport.poll`."""
         if url.startswith("/v1/"):
             url = self._base_url + url
-        return await self._follow(url, self._keyed, self._poll, _MAX_REPLY_BYTES)
+        return await self._follow(url, self._keyed, self._poll_phases, _MAX_REPLY_BYTES)
 
     async def download(self, url: str, *, timeout: float) -> Reply:
         """GET without the key, following at most 5 redirects, each one checked; see `Transport.download`."""
@@ -149,7 +145,7 @@ class HTTPTransport:
         session = self._session
         if session is None or session.closed:
             raise ConfigError("the aiohttp session is closed: give the client one that stays open")
-        with translated(method, url):
+        try:
             async with session.request(
                 method,
                 yarl.URL(url, encoded=True),  # exactly as received: quoting anew would break signatures
@@ -160,23 +156,26 @@ class HTTPTransport:
                 allow_redirects=False,
                 raise_for_status=False,
             ) as response:
-                return Reply(
-                    response.status,
-                    {name.lower(): value for name, value in response.headers.items()},
-                    await _read(response, max_bytes),
-                )
+                return Reply(response.status, response.headers, await _read(response, max_bytes))
+        except TransportError:
+            raise
+        except Exception as exc:
+            ours = translate(exc, method, url)
+            if ours is None:
+                raise
+            raise ours from exc
 
     def _proxy_for(self, url: str) -> str | None:
         """The environment's proxy for a URL (HTTPS_PROXY, HTTP_PROXY, NO_PROXY); the caller's session has its own."""
         if self._given is not None:
             return None
-        parts = urlsplit(url)
-        origin = f"{parts.scheme}://{parts.netloc}"
+        origin = origin_of(url)
+        if origin is None:
+            return None
         if origin not in self._proxies:
             if len(self._proxies) >= 1_000:
                 self._proxies.clear()
-            bypass = bool(parts.hostname and proxy_bypass(parts.hostname))
-            self._proxies[origin] = None if bypass else getproxies().get(parts.scheme)
+            self._proxies[origin] = None if proxy_bypass(origin.host) else getproxies().get(origin.scheme)
         return self._proxies[origin]
 
 
@@ -212,21 +211,21 @@ _NOT_SENT = (
 )
 
 
-@contextlib.contextmanager
-def translated(method: str, url: str) -> Iterator[None]:
-    """Turn aiohttp's exceptions into ours. The messages name the host, never a query."""
-    try:
-        yield
-    except TransportError:
-        raise
-    except _NOT_SENT as exc:
-        raise ConnectError(f"no connection to {_host(url)}: {_reason(exc)}; nothing was sent") from exc
-    except (TimeoutError, aiohttp.ServerTimeoutError) as exc:
-        raise ReplyTimeoutError(f"{_host(url)} did not finish its reply to the {method} in time") from exc
-    except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as exc:
-        raise TransportError(f"the reply of {_host(url)} to the {method} broke off: {_reason(exc)}") from exc
-    except (ValueError, AssertionError) as exc:  # aiohttp's parser and writer, met with garbage
-        raise TransportError(f"the reply of {_host(url)} cannot be read: {type(exc).__name__}") from exc
+def translate(exc: Exception, method: str, url: str) -> TransportError | None:
+    """Return our error for one of aiohttp's; None for what is no error of the wire.
+
+    The messages name the host, never a query.
+    """
+    host = _host(url)
+    if isinstance(exc, _NOT_SENT):
+        return ConnectError(f"no connection to {host}: {_reason(exc)}; nothing was sent")
+    if isinstance(exc, TimeoutError | aiohttp.ServerTimeoutError):
+        return ReplyTimeoutError(f"{host} did not finish its reply to the {method} in time")
+    if isinstance(exc, aiohttp.ClientError | OSError | EOFError):
+        return TransportError(f"the reply of {host} to the {method} broke off: {_reason(exc)}")
+    if isinstance(exc, ValueError | AssertionError):  # aiohttp's parser and writer, met with garbage
+        return TransportError(f"the reply of {host} cannot be read: {type(exc).__name__}")
+    return None
 
 
 def _host(url: str) -> str:

@@ -151,7 +151,8 @@ def test_expiry_is_read_from_the_signed_url() -> None:
     assert expiry_of("https://h/x?se=2025-12-18T15%3A49%3A07") == 1766072947.0
     assert expiry_of("https://h/x?se=soon") is None
     assert expiry_of("https://h/x") is None
-    assert expiry_of("https://[h/x?se=2025-12-18T15%3A49%3A07Z") is None
+    assert expiry_of("https://h/x?use=2025-12-18T15%3A49%3A07Z") is None
+    assert expiry_of("https://h/x?sp=r&se=2025-12-18T15%3A49%3A07Z#f") == 1766072947.0
 
 
 @pytest.mark.parametrize(
