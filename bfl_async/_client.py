@@ -461,7 +461,7 @@ class AsyncBFL:
                         raise
                     entries.append(exc)
             waiting = [entry for entry in entries if isinstance(entry, Entry)]
-            await _wait_all(waiting, deadline, stop_at_error=not return_exceptions)
+            await _wait_all(waiting, deadline, scheduler, stop_at_error=not return_exceptions)
             return [_value(entry, scheduler) if return_exceptions else _result(entry) for entry in entries]
         except BaseException:
             for entry in entries:
@@ -554,7 +554,9 @@ def _request(request_or_model: ImageRequest | str, fields: dict[str, object]) ->
     return as_request(request_or_model)
 
 
-async def _wait_all(entries: list[Entry], deadline: float | None, *, stop_at_error: bool) -> None:
+async def _wait_all(
+    entries: list[Entry], deadline: float | None, scheduler: Scheduler, *, stop_at_error: bool
+) -> None:
     """Wait for all entries; with `stop_at_error` raise the first error as it comes."""
     loop = asyncio.get_running_loop()
     left = sum(entry.settlement is None for entry in entries)
@@ -566,6 +568,11 @@ async def _wait_all(entries: list[Entry], deadline: float | None, *, stop_at_err
         left -= 1
         if entry.result is None:
             failed.append(entry)
+            if stop_at_error and len(failed) == 1:
+                # In the step of the failure itself: the slot that it frees is not for the next one of us.
+                for other in entries:
+                    if other.settlement is None:
+                        scheduler.leave(other)
         if (left == 0 or (failed and stop_at_error)) and not waiter.done():
             waiter.set_result(None)
 

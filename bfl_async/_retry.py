@@ -7,6 +7,7 @@ the answer was lost. Polls and downloads cost nothing and are repeated with back
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 
 from bfl_async._wire import body_text, is_json, parse_receipt, status_error
 from bfl_async.errors import AmbiguousSubmitError, BFLError, ConnectError, TransportError
@@ -20,11 +21,12 @@ _FIRST_DOWNLOAD_BACKOFF_S = 0.1
 _MAX_DOWNLOAD_BACKOFF_S = 5.0
 
 
-def judge_submit(reply: Reply, *, model: str, now: float) -> SubmitAnswer:
+def judge_submit(reply: Reply, *, model: str, now: float, hidden: Iterable[str] = ()) -> SubmitAnswer:
     """Return what a submit's reply means: the table of invariant 2.
 
     Args:
         now: Unix time, for a `Retry-After` that is a date.
+        hidden: Texts of the request, which no message is to show.
     """
     code = reply.status_code
     if 200 <= code < 300:
@@ -33,11 +35,11 @@ def judge_submit(reply: Reply, *, model: str, now: float) -> SubmitAnswer:
             return Accepted(receipt)
         return Unknown(_ambiguous(reply, "its answer names no task that can be read"))
     if code == 429 or (code == 503 and is_json(reply.body)):
-        error = status_error(reply, what="the submit", now=now, model=model)
+        error = status_error(reply, what="the submit", now=now, model=model, hidden=hidden)
         return Busy(error, error.retry_after_s, no_slot=code == 429)
     if code >= 500 or code < 200:
         return Unknown(_ambiguous(reply, "the server failed after it had the request"))
-    return Refused(status_error(reply, what="the submit", now=now, model=model))
+    return Refused(status_error(reply, what="the submit", now=now, model=model, hidden=hidden))
 
 
 def judge_submit_error(error: BFLError) -> SubmitAnswer:

@@ -29,7 +29,7 @@ from bfl_async._handle import Entry
 from bfl_async._poller import Poller
 from bfl_async._polling import Polling, Timings
 from bfl_async._retry import judge_submit, judge_submit_error, submit_backoff_s
-from bfl_async._wire import encode_body
+from bfl_async._wire import encode_body, texts_of
 from bfl_async.download import Downloads
 from bfl_async.errors import (
     AmbiguousSubmitError,
@@ -298,7 +298,9 @@ class Scheduler:
             late = ReplyTimeoutError(f"no reply within {longest:g} s")
             late.__cause__ = exc
             return judge_submit_error(late)
-        return judge_submit(reply, model=model, now=time.time())
+        return judge_submit(
+            reply, model=model, now=time.time(), hidden=texts_of(body) if reply.status_code >= 300 else ()
+        )
 
     async def _follow(self, entry: Entry) -> None:
         task_s = self._timeouts.task if self._timeouts.task is not None else entry.info.task_s
@@ -371,7 +373,7 @@ class Scheduler:
     def _ends_unsent(self, entry: Entry) -> bool:
         """Settle an unsent request that must not be sent again: its caller has left, or the client closes."""
         if self._closing:
-            self._settle(entry, Unsent(_closed(entry)))
+            self._settle(entry, Unsent(_closed(entry), withdrawn=True))
             return True
         if entry.abandoned:
             self._move(entry, State.QUEUED)
@@ -517,7 +519,7 @@ class Scheduler:
                 ),
             )
         elif entry.state is State.QUEUED:
-            self._settle(entry, Unsent(_closed(entry)))
+            self._settle(entry, Unsent(_closed(entry), withdrawn=True))
         elif not self._closing:  # else aclose() settles it, with the list of all open tasks
             self._settle(entry, Lost(_closed(entry)))
 
@@ -591,7 +593,7 @@ class Scheduler:
             if entry is None:
                 runner.cancel()
         for entry in list(self._by_state[State.QUEUED]):
-            self._settle(entry, Unsent(_closed(entry)))
+            self._settle(entry, Unsent(_closed(entry), withdrawn=True))
         if self._by_state[State.SUBMITTING]:
             loop = asyncio.get_running_loop()
             self._left_submitting = loop.create_future()

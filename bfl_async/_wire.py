@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import cast
@@ -185,35 +185,62 @@ def body_text(body: bytes) -> str:
     return _URL_QUERY.sub(r"\1?…", text)[:BODY_CHARS]
 
 
-def detail_of(body: bytes) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Return what an error reply says: one line, and the (path, message) pairs of a validation error."""
+def detail_of(body: bytes, hidden: Iterable[str] = ()) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Return what an error reply says: one line, and the (path, message) pairs of a validation error.
+
+    Args:
+        hidden: Texts that are not to be shown, such as the prompt, should the server repeat them.
+    """
     data = json_object(body)
     detail = None if data is None else data.get("detail", data.get("message"))
     if isinstance(detail, str):
-        return " ".join(detail.split())[:300], ()
+        return _line(detail, hidden)[:300], ()
     if isinstance(detail, list):
-        pairs = tuple(_pair(item) for item in detail if isinstance(item, Mapping))
+        pairs = tuple(_pair(item, hidden) for item in detail if isinstance(item, Mapping))
         return "; ".join(f"{path}: {message}" for path, message in pairs)[:600], pairs
     return "", ()
 
 
-def _pair(item: Mapping[str, JSON]) -> tuple[str, str]:
+def _pair(item: Mapping[str, JSON], hidden: Iterable[str]) -> tuple[str, str]:
     loc = item.get("loc")
     parts = [str(part) for part in loc] if isinstance(loc, list) else []
     path = ".".join(parts[1:] if parts[:1] == ["body"] else parts) or "request"
-    return path, str(item.get("msg", "invalid"))
+    return path, _line(str(item.get("msg", "invalid")), hidden)
 
 
-def status_error(reply: Reply, *, what: str, now: float, model: str | None = None) -> APIStatusError:
+def _line(text: str, hidden: Iterable[str]) -> str:
+    """The text on one line, without queries of URLs and without what is hidden."""
+    for secret in hidden:
+        text = text.replace(secret, "…")
+    return " ".join(_URL_QUERY.sub(r"\1?…", text).split())
+
+
+_LEAST_HIDDEN_CHARS = 4  # shorter values, such as "jpeg" without its last letter, occur in any text
+
+
+def texts_of(body: Mapping[str, JSON]) -> list[str]:
+    """Return the texts of a request that an error is not to show, longest first."""
+    texts = [
+        value
+        for name, value in body.items()
+        if isinstance(value, str) and len(value) >= _LEAST_HIDDEN_CHARS and name != "output_format"
+    ]
+    return sorted(texts, key=len, reverse=True)
+
+
+def status_error(
+    reply: Reply, *, what: str, now: float, model: str | None = None, hidden: Iterable[str] = ()
+) -> APIStatusError:
     """Return the error of an HTTP status that is not 2xx.
 
     Args:
         what: What was asked, for the message: "the submit", "credits".
         now: Unix time, for a `Retry-After` that is a date.
         model: Named in the message of a 404 to a submit.
+        hidden: Texts of the request, which the message is not to show.
     """
     code = reply.status_code
-    said, errors = detail_of(reply.body)
+    said, errors = detail_of(reply.body, hidden)
     says = f": {said}" if said else ""
     retry_after = retry_after_s(reply.headers, now=now)
     text = body_text(reply.body)

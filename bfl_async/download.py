@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from bfl_async._retry import download_backoff_s, repeats_download
-from bfl_async._wire import parse_poll, result_path, retry_after_s, sample_url
+from bfl_async._wire import expiry_of, parse_poll, result_path, retry_after_s, sample_url
 from bfl_async.errors import (
     BFLError,
     ClientClosedError,
@@ -34,6 +34,7 @@ from bfl_async.status import TaskStatus
 from bfl_async.types import Reply, Transport
 
 _SUFFIXES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp", "video/mp4": ".mp4"}
+_MAX_SIGNED_ANEW = 3  # a server that signs anew and refuses again is not asked for ever
 _TAIL_BYTES = 4_096  # a JPEG's end mark is looked for in so much: some writers put padding behind it
 
 
@@ -67,7 +68,7 @@ class Downloads:
         if not url:
             raise DownloadError("the task's answer holds no URL of a result: see .raw", task_id=task_id)
         deadline = loop.time() + timeout
-        asked_again = False
+        signed_anew = 0  # polls that were sent for a URL that works
         attempt = 0
         problem: BFLError | None = None
         while True:
@@ -80,48 +81,54 @@ class Downloads:
                     f"the result could not be downloaded within {timeout:g} s: {said}", task_id=task_id
                 ) from problem
             attempt += 1
-            retry_after: float | None = None
-            try:
-                async with asyncio.timeout(left):  # redirects and transports from outside included
-                    reply = await self._transport.download(url, timeout=left)
-            except UntrustedURLError as exc:
-                exc.task_id = task_id
-                raise
-            except TransportError as exc:
-                problem = exc
-            except TimeoutError as exc:
-                problem = ReplyTimeoutError("the image host did not finish in time")
-                problem.__cause__ = exc
-            except BFLError as exc:
-                if self.closed:
-                    raise closed_error(task) from exc
-                raise
-            else:
-                if 200 <= reply.status_code < 300:
-                    found = check(reply)
-                    if isinstance(found, Download):
-                        return found
-                    problem = DownloadError(found, task_id=task_id)
-                else:
-                    problem = DownloadError(
-                        f"the image host answered HTTP {reply.status_code}", task_id=task_id
-                    )
-                    retry_after = retry_after_s(reply.headers, now=time.time())
-                    if not repeats_download(reply.status_code) and not asked_again:
-                        # A signed URL ends; the server may sign anew for who asks. One poll tells.
-                        asked_again = True
-                        fresh = await self._signed_anew(task)
-                        if fresh and fresh != url:
-                            url = fresh
-                            continue
-                        if fresh is None or _is_past(expires_at, reply):
-                            raise ResultExpiredError(
-                                "the result's URL has expired and the server signs no new one: results must "
-                                "be fetched within 10 minutes",
-                                task_id=task_id,
-                            ) from problem
+            answer = await self._attempt(url, left, task)
+            if isinstance(answer, Download):
+                return answer
+            problem, reply = answer
+            past = _is_past(expires_at, reply)
+            refused = reply is not None and not repeats_download(reply.status_code)
+            if past or (refused and signed_anew == 0):
+                # A signed URL ends, and the server may sign anew for who asks.
+                signed_anew += 1
+                fresh = await self._signed_anew(task)
+                if fresh and fresh != url and signed_anew <= _MAX_SIGNED_ANEW:
+                    url, expires_at = fresh, expiry_of(fresh)
+                    continue
+                if past or fresh is None:
+                    raise ResultExpiredError(
+                        "the result's URL has expired and the server signs no new one: results must be fetched "
+                        "within 10 minutes",
+                        task_id=task_id,
+                    ) from problem
+            retry_after = None if reply is None else retry_after_s(reply.headers, now=time.time())
             pause = download_backoff_s(attempt, retry_after, self._rng)
             await asyncio.sleep(max(0.0, min(pause, deadline - loop.time())))
+
+    async def _attempt(
+        self, url: str, left: float, task: TaskRecord
+    ) -> Download | tuple[BFLError, Reply | None]:
+        """Fetch once: the checked bytes, or what went wrong and the reply if there was one."""
+        task_id = task["task_id"]
+        try:
+            async with asyncio.timeout(left):  # redirects and transports from outside included
+                reply = await self._transport.download(url, timeout=left)
+        except UntrustedURLError as exc:
+            exc.task_id = task_id
+            raise
+        except TransportError as exc:
+            return exc, None
+        except TimeoutError as exc:
+            late = ReplyTimeoutError("the image host did not finish in time")
+            late.__cause__ = exc
+            return late, None
+        except BFLError as exc:
+            if self.closed:
+                raise closed_error(task) from exc
+            raise
+        if not 200 <= reply.status_code < 300:
+            return DownloadError(f"the image host answered HTTP {reply.status_code}", task_id=task_id), reply
+        found = check(reply)
+        return found if isinstance(found, Download) else (DownloadError(found, task_id=task_id), reply)
 
     async def _signed_anew(self, task: TaskRecord) -> str | None:
         """Poll once: the URL that the server gives now, "" if it did not say, None if the task is gone."""
@@ -147,13 +154,14 @@ def closed_error(task: TaskRecord) -> ClientClosedError:
     )
 
 
-def _is_past(expires_at: float | None, reply: Reply) -> bool:
+def _is_past(expires_at: float | None, reply: Reply | None) -> bool:
+    """True when a URL has ended, by the server's clock if its reply states one."""
     if expires_at is None:
-        return True
-    try:
-        now = parsedate_to_datetime(reply.headers["date"]).timestamp()
-    except (KeyError, ValueError, TypeError):
-        now = time.time()
+        return False
+    now = time.time()
+    if reply is not None:
+        with contextlib.suppress(KeyError, ValueError, TypeError):
+            now = parsedate_to_datetime(reply.headers["date"]).timestamp()
     return now >= expires_at - 1.0  # `Date` and `se` count whole seconds
 
 

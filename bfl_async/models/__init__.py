@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 from pydantic import ValidationError
@@ -60,9 +61,19 @@ def request(model: str, /, **fields: object) -> ImageRequest:
         _warned.add(name)
         warnings.warn(
             f"the model {name!r} is not in this release's catalog: its fields are sent unchecked",
-            stacklevel=2,
+            stacklevel=_frames_to_the_caller(),
         )
     return made
+
+
+def _frames_to_the_caller() -> int:
+    """Return the `stacklevel` of the first frame outside this package: the line that named the model."""
+    frame = sys._getframe(1)
+    level = 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "bfl_async":
+        frame = frame.f_back
+        level += 1
+    return level
 
 
 def as_request(item: object) -> ImageRequest:
