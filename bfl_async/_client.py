@@ -13,7 +13,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NoReturn, Self, overload
 
 from bfl_async import __version__
-from bfl_async._config import ACCOUNT, Limits, Timeouts, limits_from, resolve_base_url, resolve_key
+from bfl_async._config import (
+    ACCOUNT,
+    Limits,
+    Timeouts,
+    check_timeout,
+    limits_from,
+    resolve_base_url,
+    resolve_key,
+)
 from bfl_async._handle import Entry, TaskHandle
 from bfl_async._polling import Fixed, Polling
 from bfl_async._scheduler import Scheduler
@@ -30,6 +38,7 @@ from bfl_async.errors import (
 from bfl_async.limiter.local import LocalLimiter
 from bfl_async.models import ImageRequest, as_request, check_model_name, request
 from bfl_async.result import Result
+from bfl_async.transport.guard import origin_of
 from bfl_async.types import Limiter, Reply, Statistics, Transport
 
 if TYPE_CHECKING:
@@ -85,6 +94,8 @@ class AsyncBFL:
         if transport is not None and session is not None:
             raise ConfigError("pass transport= or session=, not both: a transport has its own connections")
         self._base_url = resolve_base_url(base_url, allow_http=allow_http)
+        if origin_of(self._base_url) is None:
+            raise ConfigError("base_url names a host that cannot be read: use https://host[:port]")
         self._key = resolve_key(api_key) if transport is None else ""
         self._limits = limits_from(limits)
         self._limiter: Limiter = LocalLimiter(self._limits) if limiter is None else limiter
@@ -122,6 +133,7 @@ class AsyncBFL:
             return self
         if self._state != "new":
             raise ClientClosedError("the client is closed: make a new one")
+        await self._limiter.open()
         transport = self._given_transport
         if transport is None:
             from bfl_async.transport.http import HTTPTransport, user_agent
@@ -136,7 +148,6 @@ class AsyncBFL:
             )
             await made.open()
             transport = made
-        await self._limiter.open()
         self._transport = transport
         self._scheduler = Scheduler(
             transport=transport,
@@ -144,6 +155,7 @@ class AsyncBFL:
             polling=self._polling,
             timeouts=self._timeouts,
             unknown_s=self._limits.unknown_s,
+            queue=self._limits.queue,
             rng=random.Random(),
         )
         self._loop = asyncio.get_running_loop()
@@ -180,8 +192,12 @@ class AsyncBFL:
             await self._wait_closed()
 
     async def _wait_closed(self) -> None:
+        assert self._scheduler is not None
         if self._closer is None:
+            self._scheduler.begin_close()
             self._closer = asyncio.get_running_loop().create_task(self._close())
+        if self._scheduler.owns(asyncio.current_task()):
+            return  # called by a stream's source: the closing waits for that coroutine, and not the reverse
         cancelled: asyncio.CancelledError | None = None
         while not self._closer.done():
             try:
@@ -394,7 +410,7 @@ class AsyncBFL:
             ordered=ordered,
             priority=priority,
             window=window,
-            timeout=timeout,
+            timeout=check_timeout(timeout),
             make_handle=self._handle_of,
         )
 
@@ -518,7 +534,7 @@ class AsyncBFL:
             ClientClosedError, ConfigError: The client is not open here.
         Cancellation: Ends this wait and nothing else.
         """
-        return await self._check().drain(timeout)
+        return await self._check().drain(check_timeout(timeout))
 
     def _handle_of(self, entry: Entry) -> TaskHandle:
         assert self._scheduler is not None
@@ -527,7 +543,7 @@ class AsyncBFL:
 
     def _deadline(self, timeout: float | None) -> float | None:
         assert self._loop is not None
-        return None if timeout is None else self._loop.time() + timeout
+        return None if (checked := check_timeout(timeout)) is None else self._loop.time() + checked
 
     def __repr__(self) -> str:
         if self._scheduler is None:
@@ -578,7 +594,7 @@ async def _wait_all(
 
     for entry in entries:
         if entry.settlement is None:
-            entry.callbacks.append(settled)
+            entry.callbacks[settled] = None
         elif entry.result is None:
             failed.append(entry)
     if left == 0 or (failed and stop_at_error):
@@ -608,10 +624,11 @@ def _value(entry: Entry | BFLError, scheduler: Scheduler) -> Result | BFLError:
         error = entry.timeout_error()
         scheduler.leave(entry)
         return error
-    try:
-        return entry.value()
-    except BFLError as exc:
-        return exc
+    failed = entry.error()
+    if failed is not None:
+        return failed
+    assert entry.result is not None
+    return entry.result
 
 
 def _result(entry: Entry | BFLError) -> Result:

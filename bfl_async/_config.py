@@ -105,6 +105,19 @@ def _check_seconds(owner: str, name: str, value: float) -> None:
         raise ConfigError(f"{owner}: {name} must be a positive number of seconds, not {value!r}")
 
 
+def check_timeout(timeout: float | None) -> float | None:
+    """Return a caller's timeout in seconds; None, and infinity, are no bound.
+
+    Raises:
+        ConfigError: It is no number.
+    """
+    if timeout is None or timeout == math.inf:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout):
+        raise ConfigError(f"timeout must be a number of seconds or None, not {timeout!r}")
+    return max(0.0, timeout)
+
+
 def limits_from(limits: int | Limits) -> Limits:
     """Return `limits` as `Limits`; an int is the account's limit."""
     return limits if isinstance(limits, Limits) else Limits(account=limits)

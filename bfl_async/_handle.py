@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Protocol
 
+from bfl_async._config import check_timeout
 from bfl_async.errors import BFLError, ConfigError, ConnectError, TaskRecord, TaskTimeoutError
 from bfl_async.models import ModelInfo
 from bfl_async.status import TaskStatus
@@ -85,7 +86,7 @@ class Entry:
         # Those who wait:
         self.abandoned = False  # its only caller has left: nothing more is sent for it
         self.heard = False  # somebody was given the settlement
-        self.callbacks: list[Callable[[Entry], None]] = []  # called once, at the settlement
+        self.callbacks: dict[Callable[[Entry], None], None] = {}  # called once, at the settlement
         self.watchers: set[asyncio.Future[None]] = set()  # woken by any change
         self.readers = 0  # of updates(), waiting now
         self.sleeper: asyncio.Future[bool] | None = None  # the poller's sleep: True when its time is over
@@ -112,9 +113,12 @@ class Entry:
     def notify_settled(self) -> None:
         """Tell all who wait that `settlement` stands."""
         self.touch()
-        callbacks, self.callbacks = self.callbacks, []
+        callbacks, self.callbacks = self.callbacks, {}
         for callback in callbacks:
-            callback(self)
+            try:
+                callback(self)
+            except Exception:  # a bug in one must not keep the others waiting
+                _log.exception("a callback failed by a bug")
         if not self.heard and self.handle is not None and self.handle() is None:
             self.log_unheard()
 
@@ -129,13 +133,18 @@ class Entry:
 
     def value(self) -> Result:
         """Return the result of a settled entry, or raise an error of one's own."""
+        error = self.error()
+        if error is not None:
+            raise error
+        assert self.result is not None
+        return self.result
+
+    def error(self) -> BFLError | None:
+        """Return a settled entry's error, one of the caller's own; None when there is a result."""
         self.heard = True
         settlement = self.settlement
         assert settlement is not None
-        if isinstance(settlement, Ready):
-            assert self.result is not None
-            return self.result
-        raise settlement.error.fresh()
+        return None if isinstance(settlement, Ready) else settlement.error.fresh()
 
     def timeout_error(self) -> BFLError:
         """Return the error for a caller whose timeout has ended."""
@@ -169,7 +178,7 @@ class Entry:
         def settled(_: Entry) -> None:
             _wake(waiter)
 
-        self.callbacks.append(settled)
+        self.callbacks[settled] = None
         timer = None if deadline is None else loop.call_at(deadline, _wake, waiter)
         try:
             await waiter
@@ -177,7 +186,7 @@ class Entry:
             if timer is not None:
                 timer.cancel()
             if self.settlement is None:
-                self.callbacks.remove(settled)
+                self.callbacks.pop(settled, None)
         if self.settlement is None:
             raise self.timeout_error()
 
@@ -390,4 +399,5 @@ class Updates:
 
 
 def _deadline(timeout: float | None) -> float | None:
-    return None if timeout is None else asyncio.get_running_loop().time() + timeout
+    checked = check_timeout(timeout)
+    return None if checked is None else asyncio.get_running_loop().time() + checked

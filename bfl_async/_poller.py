@@ -24,6 +24,7 @@ from bfl_async.errors import (
     TaskModeratedError,
     TaskNotFoundError,
     TaskTimeoutError,
+    TransportError,
     UntrustedURLError,
 )
 from bfl_async.status import TaskStatus
@@ -114,11 +115,9 @@ class Poller:
         """
         try:
             # One timer for all polls: each must end by the same moment.
-            async with asyncio.timeout_at(deadline + _LAST_POLL_S) as limit:
+            async with asyncio.timeout_at(deadline + _LAST_POLL_S):
                 return await self._poll_until_settled(entry, deadline, timings)
         except TimeoutError:
-            if not limit.expired():
-                raise  # a transport's own, and not ours
             if entry.problem is None:
                 entry.problem = ReplyTimeoutError("the last poll was not answered in time")
             return Lost(_deadline_error(entry))
@@ -142,6 +141,9 @@ class Poller:
                 return Lost(exc)
             except BFLError as exc:
                 entry.problem = exc
+            except OSError as exc:  # of a transport from outside; TimeoutError is one
+                entry.problem = TransportError(f"a poll failed: {type(exc).__name__}")
+                entry.problem.__cause__ = exc
             else:
                 answer = parse_poll(reply.body)
                 if answer is None:

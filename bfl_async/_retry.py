@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterable
 
 from bfl_async._wire import body_text, is_json, parse_receipt, status_error
-from bfl_async.errors import AmbiguousSubmitError, BFLError, ConnectError, TransportError
+from bfl_async.errors import AmbiguousSubmitError, BFLError, ConfigError, ConnectError
 from bfl_async.types import Accepted, Busy, NotSent, Refused, Reply, SubmitAnswer, Unknown
 
 _FIRST_BACKOFF_S = 0.5
@@ -43,14 +43,16 @@ def judge_submit(reply: Reply, *, model: str, now: float, hidden: Iterable[str] 
 
 
 def judge_submit_error(error: BFLError) -> SubmitAnswer:
-    """Return what a submit without a reply means."""
+    """Return what a submit without a reply means; where it is not certain, a task may exist."""
     if isinstance(error, ConnectError):
         return NotSent(error)
-    if isinstance(error, TransportError):
-        lost = AmbiguousSubmitError(f"{_AMBIGUOUS}: {error}")
-        lost.__cause__ = error
-        return Unknown(lost)
-    return Refused(error)  # found before anything was sent
+    if isinstance(error, ConfigError):
+        return Refused(error)  # found before anything was sent
+    if isinstance(error, AmbiguousSubmitError):
+        return Unknown(error)
+    lost = AmbiguousSubmitError(f"{_AMBIGUOUS}: {error}")
+    lost.__cause__ = error
+    return Unknown(lost)
 
 
 _AMBIGUOUS = "the submit left and its answer is lost, so a task may exist and be paid; it is not sent again"

@@ -36,8 +36,10 @@ from bfl_async.errors import (
     AuthenticationError,
     BFLError,
     ClientClosedError,
+    ConfigError,
     InsufficientCreditsError,
     InvalidRequestError,
+    QueueFullError,
     ReplyTimeoutError,
     TaskError,
     TaskRecord,
@@ -72,6 +74,8 @@ _log = logging.getLogger("bfl_async")
 _STOP_S = 30.0  # invariant 7: how long nothing is sent after a 402
 _LEAST_UNKNOWN_S = 10.0
 _LAST_REPEAT_S = 0.2  # with less time left an unsent request is not tried again
+_CANCELS = 5  # how often a coroutine is told to end, so many seconds apart
+_CANCEL_S = 0.5
 _LARGE_BODY_CHARS = 256 * 1024  # from here on JSON encoding goes to a worker thread
 
 
@@ -123,12 +127,14 @@ class Scheduler:
         polling: Polling,
         timeouts: Timeouts,
         unknown_s: float | None,
+        queue: int | None,
         rng: random.Random,
     ) -> None:
         self._transport = transport
         self._limiter = limiter
         self._timeouts = timeouts
         self._unknown_s = unknown_s
+        self._queue = queue  # the limiter's bound, which holds for parked requests as well
         self._rng = rng
         self._poller = Poller(transport, polling, rng)
         self._timings: dict[str, Timings] = {}
@@ -160,7 +166,13 @@ class Scheduler:
             bounded: Whether `Limits.queue` holds for it.
         Raises:
             QueueFullError: As many requests are waiting as may.
+            ClientClosedError: The client is closing.
+            ConfigError: The priority is no whole number.
         """
+        if self._closing:
+            raise ClientClosedError("the client is closed: make a new one")
+        if not isinstance(priority, int):
+            raise ConfigError(f"priority must be a whole number, not {priority!r}")
         entry = Entry(request, request.model, model_info(request.model), give_up_at)
         entry.lease = Lease(
             (ACCOUNT, *entry.info.pools),
@@ -168,25 +180,31 @@ class Scheduler:
             bounded=bounded,
             on_granted=lambda: self._granted(entry),
         )
-        self._by_state[State.QUEUED][entry] = None
         gate = self._gate
         if gate.error is None:
             self._enqueue_new(entry)
         elif asyncio.get_running_loop().time() < gate.closed_until:
+            self._by_state[State.QUEUED][entry] = None
             self._settle(entry, Unsent(gate.error))
         elif gate.probe is None:
-            gate.probe = entry
             self._enqueue_new(entry)
+            gate.probe = entry
         else:
+            if bounded and self._queue is not None and len(gate.parked) >= self._queue:
+                raise QueueFullError(
+                    f"{len(gate.parked)} requests are waiting for the account: try again later"
+                )
+            entry.lease.bounded = False  # counted here; it is not refused later, when the gate opens
+            self._by_state[State.QUEUED][entry] = None
             gate.parked[entry] = None
         return entry
 
     def _enqueue_new(self, entry: Entry) -> None:
+        self._by_state[State.QUEUED][entry] = None
         try:
             self._limiter.enqueue(entry.lease)
         except BFLError:
             del self._by_state[State.QUEUED][entry]
-            self._leave_gate(entry)
             raise
 
     def attach(
@@ -255,10 +273,25 @@ class Scheduler:
 
     async def _submit(self, entry: Entry) -> bool:
         """Send the POST and apply what it brought; True when the task is to be followed."""
-        assert entry.request is not None
+        request = entry.request
+        assert request is not None
+        body = request.body()
+        try:
+            # Still "queued": nothing is sent yet, and a withdrawal costs nothing.
+            if _chars(body) < _LARGE_BODY_CHARS:
+                encoded = encode_body(body)
+            else:
+                encoded = await asyncio.to_thread(encode_body, body)
+        except (ValueError, TypeError) as exc:
+            unfit = InvalidRequestError(f"the request for {request.model} cannot be written as JSON: {exc}")
+            unfit.__cause__ = exc
+            self._refuse(entry, unfit)
+            return False
+        if entry.settlement is not None:
+            return False
         self._move(entry, State.SUBMITTING)
         entry.attempts += 1
-        answer = await self._post(entry.request)
+        answer = await self._post(request.model, encoded, body)
         match answer:
             case Accepted(receipt):
                 self._accept(entry, receipt)
@@ -275,18 +308,7 @@ class Scheduler:
                 assert_never(answer)
         return False
 
-    async def _post(self, request: Request) -> SubmitAnswer:
-        model = request.model
-        try:
-            body = request.body()
-            if _chars(body) < _LARGE_BODY_CHARS:
-                encoded = encode_body(body)
-            else:
-                encoded = await asyncio.to_thread(encode_body, body)
-        except (ValueError, TypeError) as exc:
-            unfit = InvalidRequestError(f"the request for {model} cannot be written as JSON: {exc}")
-            unfit.__cause__ = exc
-            return Refused(unfit)
+    async def _post(self, model: str, encoded: bytes, body: Mapping[str, JSON]) -> SubmitAnswer:
         # The transport has timeouts of its own; this one is for transports that come from outside.
         longest = self._timeouts.connect + self._timeouts.reply + 5.0
         try:
@@ -298,18 +320,21 @@ class Scheduler:
             late = ReplyTimeoutError(f"no reply within {longest:g} s")
             late.__cause__ = exc
             return judge_submit_error(late)
-        return judge_submit(
-            reply, model=model, now=time.time(), hidden=texts_of(body) if reply.status_code >= 300 else ()
-        )
+        hidden = texts_of(body) if reply.status_code >= 300 else ()
+        return judge_submit(reply, model=model, now=time.time(), hidden=hidden)
 
     async def _follow(self, entry: Entry) -> None:
         task_s = self._timeouts.task if self._timeouts.task is not None else entry.info.task_s
         settlement = await self._poller.follow(
             entry, deadline=entry.accepted_at + task_s, timings=self._timings_of(entry)
         )
-        if isinstance(settlement, Ready) and not entry.attached:
-            now = asyncio.get_running_loop().time()
-            self._timings_of(entry).observe(now - entry.accepted_at)
+        if isinstance(settlement, Ready):
+            record = entry.record()
+            assert record is not None
+            entry.result = Result.of(settlement.reply, task=record, downloads=self.downloads)
+            if not entry.attached:
+                now = asyncio.get_running_loop().time()
+                self._timings_of(entry).observe(now - entry.accepted_at)
         self._settle(entry, settlement)
 
     # --- the steps: synchronous, each leaves slots and states in order -----------------------------------
@@ -343,12 +368,12 @@ class Scheduler:
         entry.problem = error
         if no_slot:
             self._refused_429 += 1
-        if self._ends_unsent(entry):
-            return
-        self._move(entry, State.QUEUED)
-        if no_slot:
+            # Also where nobody waits for it any more: what a 429 teaches holds for all.
+            self._move(entry, State.QUEUED)
             self._limiter.refuse(entry.lease, retry_after_s=retry_after_s)
-        else:
+            self._ends_unsent(entry)
+        elif not self._ends_unsent(entry):
+            self._move(entry, State.QUEUED)
             self._requeue_after(entry, submit_backoff_s(entry.attempts, retry_after_s, self._rng))
 
     def _repeat_unsent(self, entry: Entry, error: BFLError) -> None:
@@ -393,6 +418,8 @@ class Scheduler:
     def _requeue(self, entry: Entry) -> None:
         entry.requeue_timer = None
         self._limiter.enqueue(entry.lease)
+        if not entry.lease.taken:
+            entry.connect_failed_at = None  # the wait for a slot is not time spent on connecting
 
     def _next_probe(self, entry: Entry) -> None:
         """The probe ended without an answer about money: the next one in line becomes the probe."""
@@ -426,15 +453,15 @@ class Scheduler:
         else:
             self._limiter.withdraw(entry.lease)
             self._limiter.release(entry.lease)
+        entry.lease.on_granted = _ignore  # the one reference that leads back from the lease to the entry
         self._leave_gate(entry)
         self._charge(entry)
-        self._count(entry, settlement)
+        self._count(settlement)
         entry.state = State.SETTLED
         entry.notify_settled()
         if not any(self._by_state.values()):
             for waiter in self._idle:
-                if not waiter.done():
-                    waiter.set_result(None)
+                _wake(waiter)
 
     def _charge(self, entry: Entry) -> None:
         """Count what a task costs; a settled cost takes the place of the receipt's. Others paid for attached ones."""
@@ -442,13 +469,10 @@ class Scheduler:
             self._credits += entry.cost - entry.charged
             entry.charged = entry.cost
 
-    def _count(self, entry: Entry, settlement: Settlement) -> None:
+    def _count(self, settlement: Settlement) -> None:
         match settlement:
-            case Ready(reply):
+            case Ready():
                 self._ready += 1
-                record = entry.record()
-                assert record is not None
-                entry.result = Result.of(reply, task=record, downloads=self.downloads)
             case Moderated():
                 self._moderated += 1
             case Lost(AmbiguousSubmitError()):
@@ -539,9 +563,18 @@ class Scheduler:
         elif (exc := runner.exception()) is not None:
             _log.error("a background coroutine failed by a bug", exc_info=exc)
 
+    @property
+    def closing(self) -> bool:
+        """True once nothing more is taken in."""
+        return self._closing
+
     def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Run a background coroutine that this client owns: it is cancelled and awaited at close."""
         return self._spawn(work, None)
+
+    def owns(self, task: asyncio.Task[object] | None) -> bool:
+        """True for a coroutine of this client."""
+        return task in self._runners
 
     def statistics(self) -> Statistics:
         """Return a snapshot."""
@@ -572,47 +605,81 @@ class Scheduler:
 
     async def drain(self, timeout: float | None) -> bool:
         """Wait until nothing is queued or in flight; True if so."""
-        if not any(self._by_state.values()):
-            return True
         loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        self._idle.add(waiter)
-        timer = None if timeout is None else loop.call_later(timeout, _wake, waiter)
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            for waiter in self._idle:
+                _wake(waiter)
+
+        timer = None if timeout is None else loop.call_later(timeout, expire)
         try:
-            await waiter
+            while any(self._by_state.values()) and not expired:
+                waiter: asyncio.Future[None] = loop.create_future()
+                self._idle.add(waiter)
+                try:
+                    await waiter
+                finally:
+                    self._idle.discard(waiter)
         finally:
             if timer is not None:
                 timer.cancel()
-            self._idle.discard(waiter)
         return not any(self._by_state.values())
 
-    async def aclose(self) -> None:
-        """Withdraw the queue, let POSTs end, end the pollers, settle what is open."""
+    def begin_close(self) -> None:
+        """Take nothing more in, and withdraw what is queued."""
+        if self._closing:
+            return
         self._closing = True
         for runner, entry in list(self._runners.items()):
             if entry is None:
                 runner.cancel()
         for entry in list(self._by_state[State.QUEUED]):
             self._settle(entry, Unsent(_closed(entry), withdrawn=True))
-        if self._by_state[State.SUBMITTING]:
-            loop = asyncio.get_running_loop()
-            self._left_submitting = loop.create_future()
-            timer = loop.call_later(self._timeouts.close, _wake, self._left_submitting)
-            await self._left_submitting
-            timer.cancel()
-        runners = list(self._runners)
-        for runner in runners:
-            runner.cancel()
-        if runners:
-            await asyncio.wait(runners)
-        self._settle_open()
-        self.downloads.closed = True
+
+    async def aclose(self) -> None:
+        """Let POSTs end, end the pollers, settle what is open."""
+        self.begin_close()
+        loop = asyncio.get_running_loop()
+        last = loop.time() + self._timeouts.close
+        try:
+            if self._by_state[State.SUBMITTING]:
+                self._left_submitting = loop.create_future()
+                timer = loop.call_at(last, _wake, self._left_submitting)
+                try:
+                    await self._left_submitting
+                finally:
+                    timer.cancel()
+            await self._end_runners()
+        finally:
+            # Also when the loop itself is being torn down: every handle gets its answer.
+            for runner in list(self._runners):
+                runner.cancel()
+            self._settle_open()
+            self.downloads.closed = True
+
+    async def _end_runners(self) -> None:
+        """Cancel the runners and wait for them. A source of a stream may swallow that, so it is said again."""
+        for _ in range(_CANCELS):
+            if not self._runners:
+                return
+            for runner in self._runners:
+                runner.cancel()
+            await asyncio.wait(list(self._runners), timeout=_CANCEL_S)
+        if self._runners:
+            _log.error(
+                "%d coroutines do not end when they are cancelled: a stream's source?", len(self._runners)
+            )
 
     def _settle_open(self) -> None:
+        for entry in list(self._by_state[State.SUBMITTING]):
+            self._interrupted(entry)
         open_entries = list(self._by_state[State.SUBMITTED])
         if not open_entries:
             return
-        tasks = [record for entry in open_entries if (record := entry.record()) is not None]
+        tasks = tuple(record for entry in open_entries if (record := entry.record()) is not None)
         ids = ", ".join(str(task["task_id"]) for task in tasks)
         _log.warning(
             "the client was closed while %d tasks went on: %s; each can be attached", len(tasks), ids
@@ -622,10 +689,10 @@ class Scheduler:
             self._settle(entry, Lost(_closed(entry, tasks)))
 
 
-def _closed(entry: Entry, tasks: list[TaskRecord] | None = None) -> ClientClosedError:
+def _closed(entry: Entry, tasks: tuple[TaskRecord, ...] | None = None) -> ClientClosedError:
     record = entry.record()
     if tasks is None:
-        tasks = [] if record is None else [record]
+        tasks = () if record is None else (record,)
     where = (
         "nothing was sent"
         if record is None
@@ -636,6 +703,10 @@ def _closed(entry: Entry, tasks: list[TaskRecord] | None = None) -> ClientClosed
 
 def _chars(body: Mapping[str, JSON]) -> int:
     return sum(len(value) for value in body.values() if isinstance(value, str))
+
+
+def _ignore() -> None:
+    """Do nothing: a settled request is granted nothing."""
 
 
 def _wake(future: asyncio.Future[None]) -> None:

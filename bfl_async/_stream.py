@@ -23,6 +23,11 @@ from bfl_async.types import Outcome, State
 Source: TypeAlias = "Iterable[ImageRequest] | AsyncIterable[ImageRequest]"
 
 _SOURCE_CLOSE_S = 1.0
+_CANCELS = 5
+
+
+def _cut_off() -> ClientClosedError:
+    return ClientClosedError("the client was closed before the stream had read its source")
 
 
 class _Item:
@@ -62,7 +67,7 @@ class _State:
         self._early: dict[int, Outcome] = {}  # of ordered streams: outcomes that must wait for earlier ones
         self._ready: deque[Outcome] = deque()
         self._items: dict[_Item, None] = {}  # read, without an outcome
-        self._consumers: deque[asyncio.Future[None]] = deque()
+        self._consumers: set[asyncio.Future[None]] = set()
         self._room: asyncio.Future[None] | None = None  # the pump's wait for the consumer
         self._pump: asyncio.Task[None] | None = None
         self._exhausted = False  # nothing more will be read
@@ -73,21 +78,30 @@ class _State:
 
     def start(self) -> None:
         """Begin to read, once."""
-        if self._pump is None and not self._left:
-            self._pump = self._scheduler.spawn(self._run())
+        if self._pump is not None or self._left:
+            return
+        if self._scheduler.closing:
+            self._exhausted = True
+            self._error = self._error or _cut_off()
+            return
+        self._pump = self._scheduler.spawn(self._run())
+        self._pump.add_done_callback(self._pump_ended)
 
     async def _run(self) -> None:
         try:
             await self._read_source()
-        except asyncio.CancelledError:
-            if not self._left:  # the client closes
-                self._error = ClientClosedError("the client was closed before the stream had read its source")
-            raise
         except Exception as exc:  # the source's own error: raised to the consumer
             self._error = exc
-        finally:
-            self._exhausted = True
-            self._wake_consumers()
+
+    def _pump_ended(self, pump: asyncio.Task[None]) -> None:
+        # A callback, since a coroutine that is cancelled before its first step never runs.
+        self._exhausted = True
+        if pump.cancelled() and not self._left:
+            if self._scheduler.closing:
+                self._error = _cut_off()
+            else:
+                self._error = RuntimeError("the stream's source was cancelled")
+        self._wake_consumers()
 
     async def _read_source(self) -> None:
         if isinstance(self._source, AsyncIterable):
@@ -95,6 +109,8 @@ class _State:
             try:
                 await self._wait_room()
                 async for request in incoming:
+                    if self._left or self._scheduler.closing:
+                        return  # the source swallowed the cancellation that told it so
                     self._take(request)
                     await self._wait_room()
             finally:
@@ -125,13 +141,13 @@ class _State:
                 as_request(request), priority=self._priority, give_up_at=deadline, bounded=False
             )
         except BFLError as exc:
-            self._finish(item, Outcome(item.index, request, None, None, exc))
+            self._finish(item, Outcome(item.index, request, None, None, exc.fresh()))
             return
         item.entry = entry
         if entry.settlement is not None:
             self._settled(item)
             return
-        entry.callbacks.append(lambda _: self._settled(item))
+        entry.callbacks[lambda _: self._settled(item)] = None
         if deadline is not None:
             item.timer = loop.call_at(deadline, self._timed_out, item)
 
@@ -141,11 +157,8 @@ class _State:
         entry = item.entry
         assert entry is not None
         if item in self._items:
-            try:
-                outcome = Outcome(item.index, item.request, entry.task_id, entry.value(), None)
-            except BFLError as exc:
-                outcome = Outcome(item.index, item.request, entry.task_id, None, exc)
-            self._finish(item, outcome)
+            error = entry.error()
+            self._finish(item, Outcome(item.index, item.request, entry.task_id, entry.result, error))
 
     def _timed_out(self, item: _Item) -> None:
         entry = item.entry
@@ -169,8 +182,7 @@ class _State:
 
     def _wake_consumers(self) -> None:
         # All of them: a woken one that was cancelled meanwhile must not be the only one that knew.
-        while self._consumers:
-            consumer = self._consumers.popleft()
+        for consumer in self._consumers:
             if not consumer.done():
                 consumer.set_result(None)
 
@@ -188,8 +200,11 @@ class _State:
                     raise error
                 raise StopAsyncIteration
             consumer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._consumers.append(consumer)
-            await consumer
+            self._consumers.add(consumer)
+            try:
+                await consumer
+            finally:
+                self._consumers.discard(consumer)
 
     # --- the end ----------------------------------------------------------------------------------------
 
@@ -209,9 +224,17 @@ class _State:
         self._wake_consumers()
 
     async def wait_pump_ended(self) -> None:
-        """Wait until nothing reads the source any more."""
-        if self._pump is not None and not self._pump.done():
-            await asyncio.wait([self._pump])
+        """Wait until nothing reads the source any more. A source may swallow a cancellation: it is said again."""
+        pump = self._pump
+        for _ in range(_CANCELS):
+            if pump is None or pump.done() or pump is asyncio.current_task():
+                return
+            await asyncio.wait([pump], timeout=_SOURCE_CLOSE_S)
+            pump.cancel()
+
+    def waiting(self) -> tuple[Outcome, ...]:
+        """Outcomes that were not handed out."""
+        return (*self._ready, *self._early.values())
 
     def in_flight(self) -> list[Entry]:
         """The entries that were sent and are not settled."""
@@ -255,6 +278,11 @@ class OutcomeStream:
     def in_flight(self) -> tuple[TaskHandle, ...]:
         """Handles of the requests that were sent and have no outcome yet."""
         return tuple(self._make_handle(entry) for entry in self._state.in_flight())
+
+    @property
+    def waiting(self) -> tuple[Outcome, ...]:
+        """Outcomes that stand and were not handed out: what a consumer that stops would leave behind."""
+        return self._state.waiting()
 
     def __aiter__(self) -> Self:
         return self

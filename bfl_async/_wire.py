@@ -92,7 +92,7 @@ def parse_poll(body: bytes) -> PollReply | None:
         word = TaskStatus.TASK_NOT_FOUND.value
     return PollReply(
         status=status_from(word),
-        progress=_number(data.get("progress")),
+        progress=number_of(data.get("progress")),
         result=_mapping(data.get("result")),
         details=_mapping(data.get("details")),
         cost=parse_cost(data.get("cost")),
@@ -102,11 +102,12 @@ def parse_poll(body: bytes) -> PollReply | None:
 
 def parse_cost(value: JSON) -> float | None:
     """Return a cost in credits without float noise; None where none is stated."""
-    number = _number(value)
+    number = number_of(value)
     return None if number is None or number < 0 else round(number, 6)
 
 
-def _number(value: JSON) -> float | None:
+def number_of(value: JSON) -> float | None:
+    """Return a finite number; None for anything else."""
     if value is None or isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

@@ -85,8 +85,8 @@ class Downloads:
             if isinstance(answer, Download):
                 return answer
             problem, reply = answer
-            past = _is_past(expires_at, reply)
             refused = reply is not None and not repeats_download(reply.status_code)
+            past = _is_past(expires_at, reply, refused=refused)
             if past or (refused and signed_anew == 0):
                 # A signed URL ends, and the server may sign anew for who asks.
                 signed_anew += 1
@@ -154,14 +154,19 @@ def closed_error(task: TaskRecord) -> ClientClosedError:
     )
 
 
-def _is_past(expires_at: float | None, reply: Reply | None) -> bool:
-    """True when a URL has ended, by the server's clock if its reply states one."""
-    if expires_at is None:
+def _is_past(expires_at: float | None, reply: Reply | None, *, refused: bool) -> bool:
+    """True when a URL has ended, by the server's clock: this machine's may be wrong.
+
+    A reply without a date is believed where it is a refusal, and the end has passed here.
+    """
+    if expires_at is None or reply is None:
         return False
-    now = time.time()
-    if reply is not None:
-        with contextlib.suppress(KeyError, ValueError, TypeError):
-            now = parsedate_to_datetime(reply.headers["date"]).timestamp()
+    try:
+        now = parsedate_to_datetime(reply.headers["date"]).timestamp()
+    except (KeyError, ValueError, TypeError):
+        if not refused:
+            return False
+        now = time.time()
     return now >= expires_at - 1.0  # `Date` and `se` count whole seconds
 
 
@@ -219,7 +224,8 @@ def write_file(path: Path, download: Download, task_id: str) -> Path:
     part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name[:200]}.{secrets.token_hex(4)}.part")
+        stem = path.name.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore")  # names are bytes
+        part = path.with_name(f"{stem}.{secrets.token_hex(4)}.part")
         with part.open("xb") as file:
             file.write(download.data)
             file.flush()

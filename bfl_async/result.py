@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from bfl_async._wire import expiry_of, sample_url
+from bfl_async._wire import expiry_of, number_of, sample_url
 from bfl_async.download import Download, Downloads, closed_error, write_file
 from bfl_async.errors import TaskRecord
 from bfl_async.types import JSON, PollReply
@@ -42,7 +42,7 @@ class Result:
     cost: float | None
     expires_at: float | None
     duration: float | None
-    raw: Mapping[str, JSON]
+    raw: Mapping[str, JSON] = field(hash=False)
     polling_url: str | None = None
     _downloads: Downloads | None = field(default=None, compare=False)
 
@@ -57,9 +57,9 @@ class Result:
         """Make a result from the poll that found the task Ready."""
         found: Mapping[str, JSON] = reply.result or {}
         url = sample_url(reply.result)
-        ended = _number(found.get("end_time"))
-        started = _number(found.get("start_time"))
-        duration = _number(found.get("duration"))
+        ended = number_of(found.get("end_time"))
+        started = number_of(found.get("start_time"))
+        duration = number_of(found.get("duration"))
         if duration is None and started is not None and ended is not None:
             duration = ended - started
         seed, prompt = found.get("seed"), found.get("prompt")
@@ -129,9 +129,11 @@ class Result:
             f"Result(task_id={self.task_id!r}, model={self.model!r}, seed={self.seed!r}, cost={self.cost!r})"
         )
 
+    def __copy__(self) -> Result:
+        return self  # frozen
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Result:
+        return self
+
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_downloads": None}
-
-
-def _number(value: JSON) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

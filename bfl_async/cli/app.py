@@ -330,17 +330,17 @@ async def save_and_print(result: Result, output: Path | None, *, as_json: bool, 
     click.echo(json.dumps(shown, ensure_ascii=False))
 
 
-def name_what_is_left(stack: AsyncExitStack) -> list[TaskHandle]:
-    """Return a list for handles of tasks that go on; each is named once the client has closed.
+def name_what_is_left(stack: AsyncExitStack) -> list[TaskHandle | Result]:
+    """Return a list for tasks that go on and results that were not saved; each is named once the client has closed.
 
     Pushed before the client: closing it lets submits on their way end, and these are named as well.
     """
-    left: list[TaskHandle] = []
+    left: list[TaskHandle | Result] = []
 
     def say_them() -> None:
-        for handle in left:
-            if handle.task_id is not None:
-                say_how_to_attach(handle.task_id, handle.polling_url)
+        for each in left:
+            if each.task_id is not None:
+                say_how_to_attach(each.task_id, each.polling_url)
 
     stack.callback(say_them)
     return left
@@ -351,4 +351,4 @@ def say_how_to_attach(task_id: str, polling_url: str | None) -> None:
     from shlex import quote
 
     url = f" --polling-url {quote(polling_url)}" if polling_url else ""
-    say(f"the task goes on; fetch it with: bfl-async result {quote(task_id)}{url}")
+    say(f"paid and not saved; fetch it with: bfl-async result {quote(task_id)}{url}")

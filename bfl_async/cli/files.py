@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 import tempfile
@@ -51,16 +52,22 @@ def folder_of(output: Path | None) -> Path:
 
 
 def read_prompts(name: str) -> Iterable[str] | AsyncIterator[str]:
-    """Return the prompts of a file, one a line, empty lines left out; `-` is standard input, read as it comes.
+    """Return the prompts of a file, one a line, empty lines left out; `-` is standard input.
 
-    A file is read to its end once before, so that a bad line is found before anything is paid.
+    A file is read to its end once before, so that a bad line is found before anything is paid. Standard input
+    and other pipes can be read only once, and are read as they come.
 
     Raises:
         InputError: The file cannot be read, is no text, or holds no prompt.
     """
     if name == "-":
-        return _stdin_prompts()
+        return _pipe_prompts(os.dup(sys.stdin.fileno()), "standard input")
     path = Path(name)
+    if path.is_fifo() or path.is_char_device():
+        try:
+            return _pipe_prompts(os.open(path, os.O_RDONLY), repr(name))
+        except OSError as exc:
+            raise InputError(f"cannot read {name!r}: {exc.strerror}") from exc
     if sum(1 for _ in _file_prompts(path)) == 0:
         raise InputError(f"{name!r} holds no prompt: write one a line")
     return _file_prompts(path)
@@ -97,35 +104,48 @@ def decode_prompt(line: bytes, number: int, name: str) -> str:
     return text.strip()
 
 
-async def _stdin_prompts() -> AsyncIterator[str]:
-    """Lines of standard input as they come. A daemon thread reads: a blocked read cannot be cancelled."""
+async def _pipe_prompts(fd: int, name: str) -> AsyncIterator[str]:
+    """Lines of a pipe as they come. A daemon thread reads, unbuffered: a blocked read cannot be cancelled, and a
+    buffer's lock that it held would abort the interpreter at its end.
+    """
     loop = asyncio.get_running_loop()
-    lines: asyncio.Queue[bytes] = asyncio.Queue()
-    wanted = threading.Semaphore(1)  # one line ahead: a pipe's writer is held back by who reads the outcomes
+    chunks: asyncio.Queue[bytes] = asyncio.Queue()
+    wanted = threading.Semaphore(1)  # one piece ahead: a pipe's writer is held back by who reads the outcomes
 
     def read() -> None:
-        while True:
+        chunk = b"-"
+        while chunk:
             wanted.acquire()
-            line = sys.stdin.buffer.readline(_MAX_LINE_BYTES + 1)
             try:
-                loop.call_soon_threadsafe(lines.put_nowait, line)
+                chunk = os.read(fd, 2**16)
+            except OSError:
+                chunk = b""
+            try:
+                loop.call_soon_threadsafe(chunks.put_nowait, chunk)
             except RuntimeError:
-                return  # the loop is closed
-            if not line:
-                return
+                break  # the loop is closed
+        os.close(fd)
 
-    threading.Thread(target=read, name="bfl-async-stdin", daemon=True).start()
+    threading.Thread(target=read, name="bfl-async-input", daemon=True).start()
     number = 0
     found = False
-    while line := await lines.get():
-        number += 1
-        prompt = decode_prompt(line, number, "standard input")
-        if prompt:
-            found = True
-            yield prompt
+    rest = b""
+    ended = False
+    while not ended:
+        chunk = await chunks.get()
+        ended = not chunk
+        *lines, rest = (rest + chunk).split(b"\n")
+        if ended or len(rest) > _MAX_LINE_BYTES:
+            lines, rest = [*lines, rest], b""
+        for line in lines:
+            number += 1
+            prompt = decode_prompt(line, number, name)
+            if prompt:
+                found = True
+                yield prompt
         wanted.release()
     if not found:
-        raise InputError("standard input held no prompt: write one a line")
+        raise InputError(f"{name} held no prompt: write one a line")
 
 
 def slug(text: str) -> str:

@@ -21,6 +21,7 @@ from bfl_async.cli.files import slug
 from bfl_async.cli.screen import Screen, open_screen
 from bfl_async.errors import AuthenticationError, BFLError, InsufficientCreditsError, TaskModeratedError
 from bfl_async.models import ImageRequest
+from bfl_async.result import Result
 from bfl_async.types import Outcome
 
 _SAVING = 16  # results that are downloaded and written at a time
@@ -34,6 +35,7 @@ class _Run:
         self.make = make
         self.screen = screen
         self.prompts: dict[int, str] = {}  # by index, until the outcome is printed
+        self.unsaved: dict[int, Result] = {}  # by index: results whose file is not written
         self.counts: Counter[str] = Counter()
         self.stopped_by: BFLError | None = None  # the account's refusal: nothing more is sent
 
@@ -59,6 +61,7 @@ class _Run:
             try:
                 path = await outcome.result.save(self.output / f"{outcome.index + 1:05}-{slug(prompt)}")
                 line["file"] = str(path)
+                del self.unsaved[outcome.index]
             except BFLError as exc:
                 error = exc
         if error is not None:
@@ -88,7 +91,7 @@ async def run_batch(
     prompts: Iterable[str] | AsyncIterable[str],
     output: Path,
     make: Callable[[str], ImageRequest],
-    left: list[TaskHandle],
+    left: list[TaskHandle | Result],
 ) -> int:
     """Run all prompts; return the exit code. An interrupted run puts what goes on without it into `left`."""
     began = time.monotonic()
@@ -98,6 +101,8 @@ async def run_batch(
         async with bfl.stream(run.source(prompts)) as outcomes:
             try:
                 async for outcome in outcomes:
+                    if outcome.result is not None:
+                        run.unsaved[outcome.index] = outcome.result
                     saving.add(asyncio.create_task(run.finish(outcome)))
                     if len(saving) >= _SAVING:
                         await asyncio.wait(saving, return_when=asyncio.FIRST_COMPLETED)
@@ -108,6 +113,8 @@ async def run_batch(
                 for task in saving:
                     task.cancel()
                 await asyncio.gather(*saving, return_exceptions=True)
+                left.extend(run.unsaved.values())
+                left.extend([outcome.result for outcome in outcomes.waiting if outcome.result is not None])
                 raise
     sys.stdout.flush()
     return _report(run, bfl, time.monotonic() - began)

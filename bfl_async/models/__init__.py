@@ -34,6 +34,8 @@ _CLASSES: dict[str, type[ImageRequest]] = {
     cls.endpoint.removeprefix("/v1/"): cls for cls in (FluxPro11, FluxPro, FluxDev, Flux2Pro, Flux2Klein4B)
 }
 
+_OURS = frozenset(_CLASSES.values())
+
 _warned: set[str] = set()  # unknown names that were warned of; written by request() only
 
 
@@ -83,6 +85,9 @@ def as_request(item: object) -> ImageRequest:
         InvalidRequestError: It is something else.
     """
     if isinstance(item, ImageRequest):
+        if type(item) in _OURS:
+            return item
+        check_model_name(getattr(item, "model", None))  # a class of the caller's own
         return item
     raise InvalidRequestError(
         f"not a request but {type(item).__name__}: pass a request class, or request('flux-pro-1.1', prompt=...)",

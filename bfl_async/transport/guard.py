@@ -7,7 +7,6 @@ not plain ASCII) is refused rather than interpreted.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -79,32 +78,29 @@ class KeyGuard:
         )
 
     def may_download(self, url: str) -> bool:
-        """True for a URL that a result can have: https to a public host, or what the base URL itself is.
+        """True for a URL that a result can have: https to a named host, or what the base URL itself is.
 
-        Plain http, and addresses inside a private network, only where the base URL is of that kind: an
-        answer must not make this machine ask its neighbours.
+        Plain http and addresses only where the base URL is of that kind: an answer must not make this machine
+        ask its neighbours.
         """
         origin = origin_of(url)
         if origin is None:
             return False
         if origin.host == self._base.host or (is_loopback(origin.host) and is_loopback(self._base.host)):
             return origin.scheme == "https" or self._base.scheme == "http"
-        return origin.scheme == "https" and not _is_inside(origin.host)
+        return origin.scheme == "https" and not _may_be_inside(origin.host)
 
 
 def _within(host: str, domain: str) -> bool:
     return host == domain or host.endswith("." + domain)
 
 
-def _is_inside(host: str) -> bool:
-    """True when the host is this machine, or an address that is not public."""
-    if is_loopback(host):
+def _may_be_inside(host: str) -> bool:
+    """True for this machine and for addresses: results are served under names, and an address may be any machine's."""
+    if is_loopback(host) or host.endswith(".localdomain") or ":" in host:
         return True
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        # All digits and dots, or hexadecimal, are read as addresses by some resolvers.
-        return bool(re.fullmatch(r"(0x[0-9a-f]+|[0-9]+)(\.(0x[0-9a-f]+|[0-9]+))*", host))
+    # Digits and dots, or hexadecimal, are read as addresses by some resolvers.
+    return bool(re.fullmatch(r"(0x[0-9a-f]+|[0-9]+)(\.(0x[0-9a-f]+|[0-9]+))*", host))
 
 
 def without_query(url: str) -> str:

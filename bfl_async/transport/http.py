@@ -18,7 +18,7 @@ import aiohttp
 import yarl
 from multidict import CIMultiDict
 
-from bfl_async._config import Timeouts
+from bfl_async._config import Timeouts, is_loopback
 from bfl_async.errors import ConfigError, ConnectError, ReplyTimeoutError, TransportError, UntrustedURLError
 from bfl_async.transport.guard import KeyGuard, Origin, origin_of, without_query
 from bfl_async.types import Reply
@@ -157,6 +157,9 @@ class HTTPTransport:
                 proxy=self._proxy_for(url),
                 allow_redirects=False,
                 raise_for_status=False,
+                auto_decompress=True,
+                # A middleware of the caller's session might repeat a POST, which would pay twice.
+                middlewares=() if method == "POST" else None,
             ) as response:
                 content = await _read(response, max_bytes)
                 if response.status >= 400 and len(self._key) >= _LEAST_KEY_BYTES:
@@ -169,7 +172,9 @@ class HTTPTransport:
             ours = translate(exc, method, url)
             if ours is None:
                 raise
-            raise ours from exc
+        # Raised here, without the original as its cause: aiohttp's errors hold whole URLs, which may be signed,
+        # and request headers, which hold the key.
+        raise ours
 
     def _proxy_for(self, url: str) -> str | None:
         """The environment's proxy for a URL (HTTPS_PROXY, HTTP_PROXY, NO_PROXY); the caller's session has its own."""
@@ -181,7 +186,9 @@ class HTTPTransport:
         if origin not in self._proxies:
             if len(self._proxies) >= 1_000:
                 self._proxies.clear()
-            self._proxies[origin] = None if proxy_bypass(origin.host) else getproxies().get(origin.scheme)
+            # What is on this machine stays on it: over plain http a proxy would read the key.
+            direct = is_loopback(origin.host) or proxy_bypass(origin.host)
+            self._proxies[origin] = None if direct else getproxies().get(origin.scheme)
         return self._proxies[origin]
 
 
