@@ -100,6 +100,40 @@ def test_batch_reads_a_pipe(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(json.loads(line)["prompt"] for line in out.splitlines()) == ["one", "two"]
 
 
+def test_batch_reads_a_named_pipe_once(run: Run) -> None:
+    """`batch <(command)`: a pipe cannot be read twice."""
+    os.mkfifo("pipe")
+    feeder = threading.Thread(target=lambda: Path("pipe").write_text("one\ntwo\n"))
+    feeder.start()
+    code, out, _ = run("batch", "pipe", "--sandbox", "-o", "out")
+    feeder.join()
+    assert code == 0
+    assert len(out.splitlines()) == 2
+
+
+def test_interrupt_while_standard_input_is_silent(tmp_path: Path) -> None:
+    """Ctrl-C ends a batch that waits for its next line, without a word from the interpreter."""
+    batch = subprocess.Popen(
+        [sys.executable, "-m", "bfl_async", "batch", "-", "--sandbox"],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert batch.stdin is not None
+    assert batch.stdout is not None
+    batch.stdin.write("a cat\n")
+    batch.stdin.flush()
+    assert json.loads(batch.stdout.readline())["status"] == "ready"
+    batch.send_signal(signal.SIGINT)
+    assert batch.wait(20) == 130
+    assert batch.stderr is not None
+    assert batch.stderr.read().splitlines()[-1] == "interrupted"
+    for pipe in (batch.stdin, batch.stdout, batch.stderr):
+        pipe.close()
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "says"),
     [
