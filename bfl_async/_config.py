@@ -27,7 +27,7 @@ _REGIONS = {"eu": "https://api.eu.bfl.ai", "us": "https://api.us.bfl.ai"}
 _DEFAULT_POOLS = MappingProxyType({"flux-kontext-max": 6, "video": 5})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Limits:
     """How many tasks may be active at a time.
 
@@ -63,7 +63,7 @@ class Limits:
         object.__setattr__(self, "pools", dict(self.pools))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Timeouts:
     """Seconds that one step may take.
 

@@ -448,20 +448,23 @@ class Scheduler:
             entry.requeue_timer = None
         if entry.task_id is not None and self._tasks.get(entry.task_id) is entry:
             del self._tasks[entry.task_id]
-        if isinstance(settlement, Lost):
-            self._limiter.release(entry.lease, after_s=self._held_s(entry))
-        else:
-            self._limiter.withdraw(entry.lease)
-            self._limiter.release(entry.lease)
-        entry.lease.on_granted = _ignore  # the one reference that leads back from the lease to the entry
-        self._leave_gate(entry)
-        self._charge(entry)
-        self._count(settlement)
-        entry.state = State.SETTLED
-        entry.notify_settled()
-        if not any(self._by_state.values()):
-            for waiter in self._idle:
-                _wake(waiter)
+        try:
+            if isinstance(settlement, Lost):
+                self._limiter.release(entry.lease, after_s=self._held_s(entry))
+            else:
+                self._limiter.withdraw(entry.lease)
+                self._limiter.release(entry.lease)
+            self._leave_gate(entry)
+        finally:
+            # Also if a limiter from outside fails: nobody is to wait for ever.
+            entry.lease.on_granted = _ignore  # the one reference that leads back from the lease to the entry
+            self._charge(entry)
+            self._count(settlement)
+            entry.state = State.SETTLED
+            entry.notify_settled()
+            if not any(self._by_state.values()):
+                for waiter in self._idle:
+                    _wake(waiter)
 
     def _charge(self, entry: Entry) -> None:
         """Count what a task costs; a settled cost takes the place of the receipt's. Others paid for attached ones."""
@@ -520,14 +523,16 @@ class Scheduler:
         _log.error("a runner failed by a bug", exc_info=exc)
         if entry.settlement is not None:
             return
-        what = f"a bug ended the following of this request ({type(exc).__name__})"
+        what = f"a bug ended this request ({type(exc).__name__})"
         error: BFLError
-        if entry.task_id is None:
+        if entry.state is State.QUEUED:
+            error = TaskError(f"{what} before it was sent: no task exists, nothing is paid")
+        elif entry.task_id is None:
             error = AmbiguousSubmitError(f"{what} while it was submitted: a task may exist and be paid")
         else:
             error = TaskError(f"{what}: the task goes on and can be attached", task_id=entry.task_id)
         error.__cause__ = exc
-        self._settle(entry, Lost(error))
+        self._settle(entry, Unsent(error) if entry.state is State.QUEUED else Lost(error))
 
     def _interrupted(self, entry: Entry) -> None:
         """The runner was cancelled: by aclose(), or by a loop that is shutting down."""

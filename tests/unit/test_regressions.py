@@ -27,6 +27,7 @@ from bfl_async import (
     Outcome,
     QueueFullError,
     ServerError,
+    TaskError,
     TaskTimeoutError,
     TransportError,
 )
@@ -399,3 +400,18 @@ def test_long_names_are_cut_in_bytes(tmp_path: Path) -> None:
     name = "猫" * 80 + ".jpg"
     assert write_file(tmp_path / name, Download(JPEG, "image/jpeg"), "t").read_bytes() == JPEG
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+async def test_request_that_breaks_before_it_is_sent_holds_no_slot() -> None:
+    """Invariant 8: a bug in a request class costs its own request, which was never sent."""
+
+    class Broken(FluxPro11):
+        def body(self) -> dict[str, JSON]:
+            raise ZeroDivisionError
+
+    api = FakeAPI()
+    async with api.client() as bfl:
+        with pytest.raises(TaskError, match="before it was sent"):
+            await bfl.generate(Broken(prompt="x"))
+        assert bfl.statistics().slots_taken == 0
+        assert api.posts == []
