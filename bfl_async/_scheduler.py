@@ -291,7 +291,7 @@ class Scheduler:
             return False
         self._move(entry, State.SUBMITTING)
         entry.attempts += 1
-        answer = await self._post(request.model, encoded, body)
+        answer = await self._post(entry.info, encoded, body)
         match answer:
             case Accepted(receipt):
                 self._accept(entry, receipt)
@@ -308,12 +308,12 @@ class Scheduler:
                 assert_never(answer)
         return False
 
-    async def _post(self, model: str, encoded: bytes, body: Mapping[str, JSON]) -> SubmitAnswer:
+    async def _post(self, info: ModelInfo, encoded: bytes, body: Mapping[str, JSON]) -> SubmitAnswer:
         # The transport has timeouts of its own; this one is for transports that come from outside.
         longest = self._timeouts.connect + self._timeouts.reply + 5.0
         try:
             async with asyncio.timeout(longest):
-                reply = await self._transport.submit(f"/v1/{model}", encoded)
+                reply = await self._transport.submit(info.endpoint, encoded)
         except BFLError as exc:
             return judge_submit_error(exc)
         except TimeoutError as exc:
@@ -321,7 +321,7 @@ class Scheduler:
             late.__cause__ = exc
             return judge_submit_error(late)
         hidden = texts_of(body) if reply.status_code >= 300 else ()
-        return judge_submit(reply, model=model, now=time.time(), hidden=hidden)
+        return judge_submit(reply, model=info.name, now=time.time(), hidden=hidden)
 
     async def _follow(self, entry: Entry) -> None:
         task_s = self._timeouts.task if self._timeouts.task is not None else entry.info.task_s

@@ -42,7 +42,7 @@ class _Item:
         self.timer: asyncio.TimerHandle | None = None
 
 
-class _State:
+class _Core:
     """What pump, callbacks and consumers share; changed in synchronous steps on the loop."""
 
     def __init__(
@@ -110,7 +110,9 @@ class _State:
                 await self._wait_room()
                 async for request in incoming:
                     if self._left or self._scheduler.closing:
-                        return  # the source swallowed the cancellation that told it so
+                        # The source swallowed the cancellation that told it so.
+                        self._error = None if self._left else _cut_off()
+                        return
                     self._take(request)
                     await self._wait_room()
             finally:
@@ -266,23 +268,23 @@ class OutcomeStream:
 
     def __init__(
         self,
-        state: _State,
+        core: _Core,
         loop: asyncio.AbstractEventLoop,
         make_handle: Callable[[Entry], TaskHandle],
     ) -> None:
-        self._state = state
+        self._core = core
         self._loop = loop
         self._make_handle = make_handle
 
     @property
     def in_flight(self) -> tuple[TaskHandle, ...]:
         """Handles of the requests that were sent and have no outcome yet."""
-        return tuple(self._make_handle(entry) for entry in self._state.in_flight())
+        return tuple(self._make_handle(entry) for entry in self._core.in_flight())
 
     @property
     def waiting(self) -> tuple[Outcome, ...]:
         """Outcomes that stand and were not handed out: what a consumer that stops would leave behind."""
-        return self._state.waiting()
+        return self._core.waiting()
 
     def __aiter__(self) -> Self:
         return self
@@ -294,11 +296,11 @@ class OutcomeStream:
             ClientClosedError: The client was closed before the source was read to its end.
         Cancellation: Ends this wait; no outcome is lost, the next call returns it.
         """
-        self._state.start()
-        return await self._state.next()
+        self._core.start()
+        return await self._core.next()
 
     async def __aenter__(self) -> Self:
-        self._state.start()
+        self._core.start()
         return self
 
     async def __aexit__(
@@ -308,15 +310,15 @@ class OutcomeStream:
 
     async def aclose(self) -> None:
         """Withdraw what is queued and stop reading the source. Idempotent."""
-        self._state.leave()
-        await self._state.wait_pump_ended()
+        self._core.leave()
+        await self._core.wait_pump_ended()
 
     def __del__(self) -> None:
         # The last reference may be lost in any thread, and after the loop's end.
-        state = getattr(self, "_state", None)
-        if state is not None and not self._loop.is_closed():
+        core = getattr(self, "_core", None)
+        if core is not None and not self._loop.is_closed():
             with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(state.leave)
+                self._loop.call_soon_threadsafe(core.leave)
 
 
 def open_stream(
@@ -330,5 +332,5 @@ def open_stream(
     make_handle: Callable[[Entry], TaskHandle],
 ) -> OutcomeStream:
     """Make a stream; it reads nothing before it is iterated or entered."""
-    state = _State(scheduler, source, ordered=ordered, priority=priority, window=window, timeout=timeout)
-    return OutcomeStream(state, asyncio.get_running_loop(), make_handle)
+    core = _Core(scheduler, source, ordered=ordered, priority=priority, window=window, timeout=timeout)
+    return OutcomeStream(core, asyncio.get_running_loop(), make_handle)

@@ -40,6 +40,11 @@ class ModelInfo:
     sigma: float
     task_s: float = _IMAGE_TASK_S
 
+    @property
+    def endpoint(self) -> str:
+        """The path of a submit."""
+        return f"/v1/{self.name}"
+
     def latency_quantile_s(self, q: float) -> float:
         """Return the prior's quantile `q` (0 to 1, ends excluded) of the seconds from accepted to Ready."""
         return self.median_s * math.exp(self.sigma * NormalDist().inv_cdf(q))

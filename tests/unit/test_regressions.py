@@ -304,7 +304,7 @@ async def test_cancelled_readers_of_a_stream_leave_nothing_behind() -> None:
         for _ in range(100):
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(anext(outcomes), 0.1)
-        assert len(outcomes._state._consumers) == 0
+        assert len(outcomes._core._consumers) == 0
 
 
 async def test_caller_who_leaves_while_a_large_body_is_encoded_sends_nothing(
