@@ -66,7 +66,7 @@ class AsyncBFL:
         base_url: The API; None: `BFL_BASE_URL`, else `https://api.bfl.ai`. "eu" and "us" are the regions.
         limits: Active tasks that the account may have, or `Limits` with pools and bounds.
         limiter: Who grants slots; None: one of this client's own, made from `limits`. Clients that share an
-            account in one process share one limiter.
+            account in one process share one limiter, whose limits then count instead of `limits`.
         polling: When polls are sent; None: `Fixed(0.5)`, the interval of BFL's guide.
         timeouts: See `Timeouts`.
         transport: Carries the HTTP calls; None: aiohttp.
@@ -101,6 +101,8 @@ class AsyncBFL:
         self._limiter: Limiter = LocalLimiter(self._limits) if limiter is None else limiter
         self._owns_limiter = limiter is None
         self._timeouts = timeouts if timeouts is not None else Timeouts()
+        if not isinstance(self._timeouts, Timeouts):
+            raise ConfigError(f"timeouts takes Timeouts(...), not {timeouts!r}")
         self._given_transport = transport
         self._session = session
         self._polling: Polling = polling if polling is not None else Fixed(0.5)

@@ -34,8 +34,9 @@ class Limits:
     Args:
         account: Active tasks of the whole account, at least 1. The API's guide states 12; accounts with
             more are told so by BFL.
-        pools: Narrower limits for some models, by pool name, at least 1 each. The catalog says which model
-            is in which pool. A pool that is not named here has no limit of its own.
+        pools: Narrower limits for some models, by pool name, at least 1 each; the default is 6 for
+            "flux-kontext-max" and 5 for "video". The catalog says which model is in which pool. What is given
+            takes the place of the default: a pool that is not named then has no limit of its own.
         queue: At most so many requests wait for a slot; one more is refused with `QueueFullError`.
             None: no bound.
         unknown_s: Seconds for which a slot stays taken when its task can no longer be followed.
@@ -134,8 +135,8 @@ def resolve_key(api_key: str | None) -> str:
     raw = api_key if api_key is not None else os.environ.get("BFL_API_KEY", "")
     key = raw.strip().strip("\"'").strip()
     if not key:
-        source = "the api_key argument" if api_key is not None else "BFL_API_KEY"
-        raise ConfigError(f"no API key: {source} is empty; set BFL_API_KEY or pass api_key=")
+        found = "the api_key argument is empty" if api_key is not None else "BFL_API_KEY is not set"
+        raise ConfigError(f"no API key: {found}; set BFL_API_KEY or pass api_key=")
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise ConfigError("the API key holds characters that no key has: copy BFL_API_KEY again")
     return key

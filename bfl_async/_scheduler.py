@@ -460,6 +460,10 @@ class Scheduler:
             entry.lease.on_granted = _ignore  # the one reference that leads back from the lease to the entry
             self._charge(entry)
             self._count(settlement)
+            if entry.abandoned and isinstance(settlement, Ready):
+                _log.info(
+                    "task %s is Ready after its caller has left; attach() brings its result", entry.task_id
+                )
             entry.state = State.SETTLED
             entry.notify_settled()
             if not any(self._by_state.values()):

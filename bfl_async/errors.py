@@ -94,7 +94,11 @@ class ConfigError(BFLError):
 
 
 class ClientClosedError(BFLError):
-    """The client is not open. `tasks` names what was still being followed, ready for `attach(**task)`."""
+    """The client is not open.
+
+    `tasks` names all that the client was still following, whoever is raised this; each is ready for
+    `attach(**task)`.
+    """
 
     tasks: tuple[TaskRecord, ...]
 

@@ -1,7 +1,7 @@
 """The command `bfl-async`: arguments, screens and exit codes; the work is the library's.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage or invalid request; 3 some of a batch failed; 4 the key or the
-credits; 5 moderated; 130 interrupted.
+credits; 5 moderated; 130 and 143 interrupted.
 """
 
 from __future__ import annotations

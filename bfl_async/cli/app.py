@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "flux-pro-1.1"
 _SANDBOX_SPEED = 10.0
+_FORMATS = {".png": "png", ".webp": "webp"}  # what a file's suffix asks for; jpeg is the API's default
 
-EXIT_FAILED, EXIT_USAGE, EXIT_PARTIAL, EXIT_ACCOUNT, EXIT_MODERATED, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
+EXIT_FAILED, EXIT_USAGE, EXIT_PARTIAL, EXIT_ACCOUNT, EXIT_MODERATED = 1, 2, 3, 4, 5
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 
 
 def invoke(argv: Sequence[str]) -> int:
@@ -48,9 +51,17 @@ def invoke(argv: Sequence[str]) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone: nothing is left to say, also not at the interpreter's end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
+        return EXIT_FAILED
+    except OSError as exc:
+        _discard_stdout()
+        say(f"error: cannot write the output: {exc.strerror or type(exc).__name__}")
         return EXIT_FAILED
     return code if isinstance(code, int) else 0
+
+
+def _discard_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(text: str) -> None:
@@ -63,10 +74,36 @@ def run_command(work: Callable[[], Coroutine[object, object, int]]) -> int:
     from bfl_async.errors import BFLError
 
     try:
-        return asyncio.run(work())
+        return asyncio.run(_until_terminated(work()))
     except BFLError as exc:
         say(f"error: {exc}")
         return exit_code_of(exc)
+
+
+async def _until_terminated(work: Coroutine[object, object, int]) -> int:
+    """Run the work; SIGTERM ends it as Ctrl-C does, so that what goes on is named."""
+    loop = asyncio.get_running_loop()
+    this = asyncio.current_task()
+    assert this is not None
+    terminated = False
+
+    def terminate() -> None:
+        nonlocal terminated
+        terminated = True
+        this.cancel()
+
+    with contextlib.suppress(NotImplementedError):  # no such signals there
+        loop.add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not terminated:
+            raise
+        say("terminated")
+        return EXIT_TERMINATED
+    finally:
+        with contextlib.suppress(NotImplementedError):
+            loop.remove_signal_handler(signal.SIGTERM)
 
 
 def exit_code_of(error: BaseException) -> int:
@@ -127,6 +164,9 @@ def cli() -> None:
     """Generate images with the Black Forest Labs FLUX API.
 
     The key is read from BFL_API_KEY, the host from BFL_BASE_URL. With --sandbox neither is needed.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage or invalid request, 3 a part of a batch failed, 4 the key or the
+    credits, 5 moderated, 130 and 143 interrupted.
     """
 
 
@@ -158,10 +198,12 @@ def generate(
     async def work() -> int:
         from bfl_async.models import request
 
+        if output is not None and fields["output_format"] is None:
+            fields["output_format"] = _FORMATS.get(output.suffix.lower())
         wanted = request(model, prompt=prompt, **given(fields))
         check_folder(folder_of(output))
         async with AsyncExitStack() as stack:
-            left = name_what_is_left(stack)
+            left = name_what_is_left(stack, sandbox=sandbox)
             bfl = await open_client(stack, sandbox=sandbox)
             handle = bfl.submit_nowait(wanted)
             try:
@@ -182,9 +224,20 @@ def generate(
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("out"), show_default=True,
               help="Folder for the images.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), help="Active tasks at a time.  [default: 12]")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for each image."
+)
 @field_options
 @sandbox_option
-def batch(file: str, model: str, output: Path, limit: int | None, sandbox: bool, **fields: object) -> int:
+def batch(
+    file: str,
+    model: str,
+    output: Path,
+    limit: int | None,
+    timeout: float | None,
+    sandbox: bool,
+    **fields: object,
+) -> int:
     """Generate an image for each line of FILE (- is standard input).
 
     Prints a JSON line for each outcome to stdout, and the progress to stderr.
@@ -203,10 +256,15 @@ def batch(file: str, model: str, output: Path, limit: int | None, sandbox: bool,
         prompts = read_prompts(file)
         check_folder(output)
         async with AsyncExitStack() as stack:
-            left = name_what_is_left(stack)
+            left = name_what_is_left(stack, sandbox=sandbox)
             bfl = await open_client(stack, sandbox=sandbox, limit=limit)
             return await run_batch(
-                bfl, prompts, output, lambda prompt: request(model, prompt=prompt, **given(fields)), left
+                bfl,
+                prompts,
+                output,
+                lambda prompt: request(model, prompt=prompt, **given(fields)),
+                left,
+                timeout=timeout,
             )
 
     return run_command(work)
@@ -313,7 +371,7 @@ async def save_and_print(result: Result, output: Path | None, *, as_json: bool, 
         path = await result.save(target)
     except BaseException:
         # The image is paid and stays on the server for minutes: name what brings it home.
-        say_how_to_attach(result.task_id, result.polling_url)
+        say_how_to_attach(result.task_id, result.polling_url, result.model)
         raise
     if not as_json:
         click.echo(str(path))
@@ -330,7 +388,7 @@ async def save_and_print(result: Result, output: Path | None, *, as_json: bool, 
     click.echo(json.dumps(shown, ensure_ascii=False))
 
 
-def name_what_is_left(stack: AsyncExitStack) -> list[TaskHandle | Result]:
+def name_what_is_left(stack: AsyncExitStack, *, sandbox: bool) -> list[TaskHandle | Result]:
     """Return a list for tasks that go on and results that were not saved; each is named once the client has closed.
 
     Pushed before the client: closing it lets submits on their way end, and these are named as well.
@@ -340,15 +398,17 @@ def name_what_is_left(stack: AsyncExitStack) -> list[TaskHandle | Result]:
     def say_them() -> None:
         for each in left:
             if each.task_id is not None:
-                say_how_to_attach(each.task_id, each.polling_url)
+                say_how_to_attach(each.task_id, each.polling_url, each.model)
 
-    stack.callback(say_them)
+    if not sandbox:  # an embedded server ends with this run, and its tasks with it
+        stack.callback(say_them)
     return left
 
 
-def say_how_to_attach(task_id: str, polling_url: str | None) -> None:
+def say_how_to_attach(task_id: str, polling_url: str | None, model: str | None) -> None:
     """Say how a task that goes on is brought home."""
     from shlex import quote
 
     url = f" --polling-url {quote(polling_url)}" if polling_url else ""
-    say(f"paid and not saved; fetch it with: bfl-async result {quote(task_id)}{url}")
+    name = f" -m {quote(model)}" if model else ""
+    say(f"paid and not saved; fetch it with: bfl-async result {quote(task_id)}{name}{url}")

@@ -12,18 +12,19 @@ from pathlib import Path
 
 from bfl_async import AsyncBFL, TaskHandle
 from bfl_async.cli.app import (
-    EXIT_ACCOUNT,
     EXIT_FAILED,
     EXIT_PARTIAL,
+    exit_code_of,
     say,
 )
 from bfl_async.cli.files import slug
 from bfl_async.cli.screen import Screen, open_screen
-from bfl_async.errors import AuthenticationError, BFLError, InsufficientCreditsError, TaskModeratedError
+from bfl_async.errors import BFLError, RefusedError, TaskModeratedError
 from bfl_async.models import ImageRequest
 from bfl_async.result import Result
 from bfl_async.types import Outcome
 
+_STOPS = (401, 402, 403, 404)  # the next prompt would meet the same: key, credits, model
 _SAVING = 16  # results that are downloaded and written at a time
 
 
@@ -67,7 +68,7 @@ class _Run:
         if error is not None:
             line["status"] = "moderated" if isinstance(error, TaskModeratedError) else "failed"
             line["error"] = {"type": type(error).__name__, "message": str(error)}
-            if isinstance(error, AuthenticationError | InsufficientCreditsError):
+            if isinstance(error, RefusedError) and error.status_code in _STOPS:
                 self.stopped_by = error
         status = str(line["status"])
         self.counts[status] += 1
@@ -92,13 +93,15 @@ async def run_batch(
     output: Path,
     make: Callable[[str], ImageRequest],
     left: list[TaskHandle | Result],
+    *,
+    timeout: float | None = None,
 ) -> int:
     """Run all prompts; return the exit code. An interrupted run puts what goes on without it into `left`."""
     began = time.monotonic()
     with open_screen() as screen:
         run = _Run(output, make, screen)
         saving: set[asyncio.Task[None]] = set()
-        async with bfl.stream(run.source(prompts)) as outcomes:
+        async with bfl.stream(run.source(prompts), timeout=timeout) as outcomes:
             try:
                 async for outcome in outcomes:
                     if outcome.result is not None:
@@ -114,6 +117,7 @@ async def run_batch(
                     task.cancel()
                 await asyncio.gather(*saving, return_exceptions=True)
                 left.extend(run.unsaved.values())
+                _report(run, bfl, time.monotonic() - began)
                 left.extend([outcome.result for outcome in outcomes.waiting if outcome.result is not None])
                 raise
     sys.stdout.flush()
@@ -135,10 +139,11 @@ def _report(run: _Run, bfl: AsyncBFL, seconds: float) -> int:
     ready = run.counts["ready"]
     parts = ", ".join(f"{count} {status}" for status, count in sorted(run.counts.items()))
     spent = bfl.statistics().credits_spent
-    say(f"{total} prompts in {seconds:.1f} s: {parts}; {spent:g} credits; images in {run.output}")
+    where = f"; images in {run.output}" if ready else ""
+    say(f"{total} prompts in {seconds:.1f} s: {parts or 'none done'}; {spent:g} credits{where}")
     if run.stopped_by is not None:
         say(f"stopped: {run.stopped_by}")
-        return EXIT_ACCOUNT
+        return exit_code_of(run.stopped_by)
     if ready == total:
         return 0
     return EXIT_PARTIAL if ready else EXIT_FAILED

@@ -248,8 +248,13 @@ def test_commands_against_a_server_in_another_process(
     assert "stopped: " in err
 
 
-def test_interrupted_batch_names_what_goes_on(server: subprocess.Popen[str], tmp_path: Path) -> None:
-    """Ctrl-C: exit code 130, and how to fetch what was paid."""
+@pytest.mark.parametrize(
+    ("number", "code", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_interrupted_batch_names_what_goes_on(
+    server: subprocess.Popen[str], tmp_path: Path, number: signal.Signals, code: int, says: str
+) -> None:
+    """Ctrl-C or SIGTERM: how far it was, how to fetch what was paid, and an exit code."""
     assert server.stdout is not None
     variables = dict(server.stdout.readline().strip().split("=", 1) for _ in range(2))
     (tmp_path / "prompts.txt").write_text("x\n" * 500)
@@ -263,9 +268,36 @@ def test_interrupted_batch_names_what_goes_on(server: subprocess.Popen[str], tmp
     )
     assert batch.stdout is not None
     batch.stdout.readline()
-    batch.send_signal(signal.SIGINT)
+    batch.send_signal(number)
     _, err = batch.communicate(timeout=30)
-    assert batch.returncode == 130
+    assert batch.returncode == code
     assert "bfl-async result" in err
+    assert " -m flux-2-pro " in err
+    assert "prompts in " in err
     assert "Traceback" not in err
-    assert err.rstrip().endswith("interrupted")
+    assert err.rstrip().endswith(says)
+
+
+def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """A full disk behind stdout is no traceback, and the image is still named."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "bfl_async",
+                "generate",
+                "a cat",
+                "--sandbox",
+                "-o",
+                str(tmp_path / "cat.png"),
+            ],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot write the output: No space left on device")
+    assert "Traceback" not in done.stderr
+    with Image.open(tmp_path / "cat.png") as image:
+        assert image.format == "PNG", "the suffix asks for the format"
