@@ -387,7 +387,7 @@ async def served(
 ) -> AsyncIterator[tuple[ContractServer, AsyncBFL]]:
     """A server and an open client of it."""
     server = ContractServer(hold_tasks=hold_tasks)
-    async with server, server.client(**options) as bfl:  # type: ignore[arg-type]
+    async with server, server.client(**options) as bfl:  # type: ignore[arg-type]  # options of AsyncBFL, passed through
         yield server, bfl
 
 

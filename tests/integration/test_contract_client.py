@@ -692,8 +692,8 @@ async def test_statistics_every_request_ends_in_exactly_one_count() -> None:
         task_id = url.rpartition("=")[2]
         return reply(200, status_body(task_id, words[task_id])) if task_id in words else None
 
-    fake.always_submit = submit  # type: ignore[assignment]
-    fake.always_poll = poll  # type: ignore[assignment]
+    fake.always_submit = submit  # type: ignore[assignment]  # on purpose: what a caller must not do, or a stand-in
+    fake.always_poll = poll  # type: ignore[assignment]  # on purpose: what a caller must not do, or a stand-in
     async with fake.client(limits=Limits(account=12, unknown_s=5)) as bfl:
         assert bfl.statistics().latency == {}
         for name in ("ready", "error", "moderated", "not found", *ends):
@@ -709,7 +709,7 @@ async def test_statistics_every_request_ends_in_exactly_one_count() -> None:
         assert counts.latency["flux-pro-1.1"].count == 1
         assert 0.9 <= counts.latency["flux-pro-1.1"].p50 <= 1.6
         with pytest.raises(AttributeError):
-            counts.ready = 7  # type: ignore[misc]
+            counts.ready = 7  # type: ignore[misc]  # on purpose: what a caller must not do, or a stand-in
         await asyncio.sleep(6)
         assert bfl.statistics().slots_taken == 0
     assert bfl.statistics().ready == 1

@@ -72,7 +72,7 @@ async def test_3_a_paid_image_comes_home_through_every_kind_of_failed_poll() -> 
         failed: set[str] = set()
 
         def poll(seen: object) -> Answer:
-            task_id: str = seen.task_id  # type: ignore[attr-defined]
+            task_id: str = seen.task_id  # type: ignore[attr-defined]  # both kinds of value have one
             if task_id in failed:
                 return None
             failed.add(task_id)

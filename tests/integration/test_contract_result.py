@@ -429,11 +429,11 @@ async def test_10_a_save_does_not_block_the_loop(tmp_path: Path, monkeypatch: py
     def open_(*args: object, **kwargs: object) -> int:
         if str(tmp_path) in str(args[0]):
             watch("open")
-        return real_open(*args, **kwargs)  # type: ignore[arg-type]
+        return real_open(*args, **kwargs)  # type: ignore[arg-type]  # passed through
 
     def replace(*args: object, **kwargs: object) -> None:
         watch("replace")
-        real_replace(*args, **kwargs)  # type: ignore[arg-type]
+        real_replace(*args, **kwargs)  # type: ignore[arg-type]  # passed through
 
     def fsync(fd: int) -> None:
         watch("fsync")
@@ -441,7 +441,7 @@ async def test_10_a_save_does_not_block_the_loop(tmp_path: Path, monkeypatch: py
 
     def mkdir(*args: object, **kwargs: object) -> None:
         watch("mkdir")
-        real_mkdir(*args, **kwargs)  # type: ignore[arg-type]
+        real_mkdir(*args, **kwargs)  # type: ignore[arg-type]  # passed through
 
     async with served() as (server, bfl):
         result = await a_result(server, bfl)

@@ -478,7 +478,7 @@ async def test_1_the_account_limit_holds_and_the_queue_keeps_its_order() -> None
         assert [handle.queue_position for handle in handles] == [3, 1, 2, 0, 4]
         for n in range(6):
             await server.wait_submits(n + 1)
-            await until(lambda n=n: len(server.task_ids) == n + 1)  # type: ignore[misc]
+            await until(lambda n=n: len(server.task_ids) == n + 1)  # type: ignore[misc]  # on purpose: a wrong argument
             assert bfl.statistics().slots_taken == 1
             server.settle(f"task-{n}")
         assert await bfl.drain(timeout=5)
@@ -690,7 +690,7 @@ async def test_updates_start_with_the_present_and_end_with_the_terminal_state() 
         await handle.accepted()
         for progress in (0.2, 0.7):
             server.ended["task-1"] = status_body("task-1", "Pending", progress=progress)
-            await until(lambda progress=progress: seen[-1].progress == progress)  # type: ignore[misc]
+            await until(lambda progress=progress: seen[-1].progress == progress)  # type: ignore[misc]  # on purpose: a wrong argument
         polls = len(server.polls)
         await server.wait_polls(polls + 3)
         server.settle("task-1")
@@ -712,7 +712,7 @@ async def test_updates_keep_the_newest_for_a_slow_reader() -> None:
         await anext(updates)
         for progress in (0.1, 0.2, 0.3):
             server.ended["task-0"] = status_body("task-0", "Pending", progress=progress)
-            await until(lambda progress=progress: handle.progress == progress)  # type: ignore[misc]
+            await until(lambda progress=progress: handle.progress == progress)  # type: ignore[misc]  # on purpose: a wrong argument
         assert (await anext(updates)).progress == 0.3
         server.settle("task-0")
         await handle
@@ -749,7 +749,7 @@ async def test_updates_end_however_the_task_ends(end: str) -> None:
 
 
 async def _read(handle: object) -> list[Update]:
-    return [update async for update in handle.updates()]  # type: ignore[attr-defined]
+    return [update async for update in handle.updates()]  # type: ignore[attr-defined]  # on purpose: a wrong argument
 
 
 @pytest.mark.looptime

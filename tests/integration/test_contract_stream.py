@@ -75,7 +75,7 @@ async def test_8_a_stream_gives_each_request_its_outcome_as_they_complete() -> N
             by_prompt = {seen.json()["prompt"]: f"task-{n}" for n, seen in enumerate(server.submits)}
             for n, prompt in enumerate(("2", "0", "1")):
                 server.settle(by_prompt[prompt])
-                await until(lambda n=n: bfl.statistics().ready == n + 1)  # type: ignore[misc]
+                await until(lambda n=n: bfl.statistics().ready == n + 1)  # type: ignore[misc]  # on purpose: a wrong argument
             seen = await asyncio.wait_for(reader, 5)
         assert [outcome.index for outcome in seen] == [2, 0, 1]
         for outcome in seen:
@@ -95,7 +95,7 @@ async def test_8_an_ordered_stream_keeps_the_input_order() -> None:
         await until(lambda: len(server.task_ids) == 3)
         for n, seen in reversed(list(enumerate(server.submits))):
             server.settle(f"task-{n}", "Error" if seen.json()["prompt"] == "1" else "Ready")
-            await until(lambda n=n: bfl.statistics().active == n)  # type: ignore[misc]
+            await until(lambda n=n: bfl.statistics().active == n)  # type: ignore[misc]  # on purpose: a wrong argument
         result = await asyncio.wait_for(reader, 5)
         assert [(outcome.index, prompt_of(outcome), outcome.ok) for outcome in result] == [
             (0, "0", True),
@@ -430,7 +430,7 @@ async def test_9_leaving_withdraws_what_is_queued_and_drains_what_was_sent(way: 
 
 
 async def _leave_by_error(stream: object) -> None:
-    async with stream as outcomes:  # type: ignore[attr-defined]
+    async with stream as outcomes:  # type: ignore[attr-defined]  # on purpose: a wrong argument
         await anext(outcomes)
         raise Weird
 
@@ -636,11 +636,11 @@ async def test_a_gather_whose_source_raises_sends_nothing_more() -> None:
 
 
 async def _all(stream: object) -> list[Outcome]:
-    return [outcome async for outcome in stream]  # type: ignore[attr-defined]
+    return [outcome async for outcome in stream]  # type: ignore[attr-defined]  # on purpose: a wrong argument
 
 
 async def _into(seen: list[int], stream: object) -> None:
-    async for outcome in stream:  # type: ignore[attr-defined]
+    async for outcome in stream:  # type: ignore[attr-defined]  # on purpose: a wrong argument
         seen.append(outcome.index)  # noqa: PERF401 - what was seen before the error counts
 
 
@@ -649,7 +649,7 @@ async def test_a_stream_over_the_socket_holds_its_limit() -> None:
     async with served(limits=5) as (server, bfl):
 
         def poll(seen: object) -> Answer:
-            number = int(seen.task_id.removeprefix("task-"))  # type: ignore[attr-defined]
+            number = int(seen.task_id.removeprefix("task-"))  # type: ignore[attr-defined]  # on purpose: a wrong argument
             if number % 7 == 3:
                 return say(200, status_body(f"task-{number}", "Content Moderated"))
             return None
