@@ -1,49 +1,143 @@
-"""Request classes by family, and the catalog."""
+"""Request classes by family, and the catalog. A family's module is imported when a class of it is first used."""
 
 from __future__ import annotations
 
+import functools
+import importlib
 import sys
 import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
 
 from pydantic import ValidationError
 
 from bfl_async.errors import InvalidRequestError
-from bfl_async.models._base import ImageRequest, check_model_name, invalid_request
-from bfl_async.models.catalog import CATALOG, ModelInfo, model_info
-from bfl_async.models.flux1 import FluxDev, FluxPro, FluxPro11
-from bfl_async.models.flux2 import Flux2Klein4B, Flux2Pro
-from bfl_async.models.passthrough import PassThroughRequest
+from bfl_async.models._base import ImageRequest as ImageRequest
+from bfl_async.models._base import check_model_name as check_model_name
+from bfl_async.models._base import invalid_request
+from bfl_async.models.catalog import CATALOG as CATALOG
+from bfl_async.models.catalog import ModelInfo as ModelInfo
+from bfl_async.models.catalog import model_info as model_info
+from bfl_async.models.passthrough import PassThroughRequest as PassThroughRequest
 
-__all__ = [
-    "CATALOG",
-    "Flux2Klein4B",
-    "Flux2Pro",
-    "FluxDev",
-    "FluxPro",
-    "FluxPro11",
-    "ImageRequest",
-    "ModelInfo",
-    "PassThroughRequest",
-    "as_request",
-    "check_model_name",
-    "model_info",
-    "request",
-]
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-_CLASSES: dict[str, type[ImageRequest]] = {
-    cls.endpoint.removeprefix("/v1/"): cls for cls in (FluxPro11, FluxPro, FluxDev, Flux2Pro, Flux2Klein4B)
+    from bfl_async.models._typed import RequestCalls
+    from bfl_async.models.flux1 import FluxDev as FluxDev
+    from bfl_async.models.flux1 import FluxPro11 as FluxPro11
+    from bfl_async.models.flux1 import FluxPro11Ultra as FluxPro11Ultra
+    from bfl_async.models.flux1 import FluxPro11UltraFinetuned as FluxPro11UltraFinetuned
+    from bfl_async.models.flux1_edit import FluxKontextMax as FluxKontextMax
+    from bfl_async.models.flux1_edit import FluxKontextPro as FluxKontextPro
+    from bfl_async.models.flux1_edit import FluxProExpand as FluxProExpand
+    from bfl_async.models.flux1_edit import FluxProFill as FluxProFill
+    from bfl_async.models.flux1_edit import FluxProFillFinetuned as FluxProFillFinetuned
+    from bfl_async.models.flux2 import Flux2Flex as Flux2Flex
+    from bfl_async.models.flux2 import Flux2Klein4B as Flux2Klein4B
+    from bfl_async.models.flux2 import Flux2Klein4BFinetuned as Flux2Klein4BFinetuned
+    from bfl_async.models.flux2 import Flux2Klein9B as Flux2Klein9B
+    from bfl_async.models.flux2 import Flux2Klein9BFinetuned as Flux2Klein9BFinetuned
+    from bfl_async.models.flux2 import Flux2Klein9BKVBF16Finetuned as Flux2Klein9BKVBF16Finetuned
+    from bfl_async.models.flux2 import Flux2Klein9BKVFinetuned as Flux2Klein9BKVFinetuned
+    from bfl_async.models.flux2 import Flux2Klein9BPreview as Flux2Klein9BPreview
+    from bfl_async.models.flux2 import Flux2KleinBase4BFinetuned as Flux2KleinBase4BFinetuned
+    from bfl_async.models.flux2 import Flux2KleinBase9BFinetuned as Flux2KleinBase9BFinetuned
+    from bfl_async.models.flux2 import Flux2Max as Flux2Max
+    from bfl_async.models.flux2 import Flux2Pro as Flux2Pro
+    from bfl_async.models.flux2 import Flux2ProPreview as Flux2ProPreview
+    from bfl_async.models.flux3 import Flux3Image as Flux3Image
+    from bfl_async.models.flux3 import Flux3Video as Flux3Video
+    from bfl_async.models.flux3 import Flux3VideoDraftEnhance as Flux3VideoDraftEnhance
+    from bfl_async.models.flux3 import Flux3VideoI2V as Flux3VideoI2V
+    from bfl_async.models.flux3 import Flux3VideoT2V as Flux3VideoT2V
+    from bfl_async.models.flux3 import Flux3VideoV2V as Flux3VideoV2V
+    from bfl_async.models.retired import FluxPro as FluxPro
+    from bfl_async.models.retired import FluxProCanny as FluxProCanny
+    from bfl_async.models.retired import FluxProCannyFinetuned as FluxProCannyFinetuned
+    from bfl_async.models.retired import FluxProDepth as FluxProDepth
+    from bfl_async.models.retired import FluxProDepthFinetuned as FluxProDepthFinetuned
+    from bfl_async.models.retired import FluxProFinetuned as FluxProFinetuned
+    from bfl_async.models.tools import DeblurV1 as DeblurV1
+    from bfl_async.models.tools import EraseV1 as EraseV1
+    from bfl_async.models.tools import OutpaintingV1 as OutpaintingV1
+    from bfl_async.models.tools import VideoEditV1 as VideoEditV1
+    from bfl_async.models.tools import VideoUpscaleV1 as VideoUpscaleV1
+    from bfl_async.models.tools import VirtualTryOnV1 as VirtualTryOnV1
+    from bfl_async.models.tools import VirtualTryOnV2 as VirtualTryOnV2
+
+_MODULES = {
+    "FLUX.1": "flux1",
+    "FLUX.1 editing": "flux1_edit",
+    "FLUX.2": "flux2",
+    "FLUX.3": "flux3",
+    "FLUX tools": "tools",
 }
 
-_OURS = frozenset(_CLASSES.values())
-
-_warned: set[str] = set()  # unknown names that were warned of; written by request() only
+_WEBHOOK_FIELDS = {"webhook_url", "webhook_secret"}
 
 
+def _home(row: ModelInfo) -> str:
+    return "retired" if row.state == "retired" else _MODULES[row.family]
+
+
+_HOMES = {cls: _home(row) for row in CATALOG.values() for cls in row.classes} | {"Flux3Video": "flux3"}
+
+
+def __getattr__(name: str) -> object:
+    module = _HOMES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+_warned: set[str] = set()  # models that were warned of; written by _warn_once() only
+
+
+@functools.cache
+def _known_classes(model: str) -> tuple[type[ImageRequest], ...]:
+    row = CATALOG[model]
+    home = importlib.import_module(f"{__name__}.{_home(row)}")
+    return tuple(getattr(home, cls) for cls in row.classes)
+
+
+def request_classes(model: str) -> tuple[type[ImageRequest], ...]:
+    """Return the request classes of a model, imported now; none for a model that the catalog does not know."""
+    return _known_classes(model) if model in CATALOG else ()
+
+
+def _class_for(model: str, fields: dict[str, object]) -> type[ImageRequest] | None:
+    """The class that a model's fields are for; of several, the one with the given mode."""
+    classes = request_classes(model)
+    if len(classes) < 2:
+        return classes[0] if classes else None
+    modes = {mode: cls for cls in classes for mode in _modes_of(cls)}
+    mode = fields.get("mode")
+    if not isinstance(mode, str) or mode not in modes:
+        problem = (
+            f"is required: one of {', '.join(modes)}" if mode is None else f"is none of {', '.join(modes)}"
+        )
+        raise InvalidRequestError(f"invalid request for {model}: mode: {problem}", errors=[("mode", problem)])
+    return modes[mode]
+
+
+def _modes_of(cls: type[ImageRequest]) -> tuple[str, ...]:
+    return cast("tuple[str, ...]", getattr(cls.model_fields["mode"].annotation, "__args__", ()))
+
+
+def _typed(function: Callable[..., ImageRequest]) -> RequestCalls:
+    """Give `request` its typed face: one overload a model."""
+    return cast("RequestCalls", function)
+
+
+@_typed
 def request(model: str, /, **fields: object) -> ImageRequest:
     """Make a request by its model's name.
 
     A name that the catalog does not know is sent as it is, with one warning: the API gets new models more
-    often than this package gets releases.
+    often than this package gets releases. A retired model is warned of once as well.
 
     Args:
         model: The path after `/v1/`, such as `flux-pro-1.1`.
@@ -52,20 +146,50 @@ def request(model: str, /, **fields: object) -> ImageRequest:
         InvalidRequestError: The name is none, or a field does not fit; nothing was sent.
     """
     name = check_model_name(model)
-    cls = _CLASSES.get(name)
+    cls = _class_for(name, fields)
     try:
-        if cls is not None:
-            return cls.model_validate(fields)
-        made = PassThroughRequest.named(name, fields)
+        made = cls.model_validate(fields) if cls is not None else PassThroughRequest.named(name, fields)
     except ValidationError as exc:
         raise invalid_request(name, exc, cls.model_fields if cls is not None else ()) from exc
+    if cls is None:
+        _warn_once(name, UserWarning, "is not in this release's catalog: its fields are sent unchecked")
+    else:
+        _warn_if_retired(name)
+    return made
+
+
+def endpoint_request(path: object, fields: object) -> ImageRequest:
+    """Make a request for any endpoint of the API, known or not; its fields are checked by the server alone.
+
+    Args:
+        path: From `/v1/` on.
+        fields: The JSON body.
+    Raises:
+        InvalidRequestError: The path is none, or a value is no JSON.
+    """
+    if not isinstance(path, str) or not path.startswith("/v1/"):
+        problem = "does not begin with '/v1/'"
+        raise InvalidRequestError(f"the path {problem}", errors=[("path", problem)])
+    name = check_model_name(path.removeprefix("/v1/"))
+    if not isinstance(fields, Mapping):
+        problem = f"is {type(fields).__name__} and no mapping"
+        raise InvalidRequestError(f"the body {problem}", errors=[("json", problem)])
+    try:
+        return PassThroughRequest.named(name, dict(fields))
+    except ValidationError as exc:
+        raise invalid_request(name, exc, ()) from exc
+
+
+def _warn_if_retired(name: str) -> None:
+    row = CATALOG.get(name)
+    if row is not None and row.state == "retired":
+        _warn_once(name, FutureWarning, f"is retired by BFL and may stop working: use {row.replaced_by!r}")
+
+
+def _warn_once(name: str, category: type[Warning], what: str) -> None:
     if name not in _warned and len(_warned) < 1000:
         _warned.add(name)
-        warnings.warn(
-            f"the model {name!r} is not in this release's catalog: its fields are sent unchecked",
-            stacklevel=_frames_to_the_caller(),
-        )
-    return made
+        warnings.warn(f"the model {name!r} {what}", category, stacklevel=_frames_to_the_caller())
 
 
 def _frames_to_the_caller() -> int:
@@ -85,11 +209,18 @@ def as_request(item: object) -> ImageRequest:
         InvalidRequestError: It is something else.
     """
     if isinstance(item, ImageRequest):
-        if type(item) in _OURS:
-            return item
-        check_model_name(getattr(item, "model", None))  # a class of the caller's own
+        name = getattr(item, "model", None)
+        if name not in CATALOG:
+            check_model_name(name)  # a class of the caller's own may say anything
+        else:
+            _warn_if_retired(name)
         return item
     raise InvalidRequestError(
         f"not a request but {type(item).__name__}: pass a request class, or request('flux-pro-1.1', prompt=...)",
         errors=[("request", f"is a {type(item).__name__}")],
     )
+
+
+def takes_webhook(item: object) -> bool:
+    """True for a request whose schema has the fields of a webhook; of one that is not known, nobody can say."""
+    return isinstance(item, ImageRequest) and type(item).model_fields.keys() >= _WEBHOOK_FIELDS

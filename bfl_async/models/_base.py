@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import ClassVar, cast
@@ -9,6 +10,7 @@ from typing import ClassVar, cast
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bfl_async.errors import InvalidRequestError
+from bfl_async.models.media import Media, MediaProblem, MediaRule, is_heavy, load, shown, size_of
 from bfl_async.types import JSON
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9._-]+)*")
@@ -22,28 +24,118 @@ class ImageRequest(BaseModel):
             calls and `request()` raise `InvalidRequestError` from it.
     """
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True,
         extra="forbid",
         strict=True,
+        allow_inf_nan=False,  # JSON has no word for them
         hide_input_in_errors=True,  # an error's text must not show prompts and images
         protected_namespaces=(),
+        defer_build=True,  # a validator is built when the first request of its class is made
     )
 
     endpoint: ClassVar[str]
+    always_sent: ClassVar[tuple[str, ...]] = ()  # fields that the class itself states, such as the mode
+    same_size: ClassVar[tuple[str, str] | None] = None  # two images that must have the same size in px
 
     @property
     def model(self) -> str:
         """The model's name: its path after `/v1/`."""
         return self.endpoint.removeprefix("/v1/")
 
+    @property
+    def has_files(self) -> bool:
+        """True when `body` reads or encodes files: it then belongs in a worker thread."""
+        return any(is_heavy(value) for value in self.media().values())
+
+    def media(self) -> dict[str, object]:
+        """Return the images and videos that were given, by field."""
+        rules, given = media_rules(type(self)), self.model_fields_set
+        if rules.keys().isdisjoint(given):
+            return {}
+        return {name: getattr(self, name) for name in rules if name in given}
+
     def body(self) -> Mapping[str, JSON]:
-        """Return the JSON body: the fields that were given, as they were given."""
-        return cast("Mapping[str, JSON]", self.model_dump(mode="json", exclude_unset=True))
+        """Return the JSON body: the fields that were given, files as base64. Reads each `Path` anew; blocks.
+
+        Raises:
+            InvalidRequestError: A file cannot be read, or does not fit; nothing was sent.
+        """
+        media = self.media()
+        body = self.model_dump(mode="json", exclude_unset=True, exclude=set(media))
+        for name in self.always_sent:
+            body[name] = getattr(self, name)
+        for name, value in media.items():
+            try:
+                body[name] = _sent(value, media_rules(type(self))[name])
+            except MediaProblem as exc:
+                raise self._unfit(name, str(exc)) from exc
+        if self.same_size is not None and (problem := size_problem(*map(media.get, self.same_size))):
+            raise self._unfit(self.same_size[1], problem)
+        return cast("Mapping[str, JSON]", body)
+
+    def _unfit(self, name: str, problem: str) -> InvalidRequestError:
+        return InvalidRequestError(
+            f"invalid request for {self.model}: {name}: {problem}", errors=[(name, problem)]
+        )
 
     def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
         given = self.model_fields_set
-        return [(name, value) for name, value in super().__repr_args__() if name in given]
+        for name, value in super().__repr_args__():
+            if name in given:
+                yield name, value
+        for name, value in self.media().items():
+            yield name, _Shown(shown(value))
+
+
+class _Shown(str):
+    """A text that is its own repr."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _sent(value: object, rule: MediaRule) -> JSON:
+    """A media field's value as it stands in the body: a text, or a list of texts and times."""
+    if isinstance(value, tuple | list):
+        return [_sent(item, rule) for item in value]
+    if value is None or isinstance(value, int | float):
+        return value
+    return load(cast("Media", value), rule)
+
+
+def size_problem(first: object, second: object) -> str | None:
+    """Return what is wrong with two images that must have the same size; None if nothing is, or none is known."""
+    if not isinstance(first, Media) or not isinstance(second, Media):
+        return None
+    sizes = size_of(first), size_of(second)
+    if None in sizes or sizes[0] == sizes[1]:
+        return None
+    (width, height), (other_width, other_height) = cast("tuple[tuple[int, int], tuple[int, int]]", sizes)
+    return f"has {other_width} x {other_height} px, but the image has {width} x {height} px"
+
+
+@functools.cache
+def media_rules(cls: type[ImageRequest]) -> dict[str, MediaRule]:
+    """Return the fields of a class that take an image or a video, with their bounds."""
+    rules = {}
+    for name, field in cls.model_fields.items():
+        rule = _rule_in([*field.metadata, field.annotation])
+        if rule is not None:
+            rules[name] = rule
+    return rules
+
+
+def _rule_in(parts: Iterable[object]) -> MediaRule | None:
+    for part in parts:
+        if isinstance(part, MediaRule):
+            return part
+        found = _rule_in((*getattr(part, "__metadata__", ()), *getattr(part, "__args__", ())))
+        if found is not None:
+            return found
+    return None
 
 
 def check_model_name(name: object) -> str:

@@ -1,37 +1,45 @@
-"""FLUX.1 request classes. Source of every bound: BFL OpenAPI, read 2026-09-19."""
+"""FLUX.1 request classes. Source: BFL OpenAPI, read 2026-09-19. Those that it no longer has: retired.py."""
 
-from __future__ import annotations
-
-from typing import Annotated, ClassVar, Literal
-
-from pydantic import Field
+from typing import ClassVar
 
 from bfl_async.models._base import ImageRequest
+from bfl_async.models._fields import (
+    FinetuneStrength,
+    Flux1SidePx,
+    Guidance5,
+    OptionalImage,
+    OutputFormat,
+    Share,
+    Steps1,
+    Tolerance6,
+    Webhook,
+)
 
-OutputFormat = Literal["jpeg", "png", "webp"]
 
-SidePx = Annotated[int, Field(ge=256, le=1440, multiple_of=32)]  # both ends count
-WebhookURL = Annotated[str, Field(min_length=1, max_length=2083)]
-UserId = Annotated[str, Field(min_length=1, max_length=256)]
-ImageText = Annotated[str | None, Field(repr=False)]  # base64: megabytes that no log should hold
+class Flux1(Webhook):
+    """What all models of FLUX.1 take."""
 
-
-class _Flux1(ImageRequest):
-    """Fields that the text-to-image models of FLUX.1 share."""
-
-    image_prompt: ImageText = None
-    width: SidePx = 1024
-    height: SidePx = 768
-    prompt_upsampling: bool = False
     seed: int | None = None
-    safety_tolerance: Annotated[int, Field(ge=0, le=6)] = 2
+    safety_tolerance: Tolerance6 = 2
     output_format: OutputFormat | None = "jpeg"
-    webhook_url: WebhookURL | None = None
-    webhook_secret: Annotated[str | None, Field(repr=False)] = None
-    user: UserId | None = None
 
 
-class FluxPro11(_Flux1):
+class Sized(Flux1):
+    """Text to image at a given size in px, 256 to 1440, multiples of 32."""
+
+    image_prompt: OptionalImage = None
+    width: Flux1SidePx = 1024
+    height: Flux1SidePx = 768
+    prompt_upsampling: bool = False
+
+
+class Finetuned(ImageRequest):
+    """A finetune of the account's own: its id, and how strongly it works."""
+
+    finetune_id: str
+
+
+class FluxPro11(Sized):
     """Generate an image with FLUX1.1 [pro]. Sizes in px, 256 to 1440, multiples of 32.
 
     Source: BFL OpenAPI `FluxPro11Inputs`, read 2026-09-19.
@@ -42,7 +50,7 @@ class FluxPro11(_Flux1):
     prompt: str | None = ""
 
 
-class FluxDev(_Flux1):
+class FluxDev(Sized):
     """Generate an image with FLUX.1 [dev]. Sizes in px, 256 to 1440, multiples of 32.
 
     Source: BFL OpenAPI `FluxDevInputs`, read 2026-09-19.
@@ -51,19 +59,35 @@ class FluxDev(_Flux1):
     endpoint: ClassVar[str] = "/v1/flux-dev"
 
     prompt: str = ""
-    steps: Annotated[int, Field(ge=1, le=50)] | None = 28
-    guidance: Annotated[float, Field(ge=1.5, le=5)] | None = 3.0
+    steps: Steps1 | None = 28
+    guidance: Guidance5 | None = 3.0
 
 
-class FluxPro(_Flux1):
-    """Generate an image with FLUX.1 [pro], the model of BFL's first guide.
+class _Ultra(Flux1):
+    prompt: str | None = ""
+    prompt_upsampling: bool = False
+    aspect_ratio: str = "16:9"
+    image_prompt: OptionalImage = None
+    image_prompt_strength: Share = 0.1
 
-    Source: BFL's Python SDK, read 2025-11-14; the endpoint left the OpenAPI file on 2025-10-31.
+
+class FluxPro11Ultra(_Ultra):
+    """Generate an image of about 4 MP with FLUX1.1 [pro] ultra; ratios from 21:9 to 9:21.
+
+    Source: BFL OpenAPI `FluxUltraInput`, read 2026-09-19.
     """
 
-    endpoint: ClassVar[str] = "/v1/flux-pro"
+    endpoint: ClassVar[str] = "/v1/flux-pro-1.1-ultra"
 
-    prompt: str | None = ""
-    steps: Annotated[int, Field(ge=1, le=50)] | None = 40
-    guidance: Annotated[float, Field(ge=1.5, le=5)] | None = 2.5
-    interval: Annotated[float, Field(ge=1, le=4)] | None = 2.0
+    raw: bool = False
+
+
+class FluxPro11UltraFinetuned(Finetuned, _Ultra):
+    """Generate an image with a finetune of FLUX1.1 [pro] ultra.
+
+    Source: BFL OpenAPI `FinetuneFluxUltraInput`, read 2026-09-19.
+    """
+
+    endpoint: ClassVar[str] = "/v1/flux-pro-1.1-ultra-finetuned"
+
+    finetune_strength: FinetuneStrength = 1.2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import ConfigDict, JsonValue, PrivateAttr
 
 from bfl_async.models._base import ImageRequest
@@ -13,7 +15,7 @@ class PassThroughRequest(ImageRequest):
     Made by `request(name, **fields)`.
     """
 
-    model_config = ConfigDict(extra="allow")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
     __pydantic_extra__: dict[str, JsonValue]
 

@@ -1,0 +1,144 @@
+"""Fields that several models share: each bound of the API stands here once, or in the one class that has it.
+
+Source: BFL OpenAPI, read 2026-09-19. Both ends of every range count.
+
+Here and in the families' modules annotations are no texts (no `from __future__ import annotations`): pydantic would
+compile each of them at import.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from bfl_async.models._base import ImageRequest, size_problem
+from bfl_async.models.media import Media, MediaProblem, MediaRule, MediaSource, take
+
+OutputFormat = Literal["jpeg", "png", "webp"]
+WebhookURL = Annotated[str, Field(min_length=1, max_length=2083)]
+UserId = Annotated[str, Field(min_length=1, max_length=256)]
+Secret = Annotated[str | None, Field(repr=False)]
+
+# How much the moderation lets pass: 0 is the strictest. Its upper end is the family's.
+Tolerance4 = Annotated[int, Field(ge=0, le=4)]
+Tolerance5 = Annotated[int, Field(ge=0, le=5)]
+Tolerance6 = Annotated[int, Field(ge=0, le=6)]
+
+Flux1SidePx = Annotated[int, Field(ge=256, le=1440, multiple_of=32)]
+SidePx = Annotated[int, Field(ge=64)]
+ExpandPx = Annotated[int, Field(ge=0, le=2048)]
+
+Steps1 = Annotated[int, Field(ge=1, le=50)]
+Steps15 = Annotated[int, Field(ge=15, le=50)]
+Guidance5 = Annotated[float, Field(ge=1.5, le=5)]
+Guidance10 = Annotated[float, Field(ge=1.5, le=10)]
+Guidance100 = Annotated[float, Field(ge=1.5, le=100)]
+ControlGuidance = Annotated[float, Field(ge=1, le=100)]
+Threshold = Annotated[int, Field(ge=0, le=500)]
+Share = Annotated[float, Field(ge=0, le=1)]
+FinetuneStrength = Annotated[float, Field(ge=0, le=2)]
+
+# Images and videos. `repr=False`: `ImageRequest` shows them in its own way.
+IMAGE = MediaRule()
+EXPAND_IMAGE = MediaRule(min_side_px=256)
+FLUX3_IMAGE = MediaRule(max_mp=16, min_side_px=256, max_chars=20_000_000)
+# 200 MB: no bound of the API's is known; this one keeps a wrong file out of the memory.
+VIDEO = MediaRule("video", max_bytes=200 * 1024 * 1024)
+
+Image = Annotated[MediaSource, IMAGE, Field(repr=False)]
+OptionalImage = Annotated[Annotated[MediaSource, IMAGE] | None, Field(repr=False)]
+ExpandImage = Annotated[MediaSource, EXPAND_IMAGE, Field(repr=False)]
+Video = Annotated[MediaSource, VIDEO, Field(repr=False)]
+Flux3Images = Annotated[
+    Sequence[Annotated[MediaSource, FLUX3_IMAGE]],
+    Field(min_length=1, max_length=10, repr=False),
+    AfterValidator(tuple),
+]
+
+Keyframes: TypeAlias = (
+    MediaSource | tuple[float, MediaSource] | Sequence[MediaSource | tuple[float, MediaSource]]
+)
+"""One image, or several, all or none with their second in the video: `[(0.0, first), (4.5, last)]`."""
+
+
+class KeyframesRule(MediaRule):
+    """Checks `Keyframes`."""
+
+    __slots__ = ()
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def check(value: object) -> object:
+            try:
+                return _keyframes(value, self)
+            except MediaProblem as exc:
+                raise PydanticCustomError("media", "{problem}", {"problem": str(exc)}) from None
+
+        return core_schema.no_info_plain_validator_function(check)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, object]:
+        text = {"type": "string"}
+        timed = {"type": "array", "prefixItems": [{"type": "number"}, text], "minItems": 2, "maxItems": 2}
+        several = [{"type": "array", "items": item} for item in (text, timed)]
+        return {"anyOf": [text, timed, *several]}
+
+
+def _keyframes(value: object, rule: MediaRule) -> object:
+    if not isinstance(value, list | tuple):
+        return take(value, rule)
+    if _is_timed(value):
+        return _timed(value, rule)
+    if value and all(isinstance(item, list | tuple) for item in value):
+        return tuple(_timed(item, rule) for item in value)
+    return tuple(take(item, rule) for item in value)
+
+
+def _is_timed(value: Sequence[object]) -> bool:
+    return len(value) == 2 and isinstance(value[0], int | float) and not isinstance(value[0], bool)
+
+
+def _timed(value: Sequence[object], rule: MediaRule) -> tuple[float, Media]:
+    second = value[0] if _is_timed(value) else None
+    if not isinstance(second, int | float) or not abs(second) < float("inf"):
+        raise MediaProblem("is no pair of a second and an image")
+    return second, take(value[1], rule)
+
+
+KeyframesField = Annotated[Keyframes, KeyframesRule(), Field(repr=False)]
+
+
+class User(ImageRequest):
+    """An opaque id of the end user, for BFL's abuse reports."""
+
+    user: UserId | None = None
+
+
+class Webhook(User):
+    """Where the server reports the end of the task, besides the polls."""
+
+    webhook_url: WebhookURL | None = None
+    webhook_secret: Secret = None
+
+
+class Masked(ImageRequest):
+    """An image and its mask, which must have the same size."""
+
+    same_size: ClassVar[tuple[str, str] | None] = ("image", "mask")
+
+    @field_validator("mask", check_fields=False)
+    @classmethod
+    def _check_size(cls, mask: object, info: ValidationInfo) -> object:
+        image = info.data.get("image")
+        # A text may be 20 MB long, and a path is read when it is sent: `body` looks at all of them.
+        if isinstance(mask, bytes) and isinstance(image, bytes) and (problem := size_problem(image, mask)):
+            raise PydanticCustomError("media", "{problem}", {"problem": problem})
+        return mask

@@ -1,0 +1,152 @@
+"""Writes what type checkers and editors see of the calls that take a model's name: one overload a model.
+
+    python -m bfl_async.models._generate            writes the files
+    python -m bfl_async.models._generate --check    fails where they are not what the classes say
+
+The client's calls and `request` take any model's name and any fields. Their overloads, in this order: one for each
+known name and its fields; one for known names with fields that do not fit, whose answer can be used for nothing, so
+that a wrong field is an error where the answer is used; one for names that are only known when the program runs.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from bfl_async.models import CATALOG, request_classes
+from bfl_async.models._base import ImageRequest
+from bfl_async.models.describe import fields_of
+
+_PACKAGE = Path(__file__).parent.parent
+_HEAD = '''"""{title}
+
+Written by `python -m bfl_async.models._generate`, never by hand. Imported by type checkers only.
+"""
+
+# mypy: disable-error-code="overload-overlap, overload-cannot-match"
+# pyright: reportOverlappingOverload=false
+# The overload for fields that do not fit overlaps the others on purpose: see _generate.py.
+
+from __future__ import annotations
+
+'''
+
+
+def files() -> dict[Path, str]:
+    """Return the generated files and what they must hold."""
+    made = {
+        _PACKAGE / "models" / "_typed.py": _typed_dicts() + _request_calls(),
+        _PACKAGE / "_overloads.py": _client_calls(),
+    }
+    return {path: _formatted(text) for path, text in made.items()}
+
+
+def _formatted(text: str) -> str:
+    name = ["--stdin-filename", str(_PACKAGE / "generated.py"), "-"]
+    for command in (["ruff", "check", "--fix", "--quiet", "--exit-zero", *name], ["ruff", "format", *name]):
+        text = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+    return text
+
+
+def _rows() -> list[tuple[str, type[ImageRequest]]]:
+    return [(name, cls) for name in CATALOG for cls in request_classes(name)]
+
+
+def _fields_name(cls: type[ImageRequest]) -> str:
+    return f"{cls.__name__}Fields"
+
+
+def _typed_dicts() -> str:
+    imports = """
+from collections.abc import Sequence
+from typing import Literal, Protocol, Required, TypedDict, Unpack, overload
+
+from bfl_async.models._base import ImageRequest
+from bfl_async.models._fields import Keyframes
+from bfl_async.models.media import MediaSource
+"""
+    families: dict[str, list[str]] = {}
+    for _, cls in _rows():
+        families.setdefault(cls.__module__, []).append(cls.__name__)
+    imports += "\n".join(f"from {home} import {', '.join(sorted(names))}" for home, names in families.items())
+    text = [_HEAD.format(title="The fields of each model, and the typed face of `request`."), imports]
+    for name, cls in _rows():
+        text.append(
+            f'\n\nclass {_fields_name(cls)}(TypedDict, total=False):\n    """Fields of `{name}`."""\n'
+        )
+        for field in fields_of(cls):
+            kind = f"Required[{field.type}]" if field.required else field.type
+            text.append(f"    {field.name}: {kind}")
+    names = ", ".join(f'"{name}"' for name in CATALOG)
+    text.append(f"\n\nKnownModel = Literal[{names}]\n\n")
+    text.append(
+        "class FieldsDoNotFitTheModel:\n"
+        '    """The answer to a known model\'s name with fields that it does not have: good for nothing."""\n\n'
+    )
+    return "\n".join(text)
+
+
+def _request_calls() -> str:
+    text = ['\nclass RequestCalls(Protocol):\n    """`request`."""\n']
+    text += [
+        f"    @overload\n    def __call__(self, model: Literal[{name!r}], /, **fields: Unpack[{_fields_name(cls)}]) "
+        f"-> {cls.__name__}: ...\n"
+        for name, cls in _rows()
+    ]
+    text.append(
+        "    @overload\n    def __call__(self, model: KnownModel, /, **fields: object) -> FieldsDoNotFitTheModel: ...\n"
+        "    @overload\n    def __call__(self, model: str, /, **fields: object) -> ImageRequest: ...\n"
+    )
+    return "\n".join(text)
+
+
+def _client_calls() -> str:
+    imports = """
+from typing import Literal, Protocol, TypeVar, Unpack, overload
+
+from bfl_async.models import ImageRequest
+from bfl_async.models._typed import (
+    KnownModel, FieldsDoNotFitTheModel,
+"""
+    imports += "".join(f"    {_fields_name(cls)},\n" for _, cls in _rows())
+    imports += ')\n\nAnswer = TypeVar("Answer", covariant=True)\n'
+    text = [_HEAD.format(title="The typed face of the client's calls that take a model's name."), imports]
+    for name, title, more in (
+        ("Calls", "`generate` and `submit`, by what they answer.", "timeout: float | None = None, "),
+        ("NowaitCalls", "`submit_nowait`, by what it answers.", ""),
+    ):
+        text.append(f'\n\nclass {name}(Protocol[Answer]):\n    """{title}"""\n')
+        more += "priority: int | None = None"
+        text.append(
+            f"    @overload\n    def __call__(self, request: ImageRequest, /, *, {more}) -> Answer: ...\n"
+        )
+        text += [
+            f"    @overload\n    def __call__(self, model: Literal[{model!r}], /, *, {more}, "
+            f"**fields: Unpack[{_fields_name(cls)}]) -> Answer: ...\n"
+            for model, cls in _rows()
+        ]
+        text.append(
+            f"    @overload\n    def __call__(self, model: KnownModel, /, *, {more}, **fields: object) "
+            "-> FieldsDoNotFitTheModel: ...\n"
+            f"    @overload\n    def __call__(self, model: str, /, *, {more}, **fields: object) -> Answer: ...\n"
+        )
+    return "\n".join(text)
+
+
+def main(arguments: list[str]) -> int:
+    """Write the files, or with `--check` compare them; return the exit code."""
+    stale = [path for path, text in files().items() if not path.exists() or path.read_text() != text]
+    if "--check" in arguments:
+        for path in stale:
+            sys.stderr.write(
+                f"{path.name} is not what the classes say: run python -m bfl_async.models._generate\n"
+            )
+        return 1 if stale else 0
+    for path, text in files().items():
+        path.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

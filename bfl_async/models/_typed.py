@@ -1,0 +1,1045 @@
+"""The fields of each model, and the typed face of `request`.
+
+Written by `python -m bfl_async.models._generate`, never by hand. Imported by type checkers only.
+"""
+
+# mypy: disable-error-code="overload-overlap, overload-cannot-match"
+# pyright: reportOverlappingOverload=false
+# The overload for fields that do not fit overlaps the others on purpose: see _generate.py.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol, Required, TypedDict, Unpack, overload
+
+from bfl_async.models._base import ImageRequest
+from bfl_async.models._fields import Keyframes
+from bfl_async.models.flux1 import FluxDev, FluxPro11, FluxPro11Ultra, FluxPro11UltraFinetuned
+from bfl_async.models.flux1_edit import (
+    FluxKontextMax,
+    FluxKontextPro,
+    FluxProExpand,
+    FluxProFill,
+    FluxProFillFinetuned,
+)
+from bfl_async.models.flux2 import (
+    Flux2Flex,
+    Flux2Klein4B,
+    Flux2Klein4BFinetuned,
+    Flux2Klein9B,
+    Flux2Klein9BFinetuned,
+    Flux2Klein9BKVBF16Finetuned,
+    Flux2Klein9BKVFinetuned,
+    Flux2Klein9BPreview,
+    Flux2KleinBase4BFinetuned,
+    Flux2KleinBase9BFinetuned,
+    Flux2Max,
+    Flux2Pro,
+    Flux2ProPreview,
+)
+from bfl_async.models.flux3 import (
+    Flux3Image,
+    Flux3VideoDraftEnhance,
+    Flux3VideoI2V,
+    Flux3VideoT2V,
+    Flux3VideoV2V,
+)
+from bfl_async.models.media import MediaSource
+from bfl_async.models.retired import (
+    FluxPro,
+    FluxProCanny,
+    FluxProCannyFinetuned,
+    FluxProDepth,
+    FluxProDepthFinetuned,
+    FluxProFinetuned,
+)
+from bfl_async.models.tools import (
+    DeblurV1,
+    EraseV1,
+    OutpaintingV1,
+    VideoEditV1,
+    VideoUpscaleV1,
+    VirtualTryOnV1,
+    VirtualTryOnV2,
+)
+
+
+class FluxPro11Fields(TypedDict, total=False):
+    """Fields of `flux-pro-1.1`."""
+
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    image_prompt: MediaSource | None
+    width: int
+    height: int
+    prompt_upsampling: bool
+    prompt: str | None
+
+
+class FluxPro11UltraFields(TypedDict, total=False):
+    """Fields of `flux-pro-1.1-ultra`."""
+
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    prompt: str | None
+    prompt_upsampling: bool
+    aspect_ratio: str
+    image_prompt: MediaSource | None
+    image_prompt_strength: float
+    raw: bool
+
+
+class FluxDevFields(TypedDict, total=False):
+    """Fields of `flux-dev`."""
+
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    image_prompt: MediaSource | None
+    width: int
+    height: int
+    prompt_upsampling: bool
+    prompt: str
+    steps: int | None
+    guidance: float | None
+
+
+class FluxKontextProFields(TypedDict, total=False):
+    """Fields of `flux-kontext-pro`."""
+
+    prompt: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    input_image: MediaSource | None
+    input_image_2: MediaSource | None
+    input_image_3: MediaSource | None
+    input_image_4: MediaSource | None
+    aspect_ratio: str | None
+    prompt_upsampling: bool
+
+
+class FluxKontextMaxFields(TypedDict, total=False):
+    """Fields of `flux-kontext-max`."""
+
+    prompt: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    input_image: MediaSource | None
+    input_image_2: MediaSource | None
+    input_image_3: MediaSource | None
+    input_image_4: MediaSource | None
+    aspect_ratio: str | None
+    prompt_upsampling: bool
+
+
+class FluxProFillFields(TypedDict, total=False):
+    """Fields of `flux-pro-1.0-fill`."""
+
+    image: Required[MediaSource]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    mask: MediaSource | None
+    prompt: str | None
+    steps: int | None
+    prompt_upsampling: bool | None
+    guidance: float | None
+
+
+class FluxProExpandFields(TypedDict, total=False):
+    """Fields of `flux-pro-1.0-expand`."""
+
+    image: Required[MediaSource]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    top: int | None
+    bottom: int | None
+    left: int | None
+    right: int | None
+    prompt: str | None
+    steps: int | None
+    prompt_upsampling: bool | None
+    guidance: float | None
+
+
+class FluxPro11UltraFinetunedFields(TypedDict, total=False):
+    """Fields of `flux-pro-1.1-ultra-finetuned`."""
+
+    finetune_id: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    prompt: str | None
+    prompt_upsampling: bool
+    aspect_ratio: str
+    image_prompt: MediaSource | None
+    image_prompt_strength: float
+    finetune_strength: float
+
+
+class FluxProFillFinetunedFields(TypedDict, total=False):
+    """Fields of `flux-pro-1.0-fill-finetuned`."""
+
+    image: Required[MediaSource]
+    finetune_id: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    mask: MediaSource | None
+    finetune_strength: float
+    prompt: str
+    steps: int
+    prompt_upsampling: bool
+    guidance: float
+
+
+class FluxProFields(TypedDict, total=False):
+    """Fields of `flux-pro`."""
+
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    image_prompt: MediaSource | None
+    width: int
+    height: int
+    prompt_upsampling: bool
+    prompt: str | None
+    steps: int | None
+    guidance: float | None
+    interval: float | None
+
+
+class FluxProCannyFields(TypedDict, total=False):
+    """Fields of `flux-pro-1.0-canny`."""
+
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    prompt: str | None
+    control_image: MediaSource | None
+    preprocessed_image: MediaSource | None
+    prompt_upsampling: bool
+    steps: int
+    guidance: float
+    canny_low_threshold: int | None
+    canny_high_threshold: int | None
+
+
+class FluxProDepthFields(TypedDict, total=False):
+    """Fields of `flux-pro-1.0-depth`."""
+
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    prompt: str | None
+    control_image: MediaSource | None
+    preprocessed_image: MediaSource | None
+    prompt_upsampling: bool
+    steps: int
+    guidance: float
+
+
+class FluxProFinetunedFields(TypedDict, total=False):
+    """Fields of `flux-pro-finetuned`."""
+
+    finetune_id: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    image_prompt: MediaSource | None
+    width: int
+    height: int
+    prompt_upsampling: bool
+    prompt: str | None
+    steps: int | None
+    guidance: float | None
+    interval: float | None
+    finetune_strength: float
+
+
+class FluxProCannyFinetunedFields(TypedDict, total=False):
+    """Fields of `flux-pro-1.0-canny-finetuned`."""
+
+    finetune_id: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    prompt: str | None
+    control_image: MediaSource | None
+    preprocessed_image: MediaSource | None
+    prompt_upsampling: bool
+    steps: int
+    guidance: float
+    canny_low_threshold: int | None
+    canny_high_threshold: int | None
+    finetune_strength: float
+
+
+class FluxProDepthFinetunedFields(TypedDict, total=False):
+    """Fields of `flux-pro-1.0-depth-finetuned`."""
+
+    finetune_id: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    prompt: str | None
+    control_image: MediaSource | None
+    preprocessed_image: MediaSource | None
+    prompt_upsampling: bool
+    steps: int
+    guidance: float
+    finetune_strength: float
+
+
+class Flux2ProFields(TypedDict, total=False):
+    """Fields of `flux-2-pro`."""
+
+    prompt: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    input_image: MediaSource | None
+    input_image_2: MediaSource | None
+    input_image_3: MediaSource | None
+    input_image_4: MediaSource | None
+    seed: int | None
+    width: int | None
+    height: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    input_image_5: MediaSource | None
+    input_image_6: MediaSource | None
+    input_image_7: MediaSource | None
+    input_image_8: MediaSource | None
+    disable_pup: bool
+
+
+class Flux2ProPreviewFields(TypedDict, total=False):
+    """Fields of `flux-2-pro-preview`."""
+
+    prompt: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    input_image: MediaSource | None
+    input_image_2: MediaSource | None
+    input_image_3: MediaSource | None
+    input_image_4: MediaSource | None
+    seed: int | None
+    width: int | None
+    height: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    input_image_5: MediaSource | None
+    input_image_6: MediaSource | None
+    input_image_7: MediaSource | None
+    input_image_8: MediaSource | None
+    disable_pup: bool
+
+
+class Flux2MaxFields(TypedDict, total=False):
+    """Fields of `flux-2-max`."""
+
+    prompt: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    input_image: MediaSource | None
+    input_image_2: MediaSource | None
+    input_image_3: MediaSource | None
+    input_image_4: MediaSource | None
+    seed: int | None
+    width: int | None
+    height: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    input_image_5: MediaSource | None
+    input_image_6: MediaSource | None
+    input_image_7: MediaSource | None
+    input_image_8: MediaSource | None
+    disable_pup: bool
+
+
+class Flux2FlexFields(TypedDict, total=False):
+    """Fields of `flux-2-flex`."""
+
+    prompt: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    input_image: MediaSource | None
+    input_image_2: MediaSource | None
+    input_image_3: MediaSource | None
+    input_image_4: MediaSource | None
+    seed: int | None
+    width: int | None
+    height: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    input_image_5: MediaSource | None
+    input_image_6: MediaSource | None
+    input_image_7: MediaSource | None
+    input_image_8: MediaSource | None
+    prompt_upsampling: bool | None
+    input_image_blob_path: str | None
+    guidance: float | None
+    steps: int | None
+
+
+class Flux2Klein4BFields(TypedDict, total=False):
+    """Fields of `flux-2-klein-4b`."""
+
+    prompt: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    input_image: MediaSource | None
+    input_image_2: MediaSource | None
+    input_image_3: MediaSource | None
+    input_image_4: MediaSource | None
+    seed: int | None
+    width: int | None
+    height: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+
+
+class Flux2Klein9BFields(TypedDict, total=False):
+    """Fields of `flux-2-klein-9b`."""
+
+    prompt: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    input_image: MediaSource | None
+    input_image_2: MediaSource | None
+    input_image_3: MediaSource | None
+    input_image_4: MediaSource | None
+    seed: int | None
+    width: int | None
+    height: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+
+
+class Flux2Klein9BPreviewFields(TypedDict, total=False):
+    """Fields of `flux-2-klein-9b-preview`."""
+
+    prompt: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    input_image: MediaSource | None
+    input_image_2: MediaSource | None
+    input_image_3: MediaSource | None
+    input_image_4: MediaSource | None
+    seed: int | None
+    width: int | None
+    height: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+
+
+class Flux2Klein4BFinetunedFields(TypedDict, total=False):
+    """Fields of `flux-2-klein-4b-finetuned`."""
+
+    prompt: Required[str]
+    finetune_id: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    input_image: MediaSource | None
+    input_image_2: MediaSource | None
+    input_image_3: MediaSource | None
+    input_image_4: MediaSource | None
+    seed: int | None
+    width: int | None
+    height: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    finetune_strength: float
+
+
+class Flux2Klein9BFinetunedFields(TypedDict, total=False):
+    """Fields of `flux-2-klein-9b-finetuned`."""
+
+    prompt: Required[str]
+    finetune_id: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    input_image: MediaSource | None
+    input_image_2: MediaSource | None
+    input_image_3: MediaSource | None
+    input_image_4: MediaSource | None
+    seed: int | None
+    width: int | None
+    height: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    finetune_strength: float
+
+
+class Flux2Klein9BKVFinetunedFields(TypedDict, total=False):
+    """Fields of `flux-2-klein-9b-kv-finetuned`."""
+
+    prompt: Required[str]
+    finetune_id: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    input_image: MediaSource | None
+    input_image_2: MediaSource | None
+    input_image_3: MediaSource | None
+    input_image_4: MediaSource | None
+    seed: int | None
+    width: int | None
+    height: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    finetune_strength: float
+
+
+class Flux2Klein9BKVBF16FinetunedFields(TypedDict, total=False):
+    """Fields of `flux-2-klein-9b-kv-bf16-finetuned`."""
+
+    prompt: Required[str]
+    finetune_id: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    input_image: MediaSource | None
+    input_image_2: MediaSource | None
+    input_image_3: MediaSource | None
+    input_image_4: MediaSource | None
+    seed: int | None
+    width: int | None
+    height: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    finetune_strength: float
+
+
+class Flux2KleinBase4BFinetunedFields(TypedDict, total=False):
+    """Fields of `flux-2-klein-base-4b-finetuned`."""
+
+    prompt: Required[str]
+    finetune_id: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    input_image: MediaSource | None
+    input_image_2: MediaSource | None
+    input_image_3: MediaSource | None
+    input_image_4: MediaSource | None
+    seed: int | None
+    width: int | None
+    height: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    finetune_strength: float
+
+
+class Flux2KleinBase9BFinetunedFields(TypedDict, total=False):
+    """Fields of `flux-2-klein-base-9b-finetuned`."""
+
+    prompt: Required[str]
+    finetune_id: Required[str]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    input_image: MediaSource | None
+    input_image_2: MediaSource | None
+    input_image_3: MediaSource | None
+    input_image_4: MediaSource | None
+    seed: int | None
+    width: int | None
+    height: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    finetune_strength: float
+
+
+class Flux3ImageFields(TypedDict, total=False):
+    """Fields of `flux-3-image`."""
+
+    prompt: Required[str]
+    images: Sequence[MediaSource]
+    aspect_ratio: Literal[
+        "auto",
+        "21:9",
+        "2:1",
+        "16:9",
+        "3:2",
+        "7:5",
+        "4:3",
+        "5:4",
+        "1:1",
+        "4:5",
+        "3:4",
+        "5:7",
+        "2:3",
+        "9:16",
+        "1:2",
+        "9:21",
+    ]
+    resolution: Literal["768sq", "1k", "1.5k", "2k", "4k"]
+    safety_tolerance: int
+    grounding: bool
+    version: str
+
+
+class Flux3VideoT2VFields(TypedDict, total=False):
+    """Fields of `flux-3-video`."""
+
+    prompt: Required[str]
+    mode: Required[Literal["t2v", "text-to-video"]]
+    user: str | None
+    safety_tolerance: int
+    aspect_ratio: Literal["21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21", "auto"]
+    resolution: Literal["hd", "fhd", "qhd", "uhd"]
+    version: Literal["latest"]
+    generate_audio: bool
+    draft: bool
+    duration: int | Literal["auto"]
+
+
+class Flux3VideoI2VFields(TypedDict, total=False):
+    """Fields of `flux-3-video`."""
+
+    prompt: Required[str]
+    mode: Required[Literal["i2v", "image-continuation"]]
+    keyframes: Required[Keyframes]
+    user: str | None
+    safety_tolerance: int
+    aspect_ratio: Literal["21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21", "auto"]
+    resolution: Literal["hd", "fhd", "qhd", "uhd"]
+    version: Literal["latest"]
+    generate_audio: bool
+    draft: bool
+    duration: int | Literal["auto"]
+
+
+class Flux3VideoV2VFields(TypedDict, total=False):
+    """Fields of `flux-3-video`."""
+
+    prompt: Required[str]
+    mode: Required[Literal["v2v", "video-continuation"]]
+    start_video: Required[MediaSource]
+    user: str | None
+    safety_tolerance: int
+    aspect_ratio: Literal["21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21", "auto"]
+    resolution: Literal["hd", "fhd", "qhd", "uhd"]
+    version: Literal["latest"]
+    generate_audio: bool
+    draft: bool
+    duration: int | Literal["auto"]
+
+
+class Flux3VideoDraftEnhanceFields(TypedDict, total=False):
+    """Fields of `flux-3-video`."""
+
+    mode: Required[Literal["draft_enhance", "draft-enhance"]]
+    draft_cache: Required[str]
+    user: str | None
+    safety_tolerance: int
+    resolution: Literal["hd", "fhd", "qhd", "uhd"]
+
+
+class OutpaintingV1Fields(TypedDict, total=False):
+    """Fields of `flux-tools/outpainting-v1`."""
+
+    input_image: Required[MediaSource]
+    width: Required[int]
+    height: Required[int]
+    user: str | None
+    auto_crop: bool
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+    prompt: str | None
+    reference_offset_x: int | None
+    reference_offset_y: int | None
+    mode: Literal["high", "fast"]
+
+
+class EraseV1Fields(TypedDict, total=False):
+    """Fields of `flux-tools/erase-v1`."""
+
+    image: Required[MediaSource]
+    mask: Required[MediaSource]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    dilate_pixels: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+
+
+class DeblurV1Fields(TypedDict, total=False):
+    """Fields of `flux-tools/deblur-v1`."""
+
+    image: Required[MediaSource]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+
+
+class VirtualTryOnV1Fields(TypedDict, total=False):
+    """Fields of `flux-tools/vto-v1`."""
+
+    prompt: Required[str]
+    person: Required[MediaSource]
+    garment: Required[MediaSource]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+
+
+class VirtualTryOnV2Fields(TypedDict, total=False):
+    """Fields of `flux-tools/vto-v2`."""
+
+    prompt: Required[str]
+    person: Required[MediaSource]
+    garment: Required[MediaSource]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    seed: int | None
+    safety_tolerance: int
+    output_format: Literal["jpeg", "png", "webp"] | None
+
+
+class VideoEditV1Fields(TypedDict, total=False):
+    """Fields of `flux-tools/video-edit-v1`."""
+
+    video: Required[MediaSource]
+    prompt: Required[str]
+    user: str | None
+    safety_tolerance: int
+
+
+class VideoUpscaleV1Fields(TypedDict, total=False):
+    """Fields of `flux-tools/video-upscale-v1`."""
+
+    input_video: Required[MediaSource]
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    prompt: str
+    creativity: Literal[0, 1]
+    upscale_factor: float
+    safety_tolerance: int
+
+
+KnownModel = Literal[
+    "flux-pro-1.1",
+    "flux-pro-1.1-ultra",
+    "flux-dev",
+    "flux-kontext-pro",
+    "flux-kontext-max",
+    "flux-pro-1.0-fill",
+    "flux-pro-1.0-expand",
+    "flux-pro-1.1-ultra-finetuned",
+    "flux-pro-1.0-fill-finetuned",
+    "flux-pro",
+    "flux-pro-1.0-canny",
+    "flux-pro-1.0-depth",
+    "flux-pro-finetuned",
+    "flux-pro-1.0-canny-finetuned",
+    "flux-pro-1.0-depth-finetuned",
+    "flux-2-pro",
+    "flux-2-pro-preview",
+    "flux-2-max",
+    "flux-2-flex",
+    "flux-2-klein-4b",
+    "flux-2-klein-9b",
+    "flux-2-klein-9b-preview",
+    "flux-2-klein-4b-finetuned",
+    "flux-2-klein-9b-finetuned",
+    "flux-2-klein-9b-kv-finetuned",
+    "flux-2-klein-9b-kv-bf16-finetuned",
+    "flux-2-klein-base-4b-finetuned",
+    "flux-2-klein-base-9b-finetuned",
+    "flux-3-image",
+    "flux-3-video",
+    "flux-tools/outpainting-v1",
+    "flux-tools/erase-v1",
+    "flux-tools/deblur-v1",
+    "flux-tools/vto-v1",
+    "flux-tools/vto-v2",
+    "flux-tools/video-edit-v1",
+    "flux-tools/video-upscale-v1",
+]
+
+
+class FieldsDoNotFitTheModel:
+    """The answer to a known model's name with fields that it does not have: good for nothing."""
+
+
+class RequestCalls(Protocol):
+    """`request`."""
+
+    @overload
+    def __call__(self, model: Literal["flux-pro-1.1"], /, **fields: Unpack[FluxPro11Fields]) -> FluxPro11: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-pro-1.1-ultra"], /, **fields: Unpack[FluxPro11UltraFields]
+    ) -> FluxPro11Ultra: ...
+
+    @overload
+    def __call__(self, model: Literal["flux-dev"], /, **fields: Unpack[FluxDevFields]) -> FluxDev: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-kontext-pro"], /, **fields: Unpack[FluxKontextProFields]
+    ) -> FluxKontextPro: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-kontext-max"], /, **fields: Unpack[FluxKontextMaxFields]
+    ) -> FluxKontextMax: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-pro-1.0-fill"], /, **fields: Unpack[FluxProFillFields]
+    ) -> FluxProFill: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-pro-1.0-expand"], /, **fields: Unpack[FluxProExpandFields]
+    ) -> FluxProExpand: ...
+
+    @overload
+    def __call__(
+        self,
+        model: Literal["flux-pro-1.1-ultra-finetuned"],
+        /,
+        **fields: Unpack[FluxPro11UltraFinetunedFields],
+    ) -> FluxPro11UltraFinetuned: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-pro-1.0-fill-finetuned"], /, **fields: Unpack[FluxProFillFinetunedFields]
+    ) -> FluxProFillFinetuned: ...
+
+    @overload
+    def __call__(self, model: Literal["flux-pro"], /, **fields: Unpack[FluxProFields]) -> FluxPro: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-pro-1.0-canny"], /, **fields: Unpack[FluxProCannyFields]
+    ) -> FluxProCanny: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-pro-1.0-depth"], /, **fields: Unpack[FluxProDepthFields]
+    ) -> FluxProDepth: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-pro-finetuned"], /, **fields: Unpack[FluxProFinetunedFields]
+    ) -> FluxProFinetuned: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-pro-1.0-canny-finetuned"], /, **fields: Unpack[FluxProCannyFinetunedFields]
+    ) -> FluxProCannyFinetuned: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-pro-1.0-depth-finetuned"], /, **fields: Unpack[FluxProDepthFinetunedFields]
+    ) -> FluxProDepthFinetuned: ...
+
+    @overload
+    def __call__(self, model: Literal["flux-2-pro"], /, **fields: Unpack[Flux2ProFields]) -> Flux2Pro: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-2-pro-preview"], /, **fields: Unpack[Flux2ProPreviewFields]
+    ) -> Flux2ProPreview: ...
+
+    @overload
+    def __call__(self, model: Literal["flux-2-max"], /, **fields: Unpack[Flux2MaxFields]) -> Flux2Max: ...
+
+    @overload
+    def __call__(self, model: Literal["flux-2-flex"], /, **fields: Unpack[Flux2FlexFields]) -> Flux2Flex: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-2-klein-4b"], /, **fields: Unpack[Flux2Klein4BFields]
+    ) -> Flux2Klein4B: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-2-klein-9b"], /, **fields: Unpack[Flux2Klein9BFields]
+    ) -> Flux2Klein9B: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-2-klein-9b-preview"], /, **fields: Unpack[Flux2Klein9BPreviewFields]
+    ) -> Flux2Klein9BPreview: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-2-klein-4b-finetuned"], /, **fields: Unpack[Flux2Klein4BFinetunedFields]
+    ) -> Flux2Klein4BFinetuned: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-2-klein-9b-finetuned"], /, **fields: Unpack[Flux2Klein9BFinetunedFields]
+    ) -> Flux2Klein9BFinetuned: ...
+
+    @overload
+    def __call__(
+        self,
+        model: Literal["flux-2-klein-9b-kv-finetuned"],
+        /,
+        **fields: Unpack[Flux2Klein9BKVFinetunedFields],
+    ) -> Flux2Klein9BKVFinetuned: ...
+
+    @overload
+    def __call__(
+        self,
+        model: Literal["flux-2-klein-9b-kv-bf16-finetuned"],
+        /,
+        **fields: Unpack[Flux2Klein9BKVBF16FinetunedFields],
+    ) -> Flux2Klein9BKVBF16Finetuned: ...
+
+    @overload
+    def __call__(
+        self,
+        model: Literal["flux-2-klein-base-4b-finetuned"],
+        /,
+        **fields: Unpack[Flux2KleinBase4BFinetunedFields],
+    ) -> Flux2KleinBase4BFinetuned: ...
+
+    @overload
+    def __call__(
+        self,
+        model: Literal["flux-2-klein-base-9b-finetuned"],
+        /,
+        **fields: Unpack[Flux2KleinBase9BFinetunedFields],
+    ) -> Flux2KleinBase9BFinetuned: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-3-image"], /, **fields: Unpack[Flux3ImageFields]
+    ) -> Flux3Image: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-3-video"], /, **fields: Unpack[Flux3VideoT2VFields]
+    ) -> Flux3VideoT2V: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-3-video"], /, **fields: Unpack[Flux3VideoI2VFields]
+    ) -> Flux3VideoI2V: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-3-video"], /, **fields: Unpack[Flux3VideoV2VFields]
+    ) -> Flux3VideoV2V: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-3-video"], /, **fields: Unpack[Flux3VideoDraftEnhanceFields]
+    ) -> Flux3VideoDraftEnhance: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-tools/outpainting-v1"], /, **fields: Unpack[OutpaintingV1Fields]
+    ) -> OutpaintingV1: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-tools/erase-v1"], /, **fields: Unpack[EraseV1Fields]
+    ) -> EraseV1: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-tools/deblur-v1"], /, **fields: Unpack[DeblurV1Fields]
+    ) -> DeblurV1: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-tools/vto-v1"], /, **fields: Unpack[VirtualTryOnV1Fields]
+    ) -> VirtualTryOnV1: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-tools/vto-v2"], /, **fields: Unpack[VirtualTryOnV2Fields]
+    ) -> VirtualTryOnV2: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-tools/video-edit-v1"], /, **fields: Unpack[VideoEditV1Fields]
+    ) -> VideoEditV1: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-tools/video-upscale-v1"], /, **fields: Unpack[VideoUpscaleV1Fields]
+    ) -> VideoUpscaleV1: ...
+
+    @overload
+    def __call__(self, model: KnownModel, /, **fields: object) -> FieldsDoNotFitTheModel: ...
+    @overload
+    def __call__(self, model: str, /, **fields: object) -> ImageRequest: ...

@@ -1,0 +1,550 @@
+"""Images and videos as input: what may be given, what is checked, and how it becomes text of a JSON body.
+
+Pure functions over bytes, but for `load` and `size_of`, which read a `Path`. Sizes in px come from the files'
+headers, by the standard library alone; nothing here decodes a picture, so a "bomb" costs nothing.
+
+A `str` is never a path: in a web app it comes from a stranger, and would read the server's files.
+
+Source of the bounds: BFL's Fill page and Python SDK, read 2025-11-14 (20 MB, 20 MP, sides of 256 px for
+expand); FLUX 3 image as third parties describe it, read 2026-10-01 (16 MP, 20,000,000 characters, 256 px).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import io
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal, NamedTuple, Protocol, TypeAlias, cast
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+MP = 1024 * 1024
+"""Pixels of a megapixel, in the API's prices and bounds."""
+
+_MB = 1024 * 1024
+_HEAD_BYTES = 256 * 1024  # a JPEG's size may stand behind profiles and previews
+_SLICE_BYTES = 384 * 1024  # of what is encoded at a time: a multiple of 3, and a head is within the first
+_SLICE_CHARS = _SLICE_BYTES // 3 * 4
+_MOOV_BYTES = 20 * _MB
+_WHOLE_CHARS = 1_000_000  # base64 up to here is checked to its end when the request is made
+_JUDGED_CHARS = 1_000  # shorter base64 that is no picture is a mistake; of longer ones the server judges
+_SHOWN_NAME = 80
+
+
+class PillowImage(Protocol):
+    """What is used of a `PIL.Image.Image`."""
+
+    @property
+    def width(self) -> int:
+        """px"""
+        ...
+
+    @property
+    def height(self) -> int:
+        """px"""
+        ...
+
+    def save(self, fp: BinaryIO, format: str | None = None) -> None:
+        """Write the image."""
+        ...
+
+
+MediaSource: TypeAlias = str | bytes | Path | BinaryIO | PillowImage
+"""What a field for an image or a video takes: an http(s) URL, a data URL or base64 as `str`; else the file."""
+
+Media: TypeAlias = str | bytes | Path
+"""What a request holds of it."""
+
+
+class MediaProblem(ValueError):
+    """Why an input cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRule:
+    """The bounds of one field. Put into a field's annotation, it also checks what is given.
+
+    Args:
+        kind: What the bytes must be.
+        max_bytes: Of the file.
+        max_mp: Megapixels (1,048,576 px) of an image.
+        min_side_px: Of an image's shorter side.
+        max_chars: Of the base64 text.
+    """
+
+    kind: Literal["image", "video"] = "image"
+    max_bytes: int = 20 * _MB
+    max_mp: int = 20
+    min_side_px: int = 1
+    max_chars: int | None = None
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def check(value: object) -> Media:
+            try:
+                return take(value, self)
+            except MediaProblem as exc:
+                raise PydanticCustomError("media", "{problem}", {"problem": str(exc)}) from None
+
+        return core_schema.no_info_plain_validator_function(
+            check,
+            # Only for who dumps a request by himself: a request's body is made by `load`.
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda value: load(value, self), when_used="json"
+            ),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, object]:
+        return {"type": "string"}  # what is sent
+
+    def text(self) -> str:
+        """The bounds in words."""
+        if self.kind == "video":
+            return f"mp4, at most {self.max_bytes // _MB} MB"
+        least = f", sides from {self.min_side_px} px" if self.min_side_px > 1 else ""
+        return f"jpeg, png or webp, at most {self.max_bytes // _MB} MB and {self.max_mp} MP{least}"
+
+
+# --- taking what is given ------------------------------------------------------------------------------------
+
+
+def take(value: object, rule: MediaRule) -> Media:
+    """Return what a request keeps of an input, checked as far as it is at hand.
+
+    File objects and Pillow images become bytes; a `Path` stays one and is read at each sending.
+
+    Raises:
+        MediaProblem: It is none of what may be given, or out of bounds.
+    """
+    match value:
+        case str():
+            _check_text(value, rule, whole=len(value) <= _WHOLE_CHARS)
+            return value
+        case bytes() | bytearray() | memoryview():
+            data = bytes(value)
+            check_bytes(data, rule)
+            return data
+        case Path():
+            return value
+    data = _bytes_of(value, rule)
+    check_bytes(data, rule)
+    return data
+
+
+def _bytes_of(value: object, rule: MediaRule) -> bytes:
+    pillow = sys.modules.get("PIL.Image")  # loaded if, and only if, the caller has an image of it
+    if pillow is not None and isinstance(value, pillow.Image):
+        if rule.kind == "video":
+            raise MediaProblem("is an image where a video is wanted")
+        image = cast("PillowImage", value)
+        _check_px((image.width, image.height), rule)  # before the work, not after it
+        return _png_of(image)
+    read = getattr(value, "read", None)
+    if not callable(read):
+        raise MediaProblem(
+            f"is of type {type(value).__name__}: give a pathlib.Path, bytes, a binary file, a Pillow image, or a str "
+            "that is an http(s) URL, a data URL or base64"
+        )
+    try:
+        data = read(rule.max_bytes + 1)
+    except (OSError, ValueError) as exc:  # ValueError: it is closed
+        raise MediaProblem(f"is a file that cannot be read: {exc}") from None
+    if not isinstance(data, bytes):
+        raise MediaProblem(f"is a file that reads {type(data).__name__} and no bytes: open it with 'rb'")
+    return data
+
+
+def _png_of(image: PillowImage) -> bytes:
+    """PNG keeps every pixel. A mode that PNG has no word for, such as CMYK, is the caller's to convert."""
+    buffer = io.BytesIO()
+    try:
+        image.save(buffer, format="PNG")
+    except (OSError, ValueError) as exc:
+        raise MediaProblem(f"is a Pillow image that cannot be written as PNG: {exc}") from None
+    return buffer.getvalue()
+
+
+def is_url(text: str) -> bool:
+    """True for an http(s) URL, which the server fetches by itself."""
+    return text[:8].lower().startswith(("http://", "https://"))
+
+
+_DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+
+
+def _payload(text: str) -> str:
+    """The base64 of a text that is no URL: without the head of a data URL, without line breaks.
+
+    Raises:
+        MediaProblem: It cannot be base64.
+    """
+    head = _DATA_URL.match(text)
+    payload = text[head.end() :] if head is not None else text
+    if not payload.isascii():
+        raise MediaProblem(_NO_TEXT)
+    if any(space in payload for space in "\n\r\t "):
+        payload = "".join(payload.split())
+    if not payload or len(payload) % 4:
+        raise MediaProblem(_NO_TEXT)
+    return payload
+
+
+_NO_TEXT = "is neither an http(s) URL, nor a data URL, nor base64; a str is never a file's name: give pathlib.Path(...)"
+
+
+def _check_text(text: str, rule: MediaRule, *, whole: bool) -> None:
+    """Check a URL, data URL or base64; with `whole` to its end, else its head alone."""
+    if is_url(text):
+        if len(text) <= len("https://") or any(char.isspace() for char in text):
+            raise MediaProblem("is not a URL that can be fetched")
+        return
+    payload = _payload(text)
+    if rule.max_chars is not None and len(payload) > rule.max_chars:
+        raise MediaProblem(f"has {len(payload):,} characters of base64, more than {rule.max_chars:,}")
+    _check_length(len(payload) // 4 * 3 - payload.count("=", -2), rule)
+    data = _decode(payload[:_SLICE_CHARS])
+    if whole:
+        for at in range(_SLICE_CHARS, len(payload), _SLICE_CHARS):
+            _decode(payload[at : at + _SLICE_CHARS])
+        if "=" in payload[:-2]:  # a padding that ends a slice, and not the text
+            raise MediaProblem(_NO_TEXT)
+    try:
+        _check_kind(data, rule)
+    except MediaProblem as exc:
+        if kind_of(data) is None and len(payload) < _JUDGED_CHARS:
+            raise MediaProblem(f"{_NO_TEXT}: as base64 it is no {_wanted(rule)}") from None
+        if len(payload) < _JUDGED_CHARS or not isinstance(exc, _Unreadable):
+            raise
+
+
+def _decode(payload: str) -> bytes:
+    try:
+        return binascii.a2b_base64(payload, strict_mode=True)
+    except (binascii.Error, ValueError):
+        raise MediaProblem(_NO_TEXT) from None
+
+
+# --- checking bytes -------------------------------------------------------------------------------------------
+
+
+def check_bytes(data: bytes, rule: MediaRule, *, length: int | None = None) -> None:
+    """Check a file's size, type, and size in px.
+
+    Args:
+        length: Of the whole file, where `data` is its head alone.
+    Raises:
+        MediaProblem: Out of bounds, or unreadable.
+    """
+    length = len(data) if length is None else length
+    _check_length(length, rule)
+    if rule.max_chars is not None and (chars := (length + 2) // 3 * 4) > rule.max_chars:
+        raise MediaProblem(f"has {chars:,} characters as base64, more than {rule.max_chars:,}")
+    _check_kind(data, rule)
+
+
+def _check_length(count: int, rule: MediaRule) -> None:
+    if count == 0:
+        raise MediaProblem("is empty")
+    if count > rule.max_bytes:
+        raise MediaProblem(f"has more than {rule.max_bytes // _MB} MB")
+
+
+class _Unreadable(MediaProblem):
+    """Of a type that this release does not know, or with a header that it cannot read."""
+
+
+def _wanted(rule: MediaRule) -> str:
+    return "mp4" if rule.kind == "video" else "JPEG, PNG or WebP"
+
+
+def _check_kind(data: bytes, rule: MediaRule) -> None:
+    kind = kind_of(data)
+    if kind is None or kind.startswith("image/") != (rule.kind == "image"):
+        problem = f"is no {_wanted(rule)}" + (f" but {kind}" if kind is not None else "")
+        raise _Unreadable(problem) if kind is None else MediaProblem(problem)
+    if rule.kind == "video":
+        return
+    size = image_size(data)
+    if size is None:
+        raise _Unreadable(f"is an {kind} whose header cannot be read")
+    _check_px(size, rule)
+
+
+def _check_px(size: tuple[int, int], rule: MediaRule) -> None:
+    width, height = size
+    if width * height > rule.max_mp * MP:
+        raise MediaProblem(f"has {width} x {height} px, more than {rule.max_mp} MP")
+    if min(size) < rule.min_side_px:
+        raise MediaProblem(f"has {width} x {height} px: each side needs at least {rule.min_side_px} px")
+
+
+def kind_of(data: bytes) -> str | None:
+    """Return the media type by a file's first bytes; None for any that the API does not take."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    if data[4:8] == b"ftyp":
+        return "video/mp4"
+    return None
+
+
+def image_size(data: bytes) -> tuple[int, int] | None:
+    """Return an image's width and height in px from its header; None when that cannot be read."""
+    kind = kind_of(data)
+    size = {"image/png": _png_size, "image/jpeg": _jpeg_size, "image/webp": _webp_size}.get(kind or "")
+    found = None if size is None else size(data)
+    return found if found is not None and min(found) > 0 else None
+
+
+def _png_size(data: bytes) -> tuple[int, int] | None:
+    if len(data) < 24 or data[8:16] != b"\0\0\0\rIHDR":
+        return None
+    return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+
+
+_NO_FRAME = frozenset({0xC4, 0xC8, 0xCC})  # tables and extensions between the SOFn marks
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    at = 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            return None
+        mark = data[at + 1]
+        if mark == 0xFF:  # padding
+            at += 1
+        elif mark == 0x01 or 0xD0 <= mark <= 0xD8:  # marks without a length
+            at += 2
+        elif mark in (0xD9, 0xDA):  # the end, or the picture itself, and no frame before it
+            return None
+        elif 0xC0 <= mark <= 0xCF and mark not in _NO_FRAME:
+            if at + 9 > len(data):
+                return None
+            return int.from_bytes(data[at + 7 : at + 9]), int.from_bytes(data[at + 5 : at + 7])
+        else:
+            length = int.from_bytes(data[at + 2 : at + 4])
+            if length < 2:
+                return None
+            at += 2 + length
+    return None
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    match data[12:16]:
+        case b"VP8 ":
+            if len(data) < 30 or data[23:26] != b"\x9d\x01\x2a":
+                return None
+            width, height = int.from_bytes(data[26:28], "little"), int.from_bytes(data[28:30], "little")
+            return width & 0x3FFF, height & 0x3FFF
+        case b"VP8L":
+            if len(data) < 25 or data[20] != 0x2F:
+                return None
+            bits = int.from_bytes(data[21:25], "little")
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        case b"VP8X" if len(data) >= 30:
+            return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    return None
+
+
+class VideoFacts(NamedTuple):
+    """What an mp4's header says."""
+
+    width: int
+    height: int
+    seconds: float
+
+
+def video_facts(data: bytes) -> VideoFacts | None:
+    """Return an mp4's size in px and its length from its `moov` box; None when that cannot be read."""
+    seconds = 0.0
+    width = height = 0
+    for kind, box in _boxes(data, 0, len(data)):
+        if kind != b"moov":
+            continue
+        for inner, (begin, end) in _boxes(data, *box):
+            if inner == b"mvhd":
+                seconds = _mvhd_seconds(data[begin:end])
+            elif inner == b"trak":
+                for leaf, (start, stop) in _boxes(data, begin, end):
+                    if leaf == b"tkhd" and stop - start >= 84 and not width:
+                        width = int.from_bytes(data[stop - 8 : stop - 6])  # 16.16 fixed point
+                        height = int.from_bytes(data[stop - 4 : stop - 2])
+    return VideoFacts(width, height, seconds) if seconds > 0 and width and height else None
+
+
+def _mvhd_seconds(box: bytes) -> float:
+    if box[:1] == b"\x01":
+        scale, length = box[20:24], box[24:32]
+    else:
+        scale, length = box[12:16], box[16:20]
+    ticks = int.from_bytes(scale)
+    return int.from_bytes(length) / ticks if ticks and len(length) in (4, 8) else 0.0
+
+
+def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
+    """The boxes of an mp4 between two offsets: each one's type, and where its content begins and ends."""
+    while at + 8 <= end:
+        size, kind, head = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8], 8
+        if size == 1:
+            size, head = int.from_bytes(data[at + 8 : at + 16]), 16
+        elif size == 0:
+            size = end - at
+        if size < head or at + size > end:
+            return
+        yield kind, (at + head, at + size)
+        at += size
+
+
+# --- sending --------------------------------------------------------------------------------------------------
+
+
+def load(value: Media, rule: MediaRule) -> str:
+    """Return the text that stands in the JSON body; reads a `Path`. Blocks.
+
+    A URL stays as it is, and so does a data URL of a video; images and files become plain base64. Work goes slice
+    by slice: one call over 20 MB would hold the interpreter, and with it the event loop, for its whole length.
+
+    Raises:
+        MediaProblem: The file cannot be read, or is out of bounds.
+    """
+    if isinstance(value, str):
+        if is_url(value):
+            return value
+        if len(value) > _WHOLE_CHARS:
+            _check_text(value, rule, whole=True)
+        return value if rule.kind == "video" and _DATA_URL.match(value) else _payload(value)
+    slices = _slices_of(value, rule) if isinstance(value, Path) else _slices(value)
+    return "".join([base64.b64encode(piece).decode("ascii") for piece in slices])
+
+
+def _slices(data: bytes) -> Iterator[memoryview]:
+    view = memoryview(data)
+    for at in range(0, len(data), _SLICE_BYTES):
+        yield view[at : at + _SLICE_BYTES]
+
+
+def _slices_of(path: Path, rule: MediaRule) -> Iterator[bytes]:
+    """A file's bytes, checked: its head before the first slice, its length as it is read."""
+    with _opened(path) as file:
+        count = 0
+        while True:
+            try:
+                piece = file.read(_SLICE_BYTES)
+            except OSError as exc:
+                raise MediaProblem(_unreadable(path, exc)) from None
+            try:
+                if count == 0:
+                    check_bytes(piece, rule, length=max(len(piece), os.fstat(file.fileno()).st_size))
+                count += len(piece)
+                _check_length(count, rule)
+            except MediaProblem as exc:
+                raise MediaProblem(f"{_shown(path)} {exc}") from None
+            if not piece:
+                return
+            yield piece
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file.
+
+    Raises:
+        MediaProblem: It is none, or the operating system refuses.
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe would wait for a writer.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
+        raise MediaProblem(_unreadable(path, exc)) from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise MediaProblem(f"{_shown(path)} is not a file")
+    with os.fdopen(handle, "rb") as file:
+        yield file
+
+
+def _unreadable(path: Path, exc: Exception) -> str:
+    return f"{_shown(path)} cannot be read: {getattr(exc, 'strerror', None) or type(exc).__name__}"
+
+
+def _shown(path: Path) -> str:
+    return repr(path.name[:_SHOWN_NAME] or str(path)[:_SHOWN_NAME])
+
+
+def head_of(value: Media) -> bytes:
+    """Return the first bytes of an input, without reading all of it; b"" for a URL, or what cannot be read."""
+    if isinstance(value, bytes):
+        return value
+    try:
+        if isinstance(value, Path):
+            with _opened(value) as file:
+                return file.read(_HEAD_BYTES)
+        return b"" if is_url(value) else _decode(_payload(value)[:_SLICE_CHARS])
+    except (MediaProblem, OSError):
+        return b""
+
+
+def size_of(value: Media) -> tuple[int, int] | None:
+    """Return an image's size in px; None for a URL, or what cannot be read. Reads a `Path`'s head."""
+    return image_size(head_of(value))
+
+
+def facts_of(value: Media) -> VideoFacts | None:
+    """Return what a video's header says; None for a URL, or what cannot be read.
+
+    The header may stand at a file's end: a `Path` is read box by box, which costs a few small reads.
+    """
+    if not isinstance(value, Path):
+        return video_facts(head_of(value))
+    try:
+        with _opened(value) as file:
+            while len(head := file.read(16)) >= 8:
+                size = int.from_bytes(head[:4])
+                size = int.from_bytes(head[8:16]) if size == 1 else size
+                file.seek(-len(head), os.SEEK_CUR)
+                if head[4:8] == b"moov":
+                    return video_facts(file.read(min(size or _MOOV_BYTES, _MOOV_BYTES)))
+                if size < 8:
+                    return None
+                file.seek(size, os.SEEK_CUR)
+    except (MediaProblem, OSError, ValueError, OverflowError):
+        pass
+    return None
+
+
+def is_heavy(value: object) -> bool:
+    """True for an input whose sending needs work that an event loop should not do."""
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return any(is_heavy(item) for item in value)
+    return isinstance(value, bytes | Path) or (isinstance(value, str) and len(value) > _WHOLE_CHARS)
+
+
+def shown(value: object) -> str:
+    """Return what a repr shows of an input: never its data, nor the query of a URL."""
+    match value:
+        case bytes():
+            size = image_size(value)
+            px = f", {size[0]} x {size[1]} px" if size is not None else ""
+            return f"<{kind_of(value) or 'bytes'}, {len(value)} bytes{px}>"
+        case Path():
+            return repr(value)
+        case str():
+            return (
+                repr(value.partition("?")[0][:100]) if is_url(value) else f"<base64, {len(value)} characters>"
+            )
+        case tuple() | list():
+            return f"[{', '.join(shown(item) for item in value)}]"
+    return repr(value)

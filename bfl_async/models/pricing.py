@@ -1,0 +1,149 @@
+"""What a request will cost, from the catalog's price and the request's own fields. Reads files' headers only.
+
+What the server says later always wins. Where something is not known, the basis says so: a URL's size is never
+looked up, and counts as 1 MP.
+
+Source of the formulas: BFL's pricing and skill pages, read 2026-09-25; the rounding of megapixels is not
+documented, so nothing is rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bfl_async.models.catalog import (
+    Flat,
+    PerInputSecond,
+    PerMegapixel,
+    PerMegapixelSecond,
+    PerSecond,
+    model_info,
+)
+from bfl_async.models.media import MP, Media, VideoFacts, facts_of, size_of
+from bfl_async.types import Estimate, Request
+
+_MAX_OUTPUT_MP = 4.0  # of FLUX.2. Source: BFL's skill pages, read 2026-02-01
+_LONGEST_S = {"v2v": 15, "t2v": 20, "i2v": 20}
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A price; `most` is an upper bound where the price itself is not known."""
+
+    credits: float | None
+    basis: str
+    most: float | None = None
+
+
+def estimate(request: Request) -> Estimate:
+    """Return what a request will cost, as far as it can be known; opens files, but reads their headers only."""
+    quote = quote_of(request)
+    credits = quote.credits
+    usd = None if credits is None else round(credits / 100, 8)
+    return Estimate(credits, usd, credits is not None, quote.basis)
+
+
+def quote_of(request: Request) -> Quote:
+    """Return a request's price, or what bounds it."""
+    info = model_info(request.model)
+    price = info.price
+    match price:
+        case None:
+            if info.state == "unknown":
+                return Quote(None, f"{request.model} is not in this release's catalog")
+            return Quote(None, f"no price of {request.model} is published")
+        case Flat():
+            return _flat(request, price)
+        case PerMegapixel():
+            return _per_megapixel(request, price)
+        case PerSecond():
+            return _per_second(request, price)
+        case PerInputSecond(credits):
+            facts = _facts(request, "video")
+            if facts is None:
+                return Quote(None, f"{credits:g} a second of a video whose length is not known here")
+            return _quoted(credits * facts.seconds, f"{credits:g} a second x {facts.seconds:g} s")
+        case PerMegapixelSecond():
+            return _per_megapixel_second(request, price)
+
+
+def _quoted(credits: float, basis: str) -> Quote:
+    return Quote(round(credits, 6), basis)
+
+
+def _field(request: Request, name: str) -> object:
+    return getattr(request, name, None)
+
+
+def _facts(request: Request, name: str) -> VideoFacts | None:
+    video = _field(request, name)
+    return facts_of(video) if isinstance(video, Media) else None
+
+
+def _flat(request: Request, price: Flat) -> Quote:
+    if price.by_resolution is None:
+        return Quote(price.credits, "flat price of an image")
+    resolution = str(_field(request, "resolution"))
+    found = price.by_resolution.get(resolution)
+    if found is None:
+        return Quote(None, f"no price of {request.model} at {resolution} is published")
+    return Quote(found, f"price of an image at {resolution}, as third parties publish it")
+
+
+def _per_megapixel(request: Request, price: PerMegapixel) -> Quote:
+    notes: list[str] = []
+    given = list(_images(request))
+    sizes = [size_of(image) for image in given]
+    unseen = sum(size is None for size in sizes)
+    in_mp = sum(1.0 if size is None else size[0] * size[1] / MP for size in sizes)
+    if unseen:
+        notes.append(f"{unseen} input image{'s' if unseen > 1 else ''} of unknown size counted as 1 MP each")
+    width, height = _field(request, "width"), _field(request, "height")
+    first = sizes[0] if sizes else None
+    if isinstance(width, int) and isinstance(height, int):
+        out_mp = width * height / MP
+    elif first is not None:
+        out_mp = min(_MAX_OUTPUT_MP, first[0] * first[1] / MP)
+        notes.append("no whole size given: counted as the first input image's")
+    else:
+        out_mp = 1.0
+        notes.append("no whole size given: counted as 1 MP")
+    credits = price.first + max(0.0, out_mp - 1.0) * price.further + in_mp * price.further
+    basis = f"{price.first:g} for the first MP, {price.further:g} a further one: {out_mp:.2f} MP out, {in_mp:.2f} MP in"
+    return _quoted(credits, "; ".join([basis, *notes]))
+
+
+def _images(request: Request) -> Iterator[Media]:
+    for value in request.media().values():
+        if isinstance(value, Media):
+            yield value
+
+
+def _per_second(request: Request, price: PerSecond) -> Quote:
+    mode = str(_field(request, "mode"))
+    rates = price.by_mode.get(mode)
+    kind = "draft" if _field(request, "draft") is True else str(_field(request, "resolution"))
+    if rates is None or kind not in rates:
+        return Quote(None, f"no price of {request.model} in the mode {mode} is published")
+    rate = rates[kind]
+    seconds = _field(request, "duration")
+    if not isinstance(seconds, int):
+        longest = _LONGEST_S[mode]
+        basis = (
+            f"{rate:g} a second ({mode}, {kind}) for a duration that the server chooses, at most {longest} s"
+        )
+        return Quote(None, basis, most=rate * longest)
+    return _quoted(rate * seconds, f"{rate:g} a second ({mode}, {kind}) x {seconds} s")
+
+
+def _per_megapixel_second(request: Request, price: PerMegapixelSecond) -> Quote:
+    factor = _field(request, "upscale_factor")
+    rate = price.by_creativity[0 if _field(request, "creativity") == 0 else 1]
+    facts = _facts(request, "input_video")
+    if facts is None or not isinstance(factor, int | float):
+        return Quote(None, f"{rate:g} a MP and second of a video whose size and length are not known here")
+    mp = facts.width * facts.height * factor * factor / MP
+    return _quoted(
+        rate * mp * facts.seconds, f"{rate:g} a MP and second x {mp:.2f} MP out x {facts.seconds:g} s"
+    )
