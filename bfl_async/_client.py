@@ -3,50 +3,77 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import random
 import threading
-import time
 import warnings
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, NoReturn, Self, overload
+from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypeVar, cast, overload
 
 from bfl_async import __version__
 from bfl_async._config import (
     ACCOUNT,
+    Budget,
+    KeyFunction,
     Limits,
     Timeouts,
+    account_hash,
+    check_headers,
+    check_proxy,
     check_timeout,
     limits_from,
     resolve_base_url,
     resolve_key,
 )
 from bfl_async._handle import Entry, TaskHandle
-from bfl_async._polling import Fixed, Polling
+from bfl_async._polling import Adaptive, Fixed, Polling
 from bfl_async._scheduler import Scheduler
 from bfl_async._stream import OutcomeStream, open_stream
-from bfl_async._wire import body_text, json_object, status_error
+from bfl_async._timings import TimingsBook
 from bfl_async.errors import (
     BFLError,
     ClientClosedError,
     ConfigError,
     InvalidRequestError,
-    ReplyShapeError,
-    TransportError,
 )
 from bfl_async.limiter.local import LocalLimiter
-from bfl_async.models import ImageRequest, as_request, check_model_name, request
+from bfl_async.models import ImageRequest, as_request, check_model_name, endpoint_request, request
 from bfl_async.result import Result
 from bfl_async.transport.guard import origin_of
-from bfl_async.types import Limiter, Reply, Statistics, Transport
+from bfl_async.types import (
+    JSON,
+    AccountLimiter,
+    Estimate,
+    Limiter,
+    Observer,
+    Reply,
+    Statistics,
+    Transport,
+    Webhook,
+)
 
 if TYPE_CHECKING:
     import aiohttp
 
-_CREDITS_ATTEMPTS = 3
-_CREDITS_PAUSE_S = 0.5
+    from bfl_async._account import DeletedFinetune, Finetune, UsageReport
+    from bfl_async._overloads import Calls, NowaitCalls
+
+Answer = TypeVar("Answer")
+
 _LEAST_CONNECTIONS = 100
+
+
+# What type checkers and editors see of these calls: one overload a model, generated into _overloads.py.
+def typed(method: Callable[..., Answer]) -> Calls[Answer]:
+    """Give `generate` or `submit` its typed face."""
+    return cast("Calls[Answer]", method)
+
+
+def typed_nowait(method: Callable[..., Answer]) -> NowaitCalls[Answer]:
+    """Give `submit_nowait` its typed face."""
+    return cast("NowaitCalls[Answer]", method)
 
 
 class AsyncBFL:
@@ -62,50 +89,102 @@ class AsyncBFL:
     ```
 
     Args:
-        api_key: The key; None: `BFL_API_KEY`.
+        api_key: The key; None: `BFL_API_KEY`. For keys that rotate a function, plain or async, that returns the
+            key: it is called before each call that carries it and must not block. While it fails, nothing is
+            sent; that counts as a connection that could not be made.
         base_url: The API; None: `BFL_BASE_URL`, else `https://api.bfl.ai`. "eu" and "us" are the regions.
         limits: Active tasks that the account may have, or `Limits` with pools and bounds.
         limiter: Who grants slots; None: one of this client's own, made from `limits`. Clients that share an
-            account in one process share one limiter, whose limits then count instead of `limits`.
-        polling: When polls are sent; None: `Fixed(0.5)`, the interval of BFL's guide.
+            account in one process share one limiter, whose limits then count instead of `limits`. For several
+            processes there are `RedisLimiter` and `FileLimiter`. The client opens it; who made it closes it.
+        polling: When polls are sent; None: `Adaptive()`, which learns each model's times. `Fixed(0.5)` is the
+            interval of BFL's guide.
         timeouts: See `Timeouts`.
+        budget: What may be spent from the opening on; None: no cap.
+        observer: Is told what happens to each request, see `bfl_async.events`; None: nothing is told or made.
+        webhook: Where the server delivers finished tasks, such as `bfl_async.webhooks.WebhookReceiver`. None:
+            tasks are polled. With one they are polled slowly besides: a delivery that is lost costs time only.
         transport: Carries the HTTP calls; None: aiohttp.
         session: A session to use, which is never closed here. It should drop connections that idle for 15 s,
             as ours does: a submit on a stale connection ends as `AmbiguousSubmitError`.
+        default_headers: Sent along wherever the key is sent, and not with downloads; taken for as secret as the key.
+            Headers that make the exchange itself, such as `x-key`, `Host` and `Content-*`, are not for them to set.
+        proxy: `http[s]://[user:password@]host[:port]` for all calls but those to this machine. None: the
+            environment's (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`).
+        account: Any name for the account, the same in each process that shares it; None: the key is the name.
+            A shared limiter needs one where keys rotate.
         allow_http: Let `base_url` be plain http on another machine: the key then travels unencrypted.
     Raises:
         ConfigError: A value is wrong or the key is missing. No I/O is done here and no loop is needed.
     """
 
+    _usual_timeout: float | None = None  # of calls that state none; see with_options()
+    _usual_priority: int | None = None
+
     def __init__(
         self,
-        api_key: str | None = None,
+        api_key: str | KeyFunction | None = None,
         *,
         base_url: str | None = None,
         limits: int | Limits = 12,
         limiter: Limiter | None = None,
         polling: Polling | None = None,
         timeouts: Timeouts | None = None,
+        budget: Budget | None = None,
+        observer: Observer | None = None,
+        webhook: Webhook | None = None,
         transport: Transport | None = None,
         session: aiohttp.ClientSession | None = None,
+        default_headers: Mapping[str, str] | None = None,
+        proxy: str | None = None,
+        account: str | None = None,
         allow_http: bool = False,
     ) -> None:
         self._state: Literal["new", "open", "closing", "closed"] = "new"  # first: __del__ reads it
-        if transport is not None and session is not None:
-            raise ConfigError("pass transport= or session=, not both: a transport has its own connections")
+        if transport is not None and any(given is not None for given in (session, proxy, default_headers)):
+            raise ConfigError(
+                "transport= goes with none of session=, proxy=, default_headers=: it has its own connections"
+            )
+        if session is not None and proxy is not None:
+            raise ConfigError("pass session= or proxy=, not both: ClientSession(proxy=...) has its own")
         self._base_url = resolve_base_url(base_url, allow_http=allow_http)
         if origin_of(self._base_url) is None:
             raise ConfigError("base_url names a host that cannot be read: use https://host[:port]")
-        self._key = resolve_key(api_key) if transport is None else ""
+        self._key: str | KeyFunction = ""
+        if transport is None:
+            self._key = api_key if callable(api_key) else resolve_key(api_key)
+        self._headers = None if default_headers is None else check_headers(default_headers)
+        self._proxy = None if proxy is None else check_proxy(proxy)
         self._limits = limits_from(limits)
         self._limiter: Limiter = LocalLimiter(self._limits) if limiter is None else limiter
         self._owns_limiter = limiter is None
+        if account is not None and (not isinstance(account, str) or not account):
+            raise ConfigError("account takes a name for the account: a text that is not empty")
+        if account is None and callable(self._key) and isinstance(self._limiter, AccountLimiter):
+            raise ConfigError(
+                "a shared limiter must know the account, and keys that rotate do not name it: pass account='...', "
+                "the same in every process"
+            )
+        self._account = account
         self._timeouts = timeouts if timeouts is not None else Timeouts()
         if not isinstance(self._timeouts, Timeouts):
             raise ConfigError(f"timeouts takes Timeouts(...), not {timeouts!r}")
+        if budget is not None and not isinstance(budget, Budget):
+            raise ConfigError(f"budget takes Budget(usd=...), not {budget!r}")
+        self._budget = budget
+        told = getattr(observer, "on_event", None)
+        if observer is not None and (not callable(told) or inspect.iscoroutinefunction(told)):
+            raise ConfigError(
+                f"observer takes an object with a method on_event(event) that is no coroutine function, not "
+                f"{type(observer).__name__}"
+            )
+        self._observer = observer
+        if webhook is not None and not callable(getattr(webhook, "expect", None)):
+            raise ConfigError(f"webhook takes a WebhookReceiver(url, secret), not {type(webhook).__name__}")
+        self._webhook = webhook
         self._given_transport = transport
         self._session = session
-        self._polling: Polling = polling if polling is not None else Fixed(0.5)
+        self._polling: Polling = polling if polling is not None else Adaptive()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = self._pid = 0
         self._transport: Transport | None = None
@@ -135,7 +214,13 @@ class AsyncBFL:
             return self
         if self._state != "new":
             raise ClientClosedError("the client is closed: make a new one")
+        if isinstance(self._limiter, AccountLimiter):
+            name = self._account if self._account is not None else self._key
+            assert isinstance(name, str)
+            self._limiter.use_account(account_hash(name, self._base_url))
         await self._limiter.open()
+        if self._webhook is not None:
+            await self._webhook.open()
         transport = self._given_transport
         if transport is None:
             from bfl_async.transport.http import HTTPTransport, user_agent
@@ -147,18 +232,46 @@ class AsyncBFL:
                 connections=max(_LEAST_CONNECTIONS, 4 * self._limits.account),
                 agent=user_agent(__version__),
                 session=self._session,
+                headers=self._headers,
+                proxy=self._proxy,
             )
             await made.open()
             transport = made
+        purse = None
+        if self._budget is not None:
+            from bfl_async._budget import Purse
+
+            purse = Purse(self._budget)
+        reporter = None
+        if self._observer is not None:
+            from bfl_async._reporter import Reporter
+
+            reporter = Reporter(self._observer, self._limiter)
         self._transport = transport
+        adaptive = self._polling if isinstance(self._polling, Adaptive) else None
         self._scheduler = Scheduler(
             transport=transport,
             limiter=self._limiter,
             polling=self._polling,
+            max_polls_per_s=adaptive.max_polls_per_s if adaptive else None,
+            polls_together=adaptive is not None,  # who chose moments of their own gets these
+            timings=TimingsBook(
+                adaptive.timings if adaptive else None,
+                # A fixed interval asks nothing of what could be learnt; what predicts ends does.
+                learns=not isinstance(self._polling, Fixed) or self._limits.overlap is not None,
+            ),
             timeouts=self._timeouts,
+            # A transport from outside may have no timeouts of its own.
+            submit_s=None
+            if self._given_transport is None
+            else self._timeouts.connect + self._timeouts.reply + 5.0,
             unknown_s=self._limits.unknown_s,
+            overlap=self._limits.overlap,
             queue=self._limits.queue,
+            webhook=self._webhook,
             rng=random.Random(),
+            purse=purse,
+            reporter=reporter,
         )
         self._loop = asyncio.get_running_loop()
         self._thread, self._pid = threading.get_ident(), os.getpid()
@@ -187,6 +300,7 @@ class AsyncBFL:
             self._state = "closing"
             try:
                 if drain is None or drain > 0:
+                    self._scheduler.rely_on_polls()
                     await self._scheduler.drain(drain)
             finally:
                 await self._wait_closed()
@@ -250,30 +364,35 @@ class AsyncBFL:
 
     # --- one request ------------------------------------------------------------------------------------
 
+    @typed_nowait
     def submit_nowait(
-        self, request_or_model: ImageRequest | str, /, *, priority: int = 0, **fields: object
+        self, request_or_model: ImageRequest | str, /, *, priority: int | None = None, **fields: object
     ) -> TaskHandle:
         """Queue one request and return its handle at once; `.task_id` is None until it is accepted.
 
         Args:
             request_or_model: A request, or a model's name with the fields as keywords.
-            priority: Lower goes first, strictly: a steady stream of urgent requests starves later ones.
+            priority: Lower goes first, strictly: a steady stream of urgent requests starves later ones. None: 0.
             fields: The model's fields, where a name was given.
         Raises:
             InvalidRequestError: The request fails its local checks.
             QueueFullError: As many requests are waiting as `Limits.queue` allows.
+            BudgetExceededError: The request could cost more than the budget has left.
             ClientClosedError, ConfigError: The client is not open here.
         """
         scheduler = self._check()
-        return self._handle_of(scheduler.admit(_request(request_or_model, fields), priority=priority))
+        return self._handle_of(
+            scheduler.admit(_request(request_or_model, fields), priority=self._rank(priority))
+        )
 
+    @typed
     async def submit(
         self,
         request_or_model: ImageRequest | str,
         /,
         *,
         timeout: float | None = None,
-        priority: int = 0,
+        priority: int | None = None,
         **fields: object,
     ) -> TaskHandle:
         """Send one request and return its handle once the server has accepted it.
@@ -281,20 +400,34 @@ class AsyncBFL:
         Args:
             request_or_model: A request, or a model's name with the fields as keywords.
             timeout: Seconds for the slot and the reply together; None: not bounded by the caller.
-            priority: Lower goes first.
+            priority: Lower goes first. None: 0.
             fields: The model's fields, where a name was given.
         Raises:
             TaskTimeoutError: The timeout ended first; `.state` says whether anything was sent.
             RefusedError: The server refused: no task exists. `InvalidRequestError` also for local checks.
             AmbiguousSubmitError: The answer was lost: a task may exist and be paid.
             ConnectError: No connection could be made; nothing was sent.
-            QueueFullError, ClientClosedError, ConfigError: See `submit_nowait`.
+            QueueFullError, BudgetExceededError, ClientClosedError, ConfigError: See `submit_nowait`.
         Cancellation: While queued, the request is withdrawn. Later, the POST ends and the task is drained:
             its slot stays taken until the server settles it.
         """
+        self._check()
+        return self._handle_of(await self._send(_request(request_or_model, fields), timeout, priority))
+
+    async def _send(
+        self,
+        request: ImageRequest,
+        timeout: float | None,
+        priority: int | None,
+        *,
+        any_endpoint: bool = False,
+    ) -> Entry:
+        """Admit a request and wait until the server has answered its submit; a refusal is raised."""
         scheduler = self._check()
         deadline = self._deadline(timeout)
-        entry = scheduler.admit(_request(request_or_model, fields), priority=priority, give_up_at=deadline)
+        entry = scheduler.admit(
+            request, priority=self._rank(priority), give_up_at=deadline, any_endpoint=any_endpoint
+        )
         try:
             await entry.wait_changed(
                 lambda: entry.task_id is not None or entry.settlement is not None, deadline
@@ -302,17 +435,18 @@ class AsyncBFL:
         except BaseException:
             scheduler.leave(entry)
             raise
-        if entry.task_id is None:
-            entry.value()
-        return self._handle_of(entry)
+        if entry.task_id is None and (error := entry.error()) is not None:
+            raise error
+        return entry
 
+    @typed
     async def generate(
         self,
         request_or_model: ImageRequest | str,
         /,
         *,
         timeout: float | None = None,
-        priority: int = 0,
+        priority: int | None = None,
         **fields: object,
     ) -> Result:
         """Send one request and return its result.
@@ -321,18 +455,20 @@ class AsyncBFL:
             request_or_model: A request, or a model's name with the fields as keywords.
             timeout: Seconds for everything; None: not bounded by the caller. Following the task has a deadline
                 of its own, `Timeouts.task`.
-            priority: Lower goes first.
+            priority: Lower goes first. None: 0.
             fields: The model's fields, where a name was given.
         Raises:
             TaskModeratedError, TaskFailedError, TaskNotFoundError, UntrustedURLError: How the task ended.
             TaskTimeoutError: The timeout or the task's deadline ended first. A task goes on and can be attached.
-            RefusedError, AmbiguousSubmitError, ConnectError, QueueFullError, ClientClosedError, ConfigError:
-                See `submit`.
+            RefusedError, AmbiguousSubmitError, ConnectError, QueueFullError, BudgetExceededError,
+            ClientClosedError, ConfigError: See `submit`.
         Cancellation: While queued, the request is withdrawn. Later, the POST ends and the task is drained.
         """
         scheduler = self._check()
         deadline = self._deadline(timeout)
-        entry = scheduler.admit(_request(request_or_model, fields), priority=priority, give_up_at=deadline)
+        entry = scheduler.admit(
+            _request(request_or_model, fields), priority=self._rank(priority), give_up_at=deadline
+        )
         try:
             await entry.wait_settled(deadline)
         except BaseException:
@@ -379,7 +515,7 @@ class AsyncBFL:
         requests: Iterable[ImageRequest] | AsyncIterable[ImageRequest],
         *,
         ordered: bool = False,
-        priority: int = 10,
+        priority: int | None = None,
         window: int | None = None,
         timeout: float | None = None,
     ) -> OutcomeStream:
@@ -388,7 +524,7 @@ class AsyncBFL:
         Args:
             requests: Any iterable or async iterable, read lazily.
             ordered: Yield in input order instead.
-            priority: Lower goes first; a stream stands behind single requests unless told otherwise.
+            priority: Lower goes first. None: 10, so that a stream stands behind single requests.
             window: At most so many requests are read and not yet handed out; None: twice the slots.
             timeout: Seconds for each item from when it is read; None: not bounded.
         Raises:
@@ -400,19 +536,14 @@ class AsyncBFL:
             window = 2 * (self._limits.account if pool is None else pool.limit)
         if isinstance(window, bool) or not isinstance(window, int) or window < 1:
             raise ConfigError(f"stream: window must be a whole number from 1 up, not {window!r}")
-        if isinstance(requests, str | bytes | Mapping | ImageRequest) or not isinstance(
-            requests, Iterable | AsyncIterable
-        ):
-            raise ConfigError(
-                "stream takes an iterable of requests, such as [request('flux-dev', prompt=...)]"
-            )
+        check_many(requests)
         return open_stream(
             scheduler,
             requests,
             ordered=ordered,
-            priority=priority,
+            priority=self._rank(priority, 10),
             window=window,
-            timeout=check_timeout(timeout),
+            timeout=check_timeout(self._bound(timeout)),
             make_handle=self._handle_of,
         )
 
@@ -422,7 +553,7 @@ class AsyncBFL:
         requests: Iterable[ImageRequest],
         *,
         return_exceptions: Literal[False] = False,
-        priority: int = 0,
+        priority: int | None = None,
         timeout: float | None = None,
     ) -> list[Result]: ...
 
@@ -432,7 +563,7 @@ class AsyncBFL:
         requests: Iterable[ImageRequest],
         *,
         return_exceptions: bool,
-        priority: int = 0,
+        priority: int | None = None,
         timeout: float | None = None,
     ) -> list[Result | BFLError]: ...
 
@@ -441,7 +572,7 @@ class AsyncBFL:
         requests: Iterable[ImageRequest],
         *,
         return_exceptions: bool = False,
-        priority: int = 0,
+        priority: int | None = None,
         timeout: float | None = None,
     ) -> list[Result] | list[Result | BFLError]:
         """Run requests together; return their results in input order.
@@ -449,7 +580,7 @@ class AsyncBFL:
         Args:
             requests: All are taken in at once; for more than some thousands use `stream`.
             return_exceptions: Put errors in their places instead of raising the first.
-            priority: Lower goes first.
+            priority: Lower goes first. None: 0.
             timeout: Seconds for all of it; None: not bounded.
         Raises:
             BFLError: The first error, at once: unsent requests are withdrawn, sent ones are drained. A request
@@ -473,7 +604,7 @@ class AsyncBFL:
                     entries.append(one)
                     continue
                 try:
-                    entries.append(scheduler.admit(one, priority=priority, give_up_at=deadline))
+                    entries.append(scheduler.admit(one, priority=self._rank(priority), give_up_at=deadline))
                 except BFLError as exc:  # the queue is full
                     if not return_exceptions:
                         raise
@@ -501,21 +632,129 @@ class AsyncBFL:
             ClientClosedError, ConfigError: The client is not open here.
         Cancellation: Ends the call.
         """
+        from bfl_async import _account
+
+        return await _account.credits(self._calls())
+
+    async def finetunes(self) -> list[Finetune]:
+        """Ask for the account's finetunes.
+
+        Raises:
+            BFLError: As `credits`.
+        Cancellation: Ends the call.
+        """
+        from bfl_async import _account
+
+        return await _account.finetunes(self._calls())
+
+    async def finetune_details(self, finetune_id: str) -> Finetune:
+        """Ask what is known of one finetune.
+
+        Raises:
+            InvalidRequestError: The id is empty.
+            BFLError: As `credits`.
+        Cancellation: Ends the call.
+        """
+        from bfl_async import _account
+
+        return await _account.finetune_details(self._calls(), finetune_id)
+
+    async def delete_finetune(self, finetune_id: str) -> DeletedFinetune:
+        """Delete a finetune. It is asked for once: when the answer is lost, look at `finetunes()`.
+
+        Raises:
+            InvalidRequestError: The id is empty.
+            ConnectError: No connection could be made, three times in a row; nothing was sent.
+            ReplyTimeoutError, TransportError: The answer was lost: it may be deleted.
+            BFLError: Else as `credits`.
+        Cancellation: Ends the call; whether it was deleted is then unknown.
+        """
+        from bfl_async import _account
+
+        return await _account.delete_finetune(self._calls(), finetune_id)
+
+    async def report_usage(self, model_slug: str, generations: int = 1) -> UsageReport:
+        """Report the use of a licensed model that runs on your own machines. It is sent once.
+
+        Args:
+            model_slug: The license's name for the model, such as `flux-1-dev`.
+            generations: How many images were made, from 1.
+        Raises:
+            InvalidRequestError: A value is wrong, or the server supports no such model.
+            AuthenticationError: The account has not licensed the model.
+            ConnectError: No connection could be made, three times in a row; nothing was sent.
+            ReplyTimeoutError, TransportError: The answer was lost: it may be counted.
+            BFLError: Else as `credits`.
+        Cancellation: Ends the call; whether it was counted is then unknown.
+        """
+        from bfl_async import _account
+
+        return await _account.report_usage(self._calls(), model_slug, generations)
+
+    # --- endpoints that this release does not know --------------------------------------------------------
+
+    async def get(self, path: str, *, timeout: float | None = None) -> Reply:
+        """Ask the API a question that this release has no method for. It changes nothing, so it is repeated.
+
+        Args:
+            path: Of the API, such as `/v1/credits`; a query is quoted by the caller.
+            timeout: Seconds for all attempts together; None: not bounded by the caller.
+        Raises:
+            InvalidRequestError: The path is none of the API's; nothing was sent.
+            BFLError: As `credits`, where the answer is not 2xx or none came.
+        Cancellation: Ends the call.
+        """
+        from bfl_async import _account
+
+        return await _account.get(self._calls(), path, check_timeout(self._bound(timeout)))
+
+    async def post(
+        self,
+        path: str,
+        *,
+        json: Mapping[str, JSON] | None = None,
+        timeout: float | None = None,
+        priority: int | None = None,
+    ) -> Reply:
+        """POST to an endpoint that this release has no method or model for, by the rules of a submit.
+
+        It waits for a slot, is repeated only where it is certain that nothing was sent or taken, and has the pools
+        of the model that the path names. A reply with an id and a polling URL tells of a task: the slot stays taken
+        until that task ends, and `attach(id)` gives its handle. Any other reply frees the slot.
+
+        Args:
+            path: Of the API, such as `/v1/flux-new-model`.
+            json: The body; None: an empty object.
+            timeout: Seconds for the slot and the reply together; None: not bounded by the caller.
+            priority: Lower goes first. None: 0.
+        Raises:
+            InvalidRequestError: The path or the body is none; nothing was sent. Or the server said so.
+            AmbiguousSubmitError: The answer was lost, or is no JSON: it may have been taken, a task may exist.
+            BFLError: Else as `submit`.
+        Cancellation: As `submit`.
+        """
         self._check()
-        transport = self._transport
-        assert transport is not None
-        for attempt in range(1, _CREDITS_ATTEMPTS + 1):
-            last = attempt == _CREDITS_ATTEMPTS
-            try:
-                reply = await transport.poll("/v1/credits")
-            except TransportError:
-                if last:
-                    raise
-            else:
-                if reply.status_code < 500 or last:
-                    return _credits_of(reply)
-            await asyncio.sleep(_CREDITS_PAUSE_S * attempt)
-        raise AssertionError("unreachable")  # pragma: no cover
+        request = endpoint_request(path, {} if json is None else json)
+        entry = await self._send(request, timeout, priority, any_endpoint=True)
+        assert entry.submit_reply is not None
+        return entry.submit_reply
+
+    def _calls(self) -> Transport:
+        self._check()
+        assert self._transport is not None
+        return self._transport
+
+    def estimate(self, request: ImageRequest) -> Estimate:
+        """Return what a request will cost, as far as it can be known before it is sent. Needs no open client.
+
+        Of images and videos that are given as files the headers are read, to know their sizes.
+
+        Raises:
+            InvalidRequestError: It is no request.
+        """
+        from bfl_async.models.pricing import estimate
+
+        return estimate(as_request(request))
 
     def statistics(self) -> Statistics:
         """Return a frozen snapshot of queue, slots and counts. Works on a closed client as well.
@@ -526,6 +765,39 @@ class AsyncBFL:
         if self._scheduler is None:
             raise ClientClosedError("the client is not open: use `async with`, or await open()")
         return self._scheduler.statistics()
+
+    def timings(self) -> dict[str, JSON]:
+        """Return what was learnt of the models' times, as values of JSON: `Adaptive(timings=...)` starts with it.
+
+        Works on a closed client as well.
+
+        Raises:
+            ClientClosedError: The client was never opened.
+        """
+        if self._scheduler is None:
+            raise ClientClosedError("the client is not open: use `async with`, or await open()")
+        return self._scheduler.timings.to_dict()
+
+    def with_options(self, *, timeout: float | None = None, priority: int | None = None) -> AsyncBFL:
+        """Return a view of this client whose calls have other defaults: same slots, connections and state.
+
+        A view costs nothing, may be made before the client is opened, and has views of its own, which keep what
+        they do not change. It is opened and closed with the client.
+
+        Args:
+            timeout: Seconds, for each call that has such a parameter and states none. `math.inf`: no bound.
+            priority: For each call that has such a parameter and states none.
+        Raises:
+            ConfigError: A value is wrong.
+        """
+        check_timeout(timeout)
+        if priority is not None and not isinstance(priority, int):
+            raise ConfigError(f"priority must be a whole number, not {priority!r}")
+        return _View(
+            self._client if isinstance(self, _View) else self,
+            self._bound(timeout),
+            self._usual_priority if priority is None else priority,
+        )
 
     async def drain(self, timeout: float | None = None) -> bool:
         """Wait until nothing is queued or in flight; True if so.
@@ -545,7 +817,16 @@ class AsyncBFL:
 
     def _deadline(self, timeout: float | None) -> float | None:
         assert self._loop is not None
-        return None if (checked := check_timeout(timeout)) is None else self._loop.time() + checked
+        checked = check_timeout(self._bound(timeout))
+        return None if checked is None else self._loop.time() + checked
+
+    def _bound(self, timeout: float | None) -> float | None:
+        return self._usual_timeout if timeout is None else timeout
+
+    def _rank(self, priority: int | None, usual: int = 0) -> int:
+        if priority is not None:
+            return priority
+        return usual if self._usual_priority is None else self._usual_priority
 
     def __repr__(self) -> str:
         if self._scheduler is None:
@@ -557,7 +838,48 @@ class AsyncBFL:
         )
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a client cannot be pickled: it holds a key, connections and an event loop")
+        raise TypeError(
+            "a client cannot be pickled or copied: it holds a key, connections and an event loop; make one in each "
+            "process, and use with_options() for other defaults"
+        )
+
+
+class _View(AsyncBFL):
+    """A client with other defaults for its calls; all else is the client's own, whatever it has become."""
+
+    def __init__(self, client: AsyncBFL, timeout: float | None, priority: int | None) -> None:
+        self._client = client
+        self._usual_timeout = timeout
+        self._usual_priority = priority
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._client, name)
+
+    async def open(self) -> Self:
+        """Refuse: the client is opened, and its views with it."""
+        raise ConfigError("a view of with_options() is opened with its client: use `async with` on that")
+
+    async def aclose(self, *, drain: float | None = 0.0) -> None:  # noqa: ARG002 - the client's signature
+        """Refuse: the client is closed, and its views with it."""
+        raise ConfigError("a view of with_options() is closed with its client")
+
+    def __repr__(self) -> str:
+        return f"<view of {self._client!r}: timeout={self._usual_timeout}, priority={self._usual_priority}>"
+
+    def __del__(self) -> None:
+        """Do nothing: the client tells when it was not closed."""
+
+
+def check_many(requests: object) -> None:
+    """Check that these can be the requests of a stream.
+
+    Raises:
+        ConfigError: They are one, or something else.
+    """
+    if isinstance(requests, str | bytes | Mapping | ImageRequest) or not isinstance(
+        requests, Iterable | AsyncIterable
+    ):
+        raise ConfigError("stream takes an iterable of requests, such as [request('flux-dev', prompt=...)]")
 
 
 def _request(request_or_model: ImageRequest | str, fields: dict[str, object]) -> ImageRequest:
@@ -636,15 +958,3 @@ def _value(entry: Entry | BFLError, scheduler: Scheduler) -> Result | BFLError:
 def _result(entry: Entry | BFLError) -> Result:
     assert isinstance(entry, Entry)
     return entry.value()
-
-
-def _credits_of(reply: Reply) -> float:
-    if not 200 <= reply.status_code < 300:
-        raise status_error(reply, what="the question for credits", now=time.time())
-    data = json_object(reply.body)
-    balance = None if data is None else data.get("credits")
-    if isinstance(balance, bool) or not isinstance(balance, int | float):
-        raise ReplyShapeError(
-            "the answer to the question for credits cannot be read", body=body_text(reply.body)
-        )
-    return float(balance)

@@ -1,16 +1,20 @@
 """What a user sets: limits, timeouts, key and host. All of it is checked before any I/O.
 
-The environment is read here and nowhere else: `BFL_API_KEY`, `BFL_BASE_URL`.
+The environment is read here and nowhere else: `BFL_API_KEY`, `BFL_BASE_URL`, `XDG_STATE_HOME`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import math
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
+from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from bfl_async.errors import ConfigError
@@ -19,6 +23,9 @@ ACCOUNT = "account"
 """The pool that every model is in."""
 
 DEFAULT_BASE_URL = "https://api.bfl.ai"
+
+KeyFunction: TypeAlias = "Callable[[], str | Awaitable[str]]"
+"""Returns the API key, or an awaitable of it; asked for at each call that carries the key."""
 
 # Source: BFL integration guide, "regional endpoints", read 2026-09-25.
 _REGIONS = {"eu": "https://api.eu.bfl.ai", "us": "https://api.us.bfl.ai"}
@@ -41,6 +48,9 @@ class Limits:
             None: no bound.
         unknown_s: Seconds for which a slot stays taken when its task can no longer be followed.
             None: twice the model's 99th percentile of the time from accepted to Ready, at least 10 s.
+        overlap: Let the next submit leave a little before a slot is free, so that it arrives when one is: the
+            share of such submits that may be refused for it, more than 0 and at most 0.5, such as 0.02. None:
+            a submit leaves when a slot is free.
     Raises:
         ConfigError: A number is out of its range.
     """
@@ -49,6 +59,7 @@ class Limits:
     pools: Mapping[str, int] = field(default_factory=lambda: dict(_DEFAULT_POOLS))
     queue: int | None = None
     unknown_s: float | None = None
+    overlap: float | None = None
 
     def __post_init__(self) -> None:
         _check_count("account", self.account, least=1)
@@ -60,6 +71,14 @@ class Limits:
             _check_count("queue", self.queue, least=0)
         if self.unknown_s is not None:
             _check_seconds("Limits", "unknown_s", self.unknown_s)
+        if self.overlap is not None and (
+            isinstance(self.overlap, bool)
+            or not isinstance(self.overlap, int | float)
+            or not 0 < self.overlap <= 0.5
+        ):
+            raise ConfigError(
+                f"Limits: overlap must be a share above 0 and up to 0.5, or None, not {self.overlap!r}"
+            )
         # A private copy: what the caller does to the dict afterwards changes nothing.
         object.__setattr__(self, "pools", dict(self.pools))
 
@@ -90,6 +109,34 @@ class Timeouts:
         if self.task is not None:
             _check_seconds("Timeouts", "task", self.task)
         _check_seconds("Timeouts", "close", self.close)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a client may spend. A request that could pass the cap is refused before it is queued or sent.
+
+    What is in flight, failed, moderated or ambiguous counts with its estimate until the server states a cost;
+    what was withdrawn or refused unsent gives its estimate back. Attached tasks do not count. Where a price hangs
+    on an input image's size, the header of one given as a `Path` is read when the request is made.
+
+    Args:
+        usd: The cap, from the client's opening on.
+        unknown_credits: What a request counts for whose price is not known, in credits (0.01 USD).
+        on_unknown: "count" it so, or "refuse" it.
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+
+    usd: float
+    unknown_credits: float = 10.0
+    on_unknown: Literal["count", "refuse"] = "count"
+
+    def __post_init__(self) -> None:
+        for name, value in (("usd", self.usd), ("unknown_credits", self.unknown_credits)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise ConfigError(f"Budget: {name} must be a number from 0 up, not {value!r}")
+        if self.on_unknown not in ("count", "refuse"):
+            raise ConfigError(f"Budget: on_unknown must be 'count' or 'refuse', not {self.on_unknown!r}")
 
 
 def _check_count(name: str, value: int, *, least: int) -> None:
@@ -125,21 +172,82 @@ def limits_from(limits: int | Limits) -> Limits:
 
 
 def resolve_key(api_key: str | None) -> str:
-    """Return the API key: the argument, else `BFL_API_KEY`, without white space and quotes around it.
-
-    Keys pasted with quotes or a line end are a common cause of 403 (gelasdev/ComfyUI-FLUX-BFL-API#16).
+    """Return the API key: the argument, else `BFL_API_KEY`; see `check_key`.
 
     Raises:
         ConfigError: There is none, or it cannot be a header's value.
     """
-    raw = api_key if api_key is not None else os.environ.get("BFL_API_KEY", "")
+    if api_key is not None:
+        return check_key(api_key, "the api_key argument is empty")
+    return check_key(os.environ.get("BFL_API_KEY", ""), "BFL_API_KEY is not set")
+
+
+def check_key(raw: object, missing: str) -> str:
+    """Return a key without white space and quotes around it.
+
+    Keys pasted with quotes or a line end are a common cause of 403 (gelasdev/ComfyUI-FLUX-BFL-API#16).
+
+    Args:
+        missing: What the error says of an empty one.
+    Raises:
+        ConfigError: It is empty, no text, or cannot be a header's value.
+    """
+    if not isinstance(raw, str):
+        raise ConfigError(f"an API key is a text, not {type(raw).__name__}")
     key = raw.strip().strip("\"'").strip()
     if not key:
-        found = "the api_key argument is empty" if api_key is not None else "BFL_API_KEY is not set"
-        raise ConfigError(f"no API key: {found}; set BFL_API_KEY or pass api_key=")
+        raise ConfigError(f"no API key: {missing}; set BFL_API_KEY or pass api_key=")
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise ConfigError("the API key holds characters that no key has: copy BFL_API_KEY again")
     return key
+
+
+# These make the exchange itself. Changed, a reply could not be read, or a submit would not be what the table of
+# errors takes it for.
+_OUR_HEADERS = frozenset(
+    [
+        "x-key", "host", "accept", "accept-encoding", "connection", "expect", "keep-alive", "range", "trailer",
+        "transfer-encoding", "upgrade",
+        "te",  # codespell:ignore te
+    ]
+)  # fmt: skip
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers that a caller wants to be sent with each call.
+
+    Raises:
+        ConfigError: A name or a value is none, or the header is not the caller's to set. No value is shown.
+    """
+    if not isinstance(headers, Mapping):
+        raise ConfigError(f"default_headers takes a mapping of texts, not {type(headers).__name__}")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise ConfigError(f"default_headers: {name!r} is not a header's name")
+        if name.lower() in _OUR_HEADERS or name.lower().startswith(("content-", "proxy-")):
+            raise ConfigError(f"default_headers: {name} is set by the client itself")
+        if not isinstance(value, str) or not (value.isascii() and value.isprintable()):
+            raise ConfigError(f"default_headers: the value of {name} is not printable ASCII")
+    return dict(headers)
+
+
+def check_proxy(proxy: str) -> str:
+    """Return a proxy's URL, which may hold a user name and a password.
+
+    Raises:
+        ConfigError: It is none. It is not shown.
+    """
+    try:
+        parts = urlsplit(proxy)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except (ValueError, AttributeError):
+        fits = False
+    if not fits or parts.path.strip("/") or parts.query or parts.fragment or not proxy.isprintable():
+        raise ConfigError(
+            "proxy takes http[s]://[user:password@]host[:port]; for SOCKS pass session= with a connector that speaks it"
+        )
+    return proxy
 
 
 def resolve_base_url(base_url: str | None, *, allow_http: bool) -> str:
@@ -167,6 +275,20 @@ def resolve_base_url(base_url: str | None, *, allow_http: bool) -> str:
             f"base_url {_shown(url)!r} would send the API key unencrypted: use https, or allow_http=True"
         )
     return url
+
+
+def account_hash(account: str, base_url: str) -> str:
+    """Return a name for an account that other processes can see: it tells neither key nor host.
+
+    Args:
+        account: The key, or the caller's own name for the account.
+    """
+    return hashlib.sha256(f"bfl-async\0{account}\0{base_url}".encode()).hexdigest()[:32]
+
+
+def state_folder() -> Path:
+    """Return the folder for what outlives a process and can be lost without harm."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "bfl-async"
 
 
 def _shown(url: str) -> str:

@@ -10,18 +10,34 @@ import asyncio
 import logging
 import weakref
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from bfl_async._config import check_timeout
+from bfl_async._timings import Reading
 from bfl_async.errors import BFLError, ConfigError, ConnectError, TaskRecord, TaskTimeoutError
 from bfl_async.models import ModelInfo
 from bfl_async.status import TaskStatus
-from bfl_async.types import Lease, Ready, Request, Settlement, State, Unsent, Update
+from bfl_async.types import (
+    Answered,
+    Delivery,
+    Expectation,
+    Journal,
+    Lease,
+    Ready,
+    Reply,
+    Request,
+    Settlement,
+    State,
+    Unsent,
+    Update,
+)
 
 if TYPE_CHECKING:
     from bfl_async.result import Result
 
 _log = logging.getLogger("bfl_async")
+
+_READINGS = 32  # that a policy sees
 
 
 class Entry:
@@ -31,29 +47,46 @@ class Entry:
         "__weakref__",
         "abandoned",
         "accepted_at",
+        "any_endpoint",
         "attached",
         "attempts",
+        "began_at",
         "callbacks",
         "charged",
         "connect_failed_at",
         "cost",
+        "delivery",
+        "expectation",
         "give_up_at",
         "handle",
         "heard",
         "info",
+        "journal",
         "lease",
         "model",
+        "poll_reply",
         "polling_url",
+        "polls",
         "problem",
         "progress",
+        "queued_at",
         "readers",
+        "readings",
+        "reported_at",
         "request",
+        "request_id",
         "requeue_timer",
+        "reserved",
         "result",
+        "runner",
+        "seen_at",
         "settlement",
+        "size",
         "sleeper",
         "state",
         "status",
+        "stopped",
+        "submit_reply",
         "task_id",
         "watchers",
     )
@@ -61,14 +94,17 @@ class Entry:
     def __init__(
         self, request: Request | None, model: str | None, info: ModelInfo, give_up_at: float | None
     ) -> None:
-        self.request = request  # None for an attached task
-        self.model = model
-        self.info = info
-        self.give_up_at = give_up_at  # the caller's deadline, if any: how long an unsent request is repeated
+        self.request: Request | None = request  # None for an attached task
+        self.model: str | None = model
+        self.info: ModelInfo = info
+        # The caller's deadline, if any: how long an unsent request is repeated.
+        self.give_up_at: float | None = give_up_at
         self.lease: Lease
-        self.state = State.QUEUED
-        self.attached = request is None
-        self.attempts = 0
+        self.journal: Journal | None = None  # of a durable batch: told before the POST and after its receipt
+        self.state: State = State.QUEUED
+        self.attached: bool = request is None
+        self.any_endpoint: bool = False  # a POST that may make no task
+        self.attempts: int = 0
         self.connect_failed_at: float | None = None
         self.requeue_timer: asyncio.TimerHandle | None = None
         self.problem: BFLError | None = None  # the last refusal or failed poll
@@ -76,21 +112,39 @@ class Entry:
         self.task_id: str | None = None
         self.polling_url: str | None = None
         self.cost: float | None = None
-        self.charged = 0.0  # what of the cost is in the statistics
-        self.accepted_at = 0.0
+        self.charged: float = 0.0  # what of the cost is in the statistics
+        self.reserved: float = 0.0  # what of the budget it takes, in credits
+        self.accepted_at: float = 0.0
+        self.began_at: float = 0.0  # when the server had the submit: what polls and timings count from
+        self.seen_at: float = 0.0  # what the newest answer says was so then
+        self.size: int | None = None  # class of the image's size, see `size_of`
+        self.polls: int = 0
+        self.readings: list[Reading] = []  # of polls that found the task in flight
         self.status: TaskStatus | str | None = None
         self.progress: float | None = None
+        # The newest of each, for who looks into what went on:
+        self.submit_reply: Reply | None = None
+        self.poll_reply: Reply | None = None
+        # With a webhook:
+        self.expectation: Expectation | None = None
+        self.delivery: Delivery | None = None  # one that came before the submit's own answer
+        self.runner: asyncio.Task[None] | None = None  # the coroutine that works on it
         # The end, assigned once by the scheduler:
         self.settlement: Settlement | None = None
         self.result: Result | None = None
         # Those who wait:
-        self.abandoned = False  # its only caller has left: nothing more is sent for it
-        self.heard = False  # somebody was given the settlement
+        self.abandoned: bool = False  # its only caller has left: nothing more is sent for it
+        self.stopped: bool = False  # the same, and its caller still waits
+        self.heard: bool = False  # somebody was given the settlement
         self.callbacks: dict[Callable[[Entry], None], None] = {}  # called once, at the settlement
         self.watchers: set[asyncio.Future[None]] = set()  # woken by any change
-        self.readers = 0  # of updates(), waiting now
+        self.readers: int = 0  # of updates(), waiting now
         self.sleeper: asyncio.Future[bool] | None = None  # the poller's sleep: True when its time is over
         self.handle: weakref.ref[TaskHandle] | None = None
+        # With an observer, written by the reporter:
+        self.request_id: int = 0  # ties its events together
+        self.queued_at: float = 0.0  # when it was admitted or attached
+        self.reported_at: float = 0.0  # when its last step was told
 
     def record(self) -> TaskRecord | None:
         """What `attach` takes; None before the server has accepted the request."""
@@ -100,10 +154,25 @@ class Entry:
             "task_id": self.task_id, "polling_url": self.polling_url, "model": self.model, "cost": self.cost
         }  # fmt: skip
 
+    def facts(self) -> dict[str, object]:
+        """Return the fields of a log record that concerns this request."""
+        return {
+            "bfl_request_id": self.request_id or None,
+            "bfl_task_id": self.task_id,
+            "bfl_model": self.model,
+            "bfl_state": self.state.value,
+        }
+
     def touch(self) -> None:
         """Wake whoever looks for a change."""
         for watcher in self.watchers:
             _wake(watcher)
+
+    def note_reading(self, reading: Reading) -> None:
+        """Keep the first readings of a long task's, and the newest."""
+        self.readings.append(reading)
+        if len(self.readings) > _READINGS:
+            del self.readings[_READINGS // 4]
 
     def nudge_poller(self) -> None:
         """End the poller's sleep early, so that it plans anew."""
@@ -118,18 +187,23 @@ class Entry:
             try:
                 callback(self)
             except Exception:  # a bug in one must not keep the others waiting
-                _log.exception("a callback failed by a bug")
+                _log.exception("a callback failed by a bug", extra=self.facts())
         if not self.heard and self.handle is not None and self.handle() is None:
             self.log_unheard()
 
     def log_unheard(self) -> None:
         """Log a failure that nobody was given, once."""
         settlement = self.settlement
-        if self.heard or settlement is None or isinstance(settlement, Ready):
+        if self.heard or settlement is None or isinstance(settlement, Ready | Answered):
             return
         self.heard = True
         if not (isinstance(settlement, Unsent) and settlement.withdrawn):
-            _log.warning("a request failed and nobody awaited it: %s", settlement.error)
+            error = settlement.error
+            _log.warning(
+                "a request failed and nobody awaited it: %s",
+                error,
+                extra={**self.facts(), "bfl_error": type(error).__name__},
+            )
 
     def value(self) -> Result:
         """Return the result of a settled entry, or raise an error of one's own."""
@@ -140,11 +214,11 @@ class Entry:
         return self.result
 
     def error(self) -> BFLError | None:
-        """Return a settled entry's error, one of the caller's own; None when there is a result."""
+        """Return a settled entry's error, one of the caller's own; None when there is what was asked for."""
         self.heard = True
         settlement = self.settlement
         assert settlement is not None
-        return None if isinstance(settlement, Ready) else settlement.error.fresh()
+        return None if isinstance(settlement, Ready | Answered) else settlement.error.fresh()
 
     def timeout_error(self) -> BFLError:
         """Return the error for a caller whose timeout has ended."""
@@ -233,19 +307,12 @@ class _Owner(Protocol):
     def position(self, entry: Entry) -> int | None: ...
 
 
-class TaskHandle:
-    """One request, followed by the client. Awaitable many times, from many coroutines.
+class HandleFacts:
+    """What a handle knows of its request, at this moment."""
 
-    Awaiting it is waiting only: cancelling a waiter stops neither the task nor its cost, and frees no slot.
-    Each waiter is raised an exception of its own. A failure that nobody awaits is logged once.
-    """
+    __slots__ = ("_entry",)
 
-    __slots__ = ("__weakref__", "_entry", "_owner")
-
-    def __init__(self, entry: Entry, owner: _Owner) -> None:
-        self._entry = entry
-        self._owner = owner
-        entry.handle = weakref.ref(self)
+    _entry: Entry
 
     @property
     def task_id(self) -> str | None:
@@ -283,13 +350,58 @@ class TaskHandle:
         return self._entry.progress
 
     @property
-    def queue_position(self) -> int | None:
-        """How many requests are before this one; None when it is not queued."""
-        return self._owner.position(self._entry)
+    def submit_reply(self) -> Reply | None:
+        """The newest reply to the submit, a refusal included; None where none came, and for an attached task."""
+        return self._entry.submit_reply
+
+    @property
+    def poll_reply(self) -> Reply | None:
+        """The newest reply to a poll, whatever it is; None before the first."""
+        return self._entry.poll_reply
 
     def done(self) -> bool:
         """True once there is a result or an error."""
         return self._entry.settlement is not None
+
+    def to_dict(self) -> TaskRecord:
+        """Return what another process needs: exactly the parameters of `AsyncBFL.attach`.
+
+        Raises:
+            ConfigError: The server has not accepted the request yet.
+        """
+        record = self._entry.record()
+        if record is None:
+            raise ConfigError("the request has no task yet: wait for handle.accepted() first")
+        return record
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a handle belongs to its client and cannot be pickled or copied: pass handle.to_dict() on, and attach(**it)"
+        )
+
+    def __repr__(self) -> str:
+        entry = self._entry
+        return f"<TaskHandle {entry.model} {entry.state.value} task_id={entry.task_id!r} status={entry.status!s}>"
+
+
+class TaskHandle(HandleFacts):
+    """One request, followed by the client. Awaitable many times, from many coroutines.
+
+    Awaiting it is waiting only: cancelling a waiter stops neither the task nor its cost, and frees no slot.
+    Each waiter is raised an exception of its own. A failure that nobody awaits is logged once.
+    """
+
+    __slots__ = ("__weakref__", "_owner")
+
+    def __init__(self, entry: Entry, owner: _Owner) -> None:
+        self._entry = entry
+        self._owner = owner
+        entry.handle = weakref.ref(self)
+
+    @property
+    def queue_position(self) -> int | None:
+        """How many requests are before this one; None when it is not queued."""
+        return self._owner.position(self._entry)
 
     def __await__(self) -> Generator[object, None, Result]:
         return self.result().__await__()
@@ -340,21 +452,6 @@ class TaskHandle:
         a `TaskError`.
         """
         return self._owner.withdraw(self._entry)
-
-    def to_dict(self) -> TaskRecord:
-        """Return what another process needs: exactly the parameters of `AsyncBFL.attach`.
-
-        Raises:
-            ConfigError: The server has not accepted the request yet.
-        """
-        record = self._entry.record()
-        if record is None:
-            raise ConfigError("the request has no task yet: await handle.accepted() first")
-        return record
-
-    def __repr__(self) -> str:
-        entry = self._entry
-        return f"<TaskHandle {entry.model} {entry.state.value} task_id={entry.task_id!r} status={entry.status!s}>"
 
     def __del__(self) -> None:
         # A copy of the handle may have been made since; only the last one reports.

@@ -10,11 +10,13 @@ import asyncio
 import logging
 import random
 import time
-from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from bfl_async._handle import Entry
-from bfl_async._polling import Polling, Reading, Timings
+from bfl_async._polling import Polling
 from bfl_async._retry import poll_backoff_s
+from bfl_async._timings import Reading, Timings
 from bfl_async._wire import moderation_reasons, parse_poll, result_path, retry_after_s, status_error
 from bfl_async.errors import (
     BFLError,
@@ -28,16 +30,37 @@ from bfl_async.errors import (
     UntrustedURLError,
 )
 from bfl_async.status import TaskStatus
-from bfl_async.types import Failed, Lost, Moderated, PollReply, Ready, Reply, Settlement, State, Transport
+from bfl_async.types import (
+    Delivery,
+    Failed,
+    Lost,
+    Moderated,
+    PollReply,
+    Ready,
+    Reply,
+    Settlement,
+    State,
+    Transport,
+    Webhook,
+)
+
+if TYPE_CHECKING:
+    from bfl_async._reporter import Reporter
 
 _log = logging.getLogger("bfl_async")
 
 _STRANGE = 100  # unknown statuses that are logged, once each
-_READINGS = 32  # newest ones that a policy sees
 _READ_SPACING_S = 1.0  # polls are at most so far apart while somebody reads updates()
 _NOT_FOUND_POLLS = 3
 _NOT_FOUND_S = 5.0
 _LAST_POLL_S = 1.0  # what the last poll may take past the task's deadline
+_MOST_HINT_S = 1.0  # of a `Retry-After` beside a good answer
+_BURST_S = 0.1  # of the bound on polls: so much of its time may be used at once
+# A poll that leaves together with another costs half of one for which the process has to wake. So polls leave at
+# moments that are this far apart: a third of the gap before the poll at most, which moves it by a sixth, and less
+# where tasks are so many that they would wait for each other.
+_TOGETHER_S, _LEAST_TOGETHER_S = 0.16, 0.002
+_OF_GAP, _FOR_ALL_TASKS_S = 1 / 3, 4.0
 
 
 def settlement_of(reply: PollReply, task_id: str) -> Settlement | None:
@@ -96,13 +119,66 @@ class NotFoundRow:
         self._count = 0
 
 
-class Poller:
-    """What all pollers of a client share."""
+class Pacer:
+    """Holds polls to a rate: in order of asking, without drift, and with no delay below the rate.
 
-    def __init__(self, transport: Transport, polling: Polling, rng: random.Random) -> None:
+    Args:
+        per_s: Polls a second; None: no bound.
+    """
+
+    def __init__(self, per_s: float | None) -> None:
+        self._interval_s = 0.0 if per_s is None else 1 / per_s
+        self._due = 0.0  # when the next poll would be sent, if all were spaced evenly
+
+    def delay_s(self, now: float) -> float:
+        """Return how long a poll has to wait that could be sent now; its place is taken with it."""
+        due = max(self._due, now - _BURST_S)
+        self._due = due + self._interval_s
+        return max(0.0, due - now)
+
+
+def aligned_s(wait_s: float, now: float, *, followed: int, round_trip_s: float) -> float:
+    """Return a wait that ends at one of the moments at which polls leave, near the end of `wait_s`.
+
+    Args:
+        followed: Tasks that are polled now. A single one has none to leave with.
+    """
+    most_s = min((wait_s + round_trip_s) * _OF_GAP, _FOR_ALL_TASKS_S / max(1, followed))
+    if followed < 2 or most_s < _LEAST_TOGETHER_S:
+        return wait_s
+    step_s = _TOGETHER_S
+    while step_s > most_s:  # halved, so that a moment of the wider steps is one of the narrower ones too
+        step_s /= 2
+    return max(0.0, round((now + wait_s) / step_s) * step_s - now)
+
+
+class Poller:
+    """What all pollers of a client share.
+
+    Args:
+        together: Whether a poll may be moved by some hundredths of a second, to leave together with another.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        polling: Polling,
+        rng: random.Random,
+        *,
+        max_polls_per_s: float | None = None,
+        together: bool = False,
+        on_pending: Callable[[Entry], None] | None = None,
+        webhook: Webhook | None = None,
+        reporter: Reporter | None = None,
+    ) -> None:
         self._transport = transport
         self._polling = polling
         self._rng = rng
+        self._pacer = Pacer(max_polls_per_s)
+        self._together = together
+        self._on_pending = on_pending  # told of each answer that found a task in flight
+        self._reporter = reporter
+        self.webhook = webhook  # None also once the client drains: its web server may listen no more
         self.polls = 0  # since the start
         self._strange: set[str] = set()  # unknown statuses that were logged
 
@@ -113,6 +189,7 @@ class Poller:
             deadline: On the loop's clock. A last poll is sent at that moment.
         Cancellation: Ends the following; nothing is changed on the server.
         """
+        timings.round_trips.followed += 1
         try:
             # One timer for all polls: each must end by the same moment.
             async with asyncio.timeout_at(deadline + _LAST_POLL_S):
@@ -121,19 +198,31 @@ class Poller:
             if entry.problem is None:
                 entry.problem = ReplyTimeoutError("the last poll was not answered in time")
             return Lost(_deadline_error(entry))
+        finally:
+            timings.round_trips.followed -= 1
 
     async def _poll_until_settled(self, entry: Entry, deadline: float, timings: Timings) -> Settlement:
         assert entry.task_id is not None
         loop = asyncio.get_running_loop()
         url = entry.polling_url or result_path(entry.task_id)
-        readings: deque[Reading] = deque(maxlen=_READINGS)
         not_found = NotFoundRow()
         failures = 0
-        wait_s = 0.0 if entry.attached else self._plan(entry, loop.time(), readings, timings)
+        now = loop.time()
+        wait_s = 0.0 if entry.attached else self._plan(entry, now, timings)
         while True:
-            last = await self._sleep(entry, loop.time(), wait_s, deadline, readable=failures == 0)
+            planned = failures == 0  # by the policy: it is no back-off
+            if planned and self._together:
+                trips = timings.round_trips
+                wait_s = aligned_s(wait_s, now, followed=trips.followed, round_trip_s=trips.poll_s or 0.0)
+            last = await self._sleep(entry, now, wait_s, deadline, planned=planned)
+            reply: Reply | None = None
             answer: PollReply | None = None
             retry_after: float | None = None
+            sent_at = loop.time()
+            paced_s = self._pacer.delay_s(sent_at)
+            if paced_s > 0:
+                await asyncio.sleep(paced_s)
+                sent_at = loop.time()
             try:
                 reply = await self._transport.poll(url)
             except UntrustedURLError as exc:
@@ -144,7 +233,10 @@ class Poller:
             except OSError as exc:  # of a transport from outside; TimeoutError is one
                 entry.problem = TransportError(f"a poll failed: {type(exc).__name__}")
                 entry.problem.__cause__ = exc
-            else:
+            now = loop.time()
+            if reply is not None:
+                timings.round_trips.note_poll(now - sent_at, paced_s=paced_s)
+                entry.poll_reply = reply
                 answer = parse_poll(reply.body)
                 if answer is None:
                     entry.problem = _problem(reply, entry.task_id)
@@ -152,32 +244,47 @@ class Poller:
                     # Beside a good answer the header is routine, and waiting for it would miss the end.
                     retry_after = retry_after_s(reply.headers, now=time.time())
             self.polls += 1
-            now = loop.time()
+            entry.polls += 1
+            if self._reporter is not None:
+                self._reporter.polled(entry, answer, now - sent_at)
             if answer is None:
                 failures += 1
                 not_found.interrupt()
                 wait_s = poll_backoff_s(failures, retry_after, self._rng)
             else:
                 failures = 0
+                # What an answer says was so in the middle of its round trip.
+                entry.seen_at = (sent_at + now) / 2
                 settlement = self._read(entry, answer, not_found, now)
                 if settlement is not None:
                     return settlement
-                readings.append(Reading(now - entry.accepted_at, answer.progress))
-                wait_s = max(self._plan(entry, now, readings, timings), retry_after or 0.0)
+                progress = None if entry.attached else answer.progress  # of an unknown beginning
+                entry.note_reading(Reading(entry.seen_at - entry.began_at, progress, answer.status))
+                if self._on_pending is not None:
+                    self._on_pending(entry)
+                wait_s = max(self._plan(entry, now, timings), min(retry_after or 0.0, _MOST_HINT_S))
             if last:
                 return Lost(_deadline_error(entry))
 
-    def _plan(self, entry: Entry, now: float, readings: deque[Reading], timings: Timings) -> float:
-        return self._polling.wait_s(now - entry.accepted_at, tuple(readings), timings, self._rng)
+    def _plan(self, entry: Entry, now: float, timings: Timings) -> float:
+        return self._polling.wait_s(now - entry.began_at, entry.readings, timings, self._rng)
+
+    def judge_delivery(self, entry: Entry, delivery: Delivery, now: float) -> Settlement | None:
+        """Read a verified delivery as a poll's answer; return the settlement if it ends the task."""
+        entry.seen_at = now
+        # A row of its own: one delivered "Task not found" proves as little as one polled.
+        return self._read(entry, delivery.as_poll(), NotFoundRow(), now)
 
     def _read(self, entry: Entry, answer: PollReply, not_found: NotFoundRow, now: float) -> Settlement | None:
-        """Note what a poll says; return the settlement if it ends the task."""
+        """Note what an answer says; return the settlement if it ends the task."""
         assert entry.task_id is not None
         word = answer.status
         if not isinstance(word, TaskStatus) and word not in self._strange and len(self._strange) < _STRANGE:
             self._strange.add(word)
             _log.info(
-                "the server uses a status that this release does not know: %.100r, read as in flight", word
+                "the server uses a status that this release does not know: %.100r, read as in flight",
+                word,
+                extra={**entry.facts(), "bfl_status": word[:100]},
             )
         changed = (answer.status, answer.progress) != (entry.status, entry.progress)
         entry.status, entry.progress = answer.status, answer.progress
@@ -199,15 +306,19 @@ class Poller:
             entry.touch()
         return settlement
 
-    @staticmethod
-    async def _sleep(entry: Entry, now: float, wait_s: float, deadline: float, *, readable: bool) -> bool:
+    async def _sleep(
+        self, entry: Entry, now: float, wait_s: float, deadline: float, *, planned: bool
+    ) -> bool:
         """Sleep until the next poll is due; True if it is the last one, at the deadline.
 
-        A reader of updates ends the sleep early, to have the next poll planned anew.
+        A reader of updates, or a webhook that fails, ends the sleep early, to have the next poll planned anew.
+
+        Args:
+            planned: The wait was chosen by the policy, and is no back-off.
         """
         loop = asyncio.get_running_loop()
         while True:
-            due = now + (min(wait_s, _READ_SPACING_S) if entry.readers and readable else wait_s)
+            due = now + (self._spacing(entry, wait_s) if planned else wait_s)
             last = due >= deadline
             due = min(due, deadline)
             if due <= loop.time():
@@ -221,6 +332,14 @@ class Poller:
             finally:
                 timer.cancel()
                 entry.sleeper = None
+
+    def _spacing(self, entry: Entry, wait_s: float) -> float:
+        if entry.readers:
+            return min(wait_s, _READ_SPACING_S)
+        webhook = self.webhook
+        if webhook is None or entry.expectation is None or entry.attached or not webhook.comes_through:
+            return wait_s
+        return max(wait_s, webhook.poll_s)
 
 
 def _set(future: asyncio.Future[bool], value: bool) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from bfl_async._wire import body_text, is_json, parse_receipt, status_error
+from bfl_async._wire import body_text, is_json, makes_task, parse_receipt, status_error
 from bfl_async.errors import AmbiguousSubmitError, BFLError, ConfigError, ConnectError
-from bfl_async.types import Accepted, Busy, NotSent, Refused, Reply, SubmitAnswer, Unknown
+from bfl_async.types import Accepted, Answered, Busy, NotSent, Refused, Reply, SubmitAnswer, Unknown
 
 _FIRST_BACKOFF_S = 0.5
 _MAX_POLL_BACKOFF_S = 10.0
@@ -21,25 +21,31 @@ _FIRST_DOWNLOAD_BACKOFF_S = 0.1
 _MAX_DOWNLOAD_BACKOFF_S = 5.0
 
 
-def judge_submit(reply: Reply, *, model: str, now: float, hidden: Iterable[str] = ()) -> SubmitAnswer:
+def judge_submit(
+    reply: Reply, *, model: str, now: float, hidden: Iterable[str] = (), any_endpoint: bool = False
+) -> SubmitAnswer:
     """Return what a submit's reply means: the table of invariant 2.
 
     Args:
         now: Unix time, for a `Retry-After` that is a date.
         hidden: Texts of the request, which no message is to show.
+        any_endpoint: The endpoint may be one that makes no task. A reply that cannot be read leaves that unknown.
     """
     code = reply.status_code
+    named = None if any_endpoint else model
     if 200 <= code < 300:
+        if any_endpoint and (not reply.body or (is_json(reply.body) and not makes_task(reply.body))):
+            return Answered(reply)
         receipt = parse_receipt(reply.body)
         if receipt is not None:
             return Accepted(receipt)
         return Unknown(_ambiguous(reply, "its answer names no task that can be read"))
     if code == 429 or (code == 503 and is_json(reply.body)):
-        error = status_error(reply, what="the submit", now=now, model=model, hidden=hidden)
+        error = status_error(reply, what="the submit", now=now, model=named, hidden=hidden)
         return Busy(error, error.retry_after_s, no_slot=code == 429)
     if code >= 500 or code < 200:
         return Unknown(_ambiguous(reply, "the server failed after it had the request"))
-    return Refused(status_error(reply, what="the submit", now=now, model=model, hidden=hidden))
+    return Refused(status_error(reply, what="the submit", now=now, model=named, hidden=hidden))
 
 
 def judge_submit_error(error: BFLError) -> SubmitAnswer:

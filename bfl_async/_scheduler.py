@@ -18,18 +18,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import functools
 import logging
 import random
 import time
-from collections.abc import Coroutine, Mapping
-from typing import assert_never
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, assert_never, get_args
 
 from bfl_async._config import ACCOUNT, Timeouts
 from bfl_async._handle import Entry
+from bfl_async._overlap import Overlap
 from bfl_async._poller import Poller
-from bfl_async._polling import Polling, Timings
+from bfl_async._polling import Polling
 from bfl_async._retry import judge_submit, judge_submit_error, submit_backoff_s
-from bfl_async._wire import encode_body, texts_of
+from bfl_async._timings import Reading, Timings, TimingsBook, size_of
+from bfl_async._wire import chars_of, encode_body, texts_of
 from bfl_async.download import Downloads
 from bfl_async.errors import (
     AmbiguousSubmitError,
@@ -44,13 +48,18 @@ from bfl_async.errors import (
     TaskError,
     TaskRecord,
 )
-from bfl_async.models import ModelInfo, model_info
+from bfl_async.models import model_info, takes_webhook
 from bfl_async.result import Result
 from bfl_async.types import (
     JSON,
     Accepted,
+    Answered,
     Busy,
+    Delivery,
+    EarlyGrants,
+    End,
     Failed,
+    Journal,
     Lease,
     Limiter,
     Lost,
@@ -67,16 +76,27 @@ from bfl_async.types import (
     Transport,
     Unknown,
     Unsent,
+    Webhook,
 )
 
+if TYPE_CHECKING:
+    import anyio
+
+    from bfl_async._budget import Purse
+    from bfl_async._reporter import Reporter
+
 _log = logging.getLogger("bfl_async")
+_Given = TypeVarTuple("_Given")
+_Encoded = TypeVar("_Encoded")
 
 _STOP_S = 30.0  # invariant 7: how long nothing is sent after a 402
 _LEAST_UNKNOWN_S = 10.0
 _LAST_REPEAT_S = 0.2  # with less time left an unsent request is not tried again
 _CANCELS = 5  # how often a coroutine is told to end, so many seconds apart
 _CANCEL_S = 0.5
+_PROMPT = 0.9  # a task that was delivered is taken to have ended after this share of the time
 _LARGE_BODY_CHARS = 256 * 1024  # from here on JSON encoding goes to a worker thread
+_ENCODERS = 4  # bodies that are encoded at a time: each holds a few times its files' size
 
 
 class SpendingGate:
@@ -125,20 +145,48 @@ class Scheduler:
         transport: Transport,
         limiter: Limiter,
         polling: Polling,
+        max_polls_per_s: float | None,
+        polls_together: bool,
+        timings: TimingsBook,
         timeouts: Timeouts,
+        submit_s: float | None,
         unknown_s: float | None,
+        overlap: float | None,
         queue: int | None,
+        webhook: Webhook | None = None,
         rng: random.Random,
+        purse: Purse | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         self._transport = transport
         self._limiter = limiter
         self._timeouts = timeouts
+        self._submit_s = submit_s  # what a submit may take; None: the transport itself sees to it
         self._unknown_s = unknown_s
         self._queue = queue  # the limiter's bound, which holds for parked requests as well
         self._rng = rng
-        self._poller = Poller(transport, polling, rng)
-        self._timings: dict[str, Timings] = {}
-        self.downloads = Downloads(transport, rng)
+        self._purse = purse
+        self._reporter = reporter
+        self._encoders: anyio.CapacityLimiter | None = None  # since the first large body
+        self.timings = timings
+        self._overlap: Overlap | None = None
+        if overlap is not None and isinstance(limiter, EarlyGrants):
+            self._overlap = Overlap(overlap)
+            self._early = limiter
+        self._overlap_timer: asyncio.TimerHandle | None = None
+        self._poller = Poller(
+            transport,
+            polling,
+            rng,
+            max_polls_per_s=max_polls_per_s,
+            together=polls_together,
+            on_pending=None if self._overlap is None else self._expect,
+            webhook=webhook,
+            reporter=reporter,
+        )
+        self.downloads: Downloads = Downloads(
+            transport, rng, on_ended=None if reporter is None else reporter.downloaded
+        )
         # Every entry that is not settled is in exactly one of these; written by _move() only.
         self._by_state: dict[State, dict[Entry, None]] = {
             State.QUEUED: {}, State.SUBMITTING: {}, State.SUBMITTED: {}
@@ -149,14 +197,21 @@ class Scheduler:
         self._idle: set[asyncio.Future[None]] = set()  # of drain(): woken when nothing is left
         self._left_submitting: asyncio.Future[None] | None = None  # of aclose(): woken at the last POST's end
         self._closing = False
-        self._submitted = self._ready = self._moderated = self._failed = self._ambiguous = 0
-        self._withdrawn = self._refused_429 = 0
+        self._submitted = self._refused_429 = self._refused_overlap = 0
+        self._ends: dict[End, int] = dict.fromkeys(get_args(End), 0)
         self._credits = 0.0
 
     # --- admission ------------------------------------------------------------------------------------
 
     def admit(
-        self, request: Request, *, priority: int, give_up_at: float | None = None, bounded: bool = True
+        self,
+        request: Request,
+        *,
+        priority: int,
+        give_up_at: float | None = None,
+        bounded: bool = True,
+        journal: Journal | None = None,
+        any_endpoint: bool = False,
     ) -> Entry:
         """Take a request in; from here on the client owns it.
 
@@ -164,8 +219,11 @@ class Scheduler:
             give_up_at: The caller's deadline on the loop's clock: a request that cannot be sent for want of
                 a connection is tried until then.
             bounded: Whether `Limits.queue` holds for it.
+            journal: Where what happens to it is to be durable before it goes on.
+            any_endpoint: The POST may make no task: what it was answered is then all.
         Raises:
             QueueFullError: As many requests are waiting as may.
+            BudgetExceededError: It could cost more than the budget has left.
             ClientClosedError: The client is closing.
             ConfigError: The priority is no whole number.
         """
@@ -174,18 +232,38 @@ class Scheduler:
         if not isinstance(priority, int):
             raise ConfigError(f"priority must be a whole number, not {priority!r}")
         entry = Entry(request, request.model, model_info(request.model), give_up_at)
+        entry.journal = journal
+        entry.any_endpoint = any_endpoint
+        # Its runner is to see the caller's variables, and not those of the request that happens to free a slot.
+        context = contextvars.copy_context()
         entry.lease = Lease(
             (ACCOUNT, *entry.info.pools),
             priority=priority,
             bounded=bounded,
-            on_granted=lambda: self._granted(entry),
+            on_granted=lambda: self._granted(entry, context),
+            on_failed=lambda error: self._settle(entry, Unsent(error)),
         )
+        if self._purse is not None:
+            entry.reserved = self._purse.reserve(request)
+        try:
+            refusal = self._enter_queue(entry, bounded=bounded)
+        except BFLError:
+            self._give_back(entry)
+            raise
+        if self._reporter is not None:
+            self._reporter.queued(entry)
+        if refusal is not None:
+            self._settle(entry, Unsent(refusal))
+        return entry
+
+    def _enter_queue(self, entry: Entry, *, bounded: bool) -> BFLError | None:
+        """Queue a new request; return the error that it would only meet again, if there is one."""
         gate = self._gate
         if gate.error is None:
             self._enqueue_new(entry)
         elif asyncio.get_running_loop().time() < gate.closed_until:
             self._by_state[State.QUEUED][entry] = None
-            self._settle(entry, Unsent(gate.error))
+            return gate.error
         elif gate.probe is None:
             self._enqueue_new(entry)
             gate.probe = entry
@@ -197,13 +275,13 @@ class Scheduler:
             entry.lease.bounded = False  # counted here; it is not refused later, when the gate opens
             self._by_state[State.QUEUED][entry] = None
             gate.parked[entry] = None
-        return entry
+        return None
 
     def _enqueue_new(self, entry: Entry) -> None:
         self._by_state[State.QUEUED][entry] = None
         try:
             self._limiter.enqueue(entry.lease)
-        except BFLError:
+        except Exception:  # the queue is full, or a limiter from outside has a bug
             del self._by_state[State.QUEUED][entry]
             raise
 
@@ -216,10 +294,18 @@ class Scheduler:
             return known
         entry = Entry(None, model, model_info(model), None)
         entry.lease = Lease((ACCOUNT, *entry.info.pools))
+        entry.lease.task_id = task_id
         self._limiter.take(entry.lease)
         self._by_state[State.QUEUED][entry] = None
+        # Its age is not known: it is polled as one that may end at any moment.
+        entry.began_at = asyncio.get_running_loop().time() - self._timings_of(entry).law.quantile_s(0.5)
         self._enter_submitted(entry, Receipt(task_id, polling_url, cost))
-        self._spawn(self._run_attached(entry), entry)
+        webhook = self._poller.webhook
+        if webhook is not None:  # who submitted it may have had the same webhook
+            entry.expectation = webhook.expect(functools.partial(self._delivered, entry))
+            entry.expectation.name(task_id)
+        if entry.settlement is None:
+            self._spawn(self._run_attached(entry), entry)
         return entry
 
     def withdraw(self, entry: Entry) -> bool:
@@ -236,6 +322,11 @@ class Scheduler:
         )
         return True
 
+    def stop(self, entry: Entry) -> None:
+        """Send nothing more for a request: withdrawn if unsent, else followed to its end."""
+        entry.stopped = True
+        self.withdraw(entry)
+
     def leave(self, entry: Entry) -> None:
         """Note that a request's only caller has left: withdrawn if unsent, and never sent again."""
         entry.abandoned = True
@@ -248,9 +339,9 @@ class Scheduler:
 
     # --- the runner of one request ----------------------------------------------------------------------
 
-    def _granted(self, entry: Entry) -> None:
+    def _granted(self, entry: Entry, context: contextvars.Context) -> None:
         # Still "queued": until the runner begins, a withdrawal costs nothing.
-        self._spawn(self._run(entry), entry)
+        self._spawn(self._run(entry), entry, context)
 
     async def _run(self, entry: Entry) -> None:
         try:
@@ -275,27 +366,45 @@ class Scheduler:
         """Send the POST and apply what it brought; True when the task is to be followed."""
         request = entry.request
         assert request is not None
-        body = request.body()
         try:
             # Still "queued": nothing is sent yet, and a withdrawal costs nothing.
-            if _chars(body) < _LARGE_BODY_CHARS:
-                encoded = encode_body(body)
-            else:
-                encoded = await asyncio.to_thread(encode_body, body)
+            encoded, texts = await self._encode(request, self._webhook_fields(entry))
+        except InvalidRequestError as exc:  # a file that cannot be read, or does not fit
+            self._refuse(entry, exc)
+            return False
         except (ValueError, TypeError) as exc:
             unfit = InvalidRequestError(f"the request for {request.model} cannot be written as JSON: {exc}")
             unfit.__cause__ = exc
             self._refuse(entry, unfit)
             return False
+        if entry.journal is not None:
+            try:
+                await entry.journal.submitting()
+            except BFLError as exc:
+                self._settle(entry, Unsent(exc))
         if entry.settlement is not None:
             return False
         self._move(entry, State.SUBMITTING)
         entry.attempts += 1
-        answer = await self._post(entry.info, encoded, body)
+        entry.size = size_of(getattr(request, "width", None), getattr(request, "height", None))
+        if self._reporter is not None:
+            self._reporter.submitting(entry)
+        loop = asyncio.get_running_loop()
+        sent_at = loop.time()
+        answer = await self._post(entry, encoded, texts)
+        del encoded  # what was sent is not needed to follow it
+        if self._reporter is not None and isinstance(answer, Refused | Busy):
+            self._reporter.refused(entry, answer.error)
         match answer:
             case Accepted(receipt):
-                self._accept(entry, receipt)
-                return True
+                now = loop.time()
+                self.timings.round_trips.note_submit(now - sent_at)
+                self._accept(entry, receipt, began_at=(sent_at + now) / 2)
+                if entry.journal is not None:
+                    await entry.journal.submitted(receipt)
+                return entry.settlement is None
+            case Answered():
+                self._settle(entry, answer)
             case Refused(error):
                 self._refuse(entry, error)
             case Busy(error, retry_after_s, no_slot):
@@ -303,48 +412,154 @@ class Scheduler:
             case NotSent(error):
                 self._repeat_unsent(entry, error)
             case Unknown(error):
-                self._settle(entry, Lost(error))
+                known = entry.delivery
+                if known is None:
+                    self._settle(entry, Lost(error))
+                else:  # the server told by webhook what its answer would have: nothing is lost
+                    self._accept(entry, Receipt(known.task_id, None, known.cost), began_at=sent_at)
+                    return entry.settlement is None
             case _:  # pragma: no cover
                 assert_never(answer)
         return False
 
-    async def _post(self, info: ModelInfo, encoded: bytes, body: Mapping[str, JSON]) -> SubmitAnswer:
-        # The transport has timeouts of its own; this one is for transports that come from outside.
-        longest = self._timeouts.connect + self._timeouts.reply + 5.0
+    async def _encode(self, request: Request, more: Mapping[str, JSON]) -> tuple[bytes, list[str]]:
+        """Return the JSON text of a submit with `more` fields, and the texts that no error is to show."""
+        if request.has_files:
+            return await self._in_thread(_body_and_texts, request, more)
+        body = {**request.body(), **more} if more else request.body()
+        texts = texts_of(body)
+        if chars_of(body) < _LARGE_BODY_CHARS:
+            return encode_body(body), texts
+        return await self._in_thread(encode_body, body), texts
+
+    async def _in_thread(self, encode: Callable[[*_Given], _Encoded], *given: *_Given) -> _Encoded:
+        from anyio import CapacityLimiter, to_thread  # on first use: it is not needed for texts
+
+        if self._encoders is None:
+            self._encoders = CapacityLimiter(_ENCODERS)
+        return await to_thread.run_sync(encode, *given, limiter=self._encoders)
+
+    async def _post(self, entry: Entry, encoded: bytes, texts: list[str]) -> SubmitAnswer:
+        info, longest = entry.info, self._submit_s
+        entry.submit_reply = None
         try:
-            async with asyncio.timeout(longest):
+            if longest is None:
                 reply = await self._transport.submit(info.endpoint, encoded)
+            else:
+                async with asyncio.timeout(longest):
+                    reply = await self._transport.submit(info.endpoint, encoded)
         except BFLError as exc:
             return judge_submit_error(exc)
         except TimeoutError as exc:
-            late = ReplyTimeoutError(f"no reply within {longest:g} s")
+            late = ReplyTimeoutError(
+                "no reply in time" if longest is None else f"no reply within {longest:g} s"
+            )
             late.__cause__ = exc
             return judge_submit_error(late)
-        hidden = texts_of(body) if reply.status_code >= 300 else ()
-        return judge_submit(reply, model=info.name, now=time.time(), hidden=hidden)
+        entry.submit_reply = reply
+        return judge_submit(
+            reply, model=info.name, now=time.time(), hidden=texts, any_endpoint=entry.any_endpoint
+        )
 
     async def _follow(self, entry: Entry) -> None:
         task_s = self._timeouts.task if self._timeouts.task is not None else entry.info.task_s
         settlement = await self._poller.follow(
             entry, deadline=entry.accepted_at + task_s, timings=self._timings_of(entry)
         )
-        if isinstance(settlement, Ready):
-            record = entry.record()
-            assert record is not None
-            entry.result = Result.of(settlement.reply, task=record, downloads=self.downloads)
-            if not entry.attached:
-                now = asyncio.get_running_loop().time()
-                self._timings_of(entry).observe(now - entry.accepted_at)
-        self._settle(entry, settlement)
+        self._finish(entry, settlement)
 
     # --- the steps: synchronous, each leaves slots and states in order -----------------------------------
 
-    def _accept(self, entry: Entry, receipt: Receipt) -> None:
+    def _finish(self, entry: Entry, settlement: Settlement) -> None:
+        """End a followed task: the one place for what a poll found and for what was delivered."""
+        if entry.settlement is not None:
+            return
+        if isinstance(settlement, Ready):
+            record = entry.record()
+            assert record is not None
+            polled = entry.poll_reply if entry.delivery is None else None
+            entry.result = Result.of(
+                settlement.reply,
+                task=record,
+                downloads=self.downloads,
+                polled=polled,
+                request_id=entry.request_id,
+            )
+        self._settle(entry, settlement)
+        if isinstance(settlement, Ready) and not entry.attached:  # the next submit does not wait for this
+            ready_s = entry.seen_at - entry.began_at
+            readings = entry.readings
+            if entry.delivery is not None:
+                # Taken for prompt: polls that were not needed bound the end from below no more.
+                prompt = Reading(_PROMPT * ready_s, None, None)
+                readings = sorted([*readings, prompt], key=lambda reading: reading.elapsed_s)
+            self.timings.observe(entry.info.name, entry.size, entry.info.prior, readings, ready_s)
+
+    def _webhook_fields(self, entry: Entry) -> Mapping[str, JSON]:
+        """Return a webhook's fields for a submit, where the model has them and the caller set none."""
+        webhook, request = self._poller.webhook, entry.request
+        if webhook is None or not takes_webhook(request) or getattr(request, "webhook_url", None) is not None:
+            return {}
+        if entry.journal is not None:
+            return {}  # its records have an order of their own, which a delivery would overtake
+        if entry.expectation is None:  # else of an attempt that made no task
+            entry.expectation = webhook.expect(functools.partial(self._delivered, entry))
+        expected = entry.expectation
+        return {"webhook_url": expected.url, "webhook_secret": expected.secret}
+
+    def _delivered(self, entry: Entry, delivery: Delivery) -> None:
+        """Take a verified delivery; what ends the task ends it in this very step."""
+        if entry.settlement is not None:
+            return
+        if entry.task_id is None:
+            entry.delivery = delivery  # it overtook the submit's own answer
+            return
+        entry.delivery = None
+        if delivery.task_id != entry.task_id:
+            _log.warning(
+                "a delivery for task %s names another task: it is left out",
+                entry.task_id,
+                extra=entry.facts(),
+            )
+            return
+        settlement = self._poller.judge_delivery(entry, delivery, asyncio.get_running_loop().time())
+        if settlement is None:
+            return
+        entry.delivery = delivery
+        try:
+            self._finish(entry, settlement)
+        except Exception as exc:
+            self._broken(entry, exc)
+        runner = entry.runner
+        if runner is not None and runner is not asyncio.current_task():
+            runner.cancel()  # it sleeps, or polls for what is known now
+
+    def rely_on_polls(self) -> None:
+        """Poll as without a webhook from here on: the web server that takes deliveries may listen no more."""
+        if self._poller.webhook is not None:
+            self._poller.webhook = None
+            self._replan_polls()
+
+    def _replan_polls(self) -> None:
+        for entry in self._by_state[State.SUBMITTED]:
+            entry.nudge_poller()
+
+    def _accept(self, entry: Entry, receipt: Receipt, *, began_at: float) -> None:
         self._submitted += 1
+        entry.began_at = began_at
         self._enter_submitted(entry, receipt)
+        if self._overlap is not None:
+            if self._by_state[State.QUEUED]:  # without a queue nothing leaves early, and nothing is earned
+                self._overlap.accepted()
+            self._expect(entry)
+        entry.lease.task_id = receipt.task_id
         self._limiter.confirm(entry.lease)
         for parked in self._gate.accept(entry):
             self._limiter.enqueue(parked.lease)
+        if entry.expectation is not None:
+            entry.expectation.name(receipt.task_id)
+        if entry.delivery is not None:
+            self._delivered(entry, entry.delivery)
 
     def _enter_submitted(self, entry: Entry, receipt: Receipt) -> None:
         entry.task_id = receipt.task_id
@@ -355,6 +570,8 @@ class Scheduler:
         self._charge(entry)
         self._tasks.setdefault(receipt.task_id, entry)
         self._move(entry, State.SUBMITTED)
+        if self._reporter is not None:
+            self._reporter.submitted(entry)
 
     def _refuse(self, entry: Entry, error: BFLError) -> None:
         if self._gate.closes_on(error):
@@ -366,15 +583,21 @@ class Scheduler:
     def _postpone(self, entry: Entry, error: BFLError, retry_after_s: float | None, *, no_slot: bool) -> None:
         """429, or 503 with a JSON body: no task exists, the request keeps its place."""
         entry.problem = error
+        entry.connect_failed_at = None  # a connection was made
         if no_slot:
-            self._refused_429 += 1
+            if entry.lease.early and self._overlap is not None:
+                self._refused_overlap += 1
+                self._overlap.refused(asyncio.get_running_loop().time())
+            else:
+                self._refused_429 += 1
             # Also where nobody waits for it any more: what a 429 teaches holds for all.
             self._move(entry, State.QUEUED)
             self._limiter.refuse(entry.lease, retry_after_s=retry_after_s)
-            self._ends_unsent(entry)
+            if not self._ends_unsent(entry) and self._reporter is not None:
+                self._reporter.retried(entry, error, None)
         elif not self._ends_unsent(entry):
             self._move(entry, State.QUEUED)
-            self._requeue_after(entry, submit_backoff_s(entry.attempts, retry_after_s, self._rng))
+            self._requeue_after(entry, error, submit_backoff_s(entry.attempts, retry_after_s, self._rng))
 
     def _repeat_unsent(self, entry: Entry, error: BFLError) -> None:
         """No connection: nothing was sent, so it is tried again until its time is over."""
@@ -393,14 +616,14 @@ class Scheduler:
             return
         self._move(entry, State.QUEUED)
         # Never past the half of what is left, so that the last attempts are made near the end.
-        self._requeue_after(entry, min(left_s / 2, submit_backoff_s(entry.attempts, None, self._rng)))
+        self._requeue_after(entry, error, min(left_s / 2, submit_backoff_s(entry.attempts, None, self._rng)))
 
     def _ends_unsent(self, entry: Entry) -> bool:
         """Settle an unsent request that must not be sent again: its caller has left, or the client closes."""
         if self._closing:
             self._settle(entry, Unsent(_closed(entry), withdrawn=True))
             return True
-        if entry.abandoned:
+        if entry.abandoned or entry.stopped:
             self._move(entry, State.QUEUED)
             return self.withdraw(entry)
         gate = self._gate
@@ -410,10 +633,12 @@ class Scheduler:
             return True
         return False
 
-    def _requeue_after(self, entry: Entry, wait_s: float) -> None:
+    def _requeue_after(self, entry: Entry, error: BFLError, wait_s: float) -> None:
         self._limiter.release(entry.lease)
         loop = asyncio.get_running_loop()
         entry.requeue_timer = loop.call_later(wait_s, self._requeue, entry)
+        if self._reporter is not None:
+            self._reporter.retried(entry, error, wait_s)
 
     def _requeue(self, entry: Entry) -> None:
         entry.requeue_timer = None
@@ -443,6 +668,8 @@ class Scheduler:
             return
         entry.settlement = settlement
         self._leave(entry)
+        if self._overlap is not None:
+            self._overlap.forget(entry)
         if entry.requeue_timer is not None:
             entry.requeue_timer.cancel()
             entry.requeue_timer = None
@@ -455,55 +682,85 @@ class Scheduler:
                 self._limiter.withdraw(entry.lease)
                 self._limiter.release(entry.lease)
             self._leave_gate(entry)
+            self._end_expectation(entry, settlement)
         finally:
             # Also if a limiter from outside fails: nobody is to wait for ever.
-            entry.lease.on_granted = _ignore  # the one reference that leads back from the lease to the entry
+            entry.lease.on_granted = _ignore  # these two alone lead back from the lease to the entry
+            entry.lease.on_failed = _ignore
             self._charge(entry)
-            self._count(settlement)
+            if isinstance(settlement, Unsent | Answered):
+                self._give_back(entry)
+            end = self._count(settlement)
             if entry.abandoned and isinstance(settlement, Ready):
                 _log.info(
-                    "task %s is Ready after its caller has left; attach() brings its result", entry.task_id
+                    "task %s is Ready after its caller has left; attach() brings its result",
+                    entry.task_id,
+                    extra=entry.facts(),
                 )
             entry.state = State.SETTLED
+            if self._reporter is not None:
+                self._reporter.settled(entry, end)
             entry.notify_settled()
             if not any(self._by_state.values()):
                 for waiter in self._idle:
                     _wake(waiter)
+
+    def _end_expectation(self, entry: Entry, settlement: Settlement) -> None:
+        expectation, webhook = entry.expectation, self._poller.webhook
+        if expectation is None:
+            return
+        entry.expectation = None
+        came_through = webhook is None or webhook.comes_through
+        seen = isinstance(settlement, Ready | Moderated) and not entry.attached
+        expectation.end(missed=seen and entry.delivery is None)
+        if came_through and webhook is not None and not webhook.comes_through:
+            self._replan_polls()
 
     def _charge(self, entry: Entry) -> None:
         """Count what a task costs; a settled cost takes the place of the receipt's. Others paid for attached ones."""
         if entry.cost is not None and not entry.attached:
             self._credits += entry.cost - entry.charged
             entry.charged = entry.cost
+            if self._purse is not None:
+                self._purse.replace(entry.reserved, entry.cost)
+                entry.reserved = entry.cost
 
-    def _count(self, settlement: Settlement) -> None:
+    def _give_back(self, entry: Entry) -> None:
+        """No task exists, so nothing has to be paid."""
+        if self._purse is not None:
+            self._purse.replace(entry.reserved, 0.0)
+            entry.reserved = 0.0
+
+    def _count(self, settlement: Settlement) -> End:
+        end: End
         match settlement:
             case Ready():
-                self._ready += 1
+                end = "ready"
             case Moderated():
-                self._moderated += 1
+                end = "moderated"
             case Lost(AmbiguousSubmitError()):
-                self._ambiguous += 1
-            case Failed() | Lost():
-                self._failed += 1
+                end = "ambiguous"
+            case Answered():
+                end = "answered"
             case Unsent(withdrawn=True):
-                self._withdrawn += 1
-            case Unsent():
-                self._failed += 1
+                end = "withdrawn"
+            case Failed() | Lost() | Unsent():
+                end = "failed"
+        self._ends[end] += 1
+        return end
 
     def _move(self, entry: Entry, state: State) -> None:
         self._leave(entry)
+        if state is State.QUEUED and entry.journal is not None:
+            entry.journal.queued()
         self._by_state[state][entry] = None
         entry.state = state
         entry.touch()
 
     def _leave(self, entry: Entry) -> None:
-        submitting = self._by_state[State.SUBMITTING]
-        self._by_state[State.QUEUED].pop(entry, None)
-        submitting.pop(entry, None)
-        self._by_state[State.SUBMITTED].pop(entry, None)
+        self._by_state[entry.state].pop(entry, None)
         left = self._left_submitting
-        if left is not None and not submitting and not left.done():
+        if left is not None and not self._by_state[State.SUBMITTING] and not left.done():
             left.set_result(None)
 
     def _held_s(self, entry: Entry) -> float:
@@ -514,17 +771,39 @@ class Scheduler:
         return min(max(_LEAST_UNKNOWN_S, 2.0 * self._timings_of(entry).p99_s), task_s)
 
     def _timings_of(self, entry: Entry) -> Timings:
-        info: ModelInfo = entry.info
-        timings = self._timings.get(info.name)
-        if timings is None:
-            timings = self._timings[info.name] = Timings(info.latency_quantile_s(0.99))
-        return timings
+        return self.timings.of(entry.info.name, entry.size, entry.info.prior)
+
+    # --- overlap ----------------------------------------------------------------------------------------
+
+    def _expect(self, entry: Entry) -> None:
+        """Note when a task in flight is likely to end."""
+        assert self._overlap is not None
+        # What is attached has an unknown beginning, and so an unknown end.
+        forecast = None if entry.attached else self._timings_of(entry).forecast(entry.readings)
+        if forecast is not None:
+            self._overlap.expect(entry, entry.lease.pools, entry.began_at, forecast)
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Look again and again, while requests wait, whether a submit may leave early."""
+        assert self._overlap is not None
+        if self._overlap_timer is None and self._by_state[State.QUEUED] and not self._closing:
+            loop = asyncio.get_running_loop()
+            self._overlap_timer = loop.call_later(self._overlap.look_again_s, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        assert self._overlap is not None
+        self._overlap_timer = None
+        submit_s = self.timings.round_trips.submit_s
+        if submit_s is not None and self._by_state[State.QUEUED] and not self._closing:
+            self._early.grant_early(self._overlap.free_slots(loop.time(), submit_s / 2))
+        self._look_ahead()
 
     # --- ends that should not happen --------------------------------------------------------------------
 
     def _broken(self, entry: Entry, exc: Exception) -> None:
         """A bug in a runner: it costs its own request, and no other."""
-        _log.error("a runner failed by a bug", exc_info=exc)
+        _log.error("a runner failed by a bug", exc_info=exc, extra=entry.facts())
         if entry.settlement is not None:
             return
         what = f"a bug ended this request ({type(exc).__name__})"
@@ -558,19 +837,29 @@ class Scheduler:
 
     # --- coroutines, statistics, the end ----------------------------------------------------------------
 
-    def _spawn(self, work: Coroutine[object, object, None], entry: Entry | None) -> asyncio.Task[None]:
-        runner = asyncio.get_running_loop().create_task(work)
+    def _spawn(
+        self,
+        work: Coroutine[object, object, None],
+        entry: Entry | None,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Task[None]:
+        runner = asyncio.get_running_loop().create_task(work, context=context)
         self._runners[runner] = entry
+        if entry is not None:
+            entry.runner = runner
         runner.add_done_callback(self._runner_ended)
         return runner
 
     def _runner_ended(self, runner: asyncio.Task[None]) -> None:
         entry = self._runners.pop(runner, None)
+        if entry is not None and entry.runner is runner:
+            entry.runner = None
         if runner.cancelled():
             if entry is not None:
                 self._interrupted(entry)  # cancelled before its first step
         elif (exc := runner.exception()) is not None:
-            _log.error("a background coroutine failed by a bug", exc_info=exc)
+            facts = None if entry is None else entry.facts()
+            _log.error("a background coroutine failed by a bug", exc_info=exc, extra=facts)
 
     @property
     def closing(self) -> bool:
@@ -588,11 +877,6 @@ class Scheduler:
     def statistics(self) -> Statistics:
         """Return a snapshot."""
         pools = dict(self._limiter.statistics())
-        latency = {
-            name: seen
-            for name, timings in self._timings.items()
-            if (seen := timings.statistics()) is not None
-        }
         account = pools.get(ACCOUNT)
         return Statistics(
             queued=len(self._by_state[State.QUEUED]),
@@ -601,15 +885,17 @@ class Scheduler:
             slots_taken=0 if account is None else account.taken,
             pools=pools,
             submitted=self._submitted,
-            ready=self._ready,
-            moderated=self._moderated,
-            failed=self._failed,
-            ambiguous=self._ambiguous,
-            withdrawn=self._withdrawn,
+            ready=self._ends["ready"],
+            moderated=self._ends["moderated"],
+            failed=self._ends["failed"],
+            ambiguous=self._ends["ambiguous"],
+            withdrawn=self._ends["withdrawn"],
             polls=self._poller.polls,
             refused_429=self._refused_429,
+            refused_overlap=self._refused_overlap,
             credits_spent=round(self._credits, 6),
-            latency=latency,
+            latency=self.timings.statistics(),
+            budget_left_usd=None if self._purse is None else self._purse.left_usd,
         )
 
     async def drain(self, timeout: float | None) -> bool:
@@ -642,6 +928,9 @@ class Scheduler:
         if self._closing:
             return
         self._closing = True
+        if self._overlap_timer is not None:
+            self._overlap_timer.cancel()
+            self._overlap_timer = None
         for runner, entry in list(self._runners.items()):
             if entry is None:
                 runner.cancel()
@@ -679,7 +968,9 @@ class Scheduler:
             await asyncio.wait(list(self._runners), timeout=_CANCEL_S)
         if self._runners:
             _log.error(
-                "%d coroutines do not end when they are cancelled: a stream's source?", len(self._runners)
+                "%d coroutines do not end when they are cancelled: a stream's source?",
+                len(self._runners),
+                extra={"bfl_coroutines": len(self._runners)},
             )
 
     def _settle_open(self) -> None:
@@ -691,7 +982,10 @@ class Scheduler:
         tasks = tuple(record for entry in open_entries if (record := entry.record()) is not None)
         ids = ", ".join(str(task["task_id"]) for task in tasks)
         _log.warning(
-            "the client was closed while %d tasks went on: %s; each can be attached", len(tasks), ids
+            "the client was closed while %d tasks went on: %s; each can be attached",
+            len(tasks),
+            ids,
+            extra={"bfl_task_ids": [task["task_id"] for task in tasks]},
         )
         for entry in open_entries:
             entry.heard = True
@@ -710,12 +1004,17 @@ def _closed(entry: Entry, tasks: tuple[TaskRecord, ...] | None = None) -> Client
     return ClientClosedError(f"the client was closed: {where}", task_id=entry.task_id, tasks=tasks)
 
 
-def _chars(body: Mapping[str, JSON]) -> int:
-    return sum(len(value) for value in body.values() if isinstance(value, str))
+def _body_and_texts(request: Request, more: Mapping[str, JSON]) -> tuple[bytes, list[str]]:
+    """Read, encode: called in a worker thread."""
+    body = {**request.body(), **more}
+    texts = texts_of(body)
+    encoding = [body]
+    del body
+    return encode_body(encoding.pop()), texts
 
 
-def _ignore() -> None:
-    """Do nothing: a settled request is granted nothing."""
+def _ignore(_: BFLError | None = None) -> None:
+    """Do nothing: a settled request is granted nothing, and cannot fail."""
 
 
 def _wake(future: asyncio.Future[None]) -> None:

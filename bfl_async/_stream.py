@@ -16,7 +16,7 @@ from typing import Self, TypeAlias, cast
 
 from bfl_async._handle import Entry, TaskHandle
 from bfl_async._scheduler import Scheduler
-from bfl_async.errors import BFLError, ClientClosedError
+from bfl_async.errors import BFLError, ClientClosedError, TaskError
 from bfl_async.models import ImageRequest, as_request
 from bfl_async.types import Outcome, State
 
@@ -24,6 +24,7 @@ Source: TypeAlias = "Iterable[ImageRequest] | AsyncIterable[ImageRequest]"
 
 _SOURCE_CLOSE_S = 1.0
 _CANCELS = 5
+_AT_A_TIME = 8  # requests of a source that need not be waited for
 
 
 def _cut_off() -> ClientClosedError:
@@ -72,13 +73,14 @@ class _Core:
         self._pump: asyncio.Task[None] | None = None
         self._exhausted = False  # nothing more will be read
         self._error: BaseException | None = None  # raised after the outcomes of what was read
+        self._stopped = False  # nothing more is sent; outcomes are still handed out
         self._left = False
 
     # --- the pump ---------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to read, once."""
-        if self._pump is not None or self._left:
+        if self._pump is not None or self._left or self._stopped:
             return
         if self._scheduler.closing:
             self._exhausted = True
@@ -96,7 +98,7 @@ class _Core:
     def _pump_ended(self, pump: asyncio.Task[None]) -> None:
         # A callback, since a coroutine that is cancelled before its first step never runs.
         self._exhausted = True
-        if pump.cancelled() and not self._left:
+        if pump.cancelled() and not (self._left or self._stopped):
             if self._scheduler.closing:
                 self._error = _cut_off()
             else:
@@ -109,9 +111,9 @@ class _Core:
             try:
                 await self._wait_room()
                 async for request in incoming:
-                    if self._left or self._scheduler.closing:
+                    if self._left or self._stopped or self._scheduler.closing:
                         # The source swallowed the cancellation that told it so.
-                        self._error = None if self._left else _cut_off()
+                        self._error = None if self._left or self._stopped else _cut_off()
                         return
                     self._take(request)
                     await self._wait_room()
@@ -122,6 +124,8 @@ class _Core:
             await self._wait_room()
             for request in waiting:
                 self._take(request)
+                if self._read % _AT_A_TIME == 0:
+                    await asyncio.sleep(0)  # what was granted is to leave before all of a wide window is read
                 await self._wait_room()
 
     async def _wait_room(self) -> None:
@@ -144,6 +148,13 @@ class _Core:
             )
         except BFLError as exc:
             self._finish(item, Outcome(item.index, request, None, None, exc.fresh()))
+            return
+        except Exception as exc:  # a bug in a request class, or in a limiter from outside
+            broken = TaskError(
+                f"a bug ended this request ({type(exc).__name__}) before it was sent: nothing is paid"
+            )
+            broken.__cause__ = exc
+            self._finish(item, Outcome(item.index, request, None, None, broken))
             return
         item.entry = entry
         if entry.settlement is not None:
@@ -209,6 +220,20 @@ class _Core:
                 self._consumers.discard(consumer)
 
     # --- the end ----------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Read and send nothing more; what is queued is withdrawn, which is its outcome."""
+        if self._stopped or self._left:
+            return
+        self._stopped = True
+        if self._pump is None:
+            self._exhausted = True
+        else:
+            self._pump.cancel()
+        for item in list(self._items):
+            if item.entry is not None:
+                self._scheduler.stop(item.entry)
+        self._wake_consumers()
 
     def leave(self) -> None:
         """Withdraw what is queued; what was sent is drained by the client."""
@@ -308,8 +333,19 @@ class OutcomeStream:
     ) -> None:
         await self.aclose()
 
+    def stop(self) -> None:
+        """Read the source no further and send nothing more; go on iterating for what was sent. Idempotent.
+
+        Requests that were read and not sent are withdrawn: their outcomes hold a `TaskError` without a task id,
+        and nothing is paid for them.
+        """
+        self._core.stop()
+
     async def aclose(self) -> None:
-        """Withdraw what is queued and stop reading the source. Idempotent."""
+        """Withdraw what is queued and stop reading the source. Idempotent.
+
+        Cancellation: Ends the wait for the source to close; all else is done.
+        """
         self._core.leave()
         await self._core.wait_pump_ended()
 

@@ -17,6 +17,8 @@ from email.utils import parsedate_to_datetime
 from typing import cast
 from urllib.parse import quote, unquote
 
+from pydantic_core import from_json
+
 from bfl_async.errors import (
     APIStatusError,
     AuthenticationError,
@@ -33,13 +35,57 @@ BODY_CHARS = 2_000  # of a reply's text that an error keeps
 _MAX_RETRY_AFTER_S = 3_600.0  # a header beyond this is taken for a mistake
 
 
+def chars_of(body: Mapping[str, JSON]) -> int:
+    """Return the characters of a body's texts, those within its values left out."""
+    return sum([len(value) for value in body.values() if isinstance(value, str)])
+
+
 def encode_body(body: Mapping[str, JSON]) -> bytes:
     """Return the JSON text of a submit.
+
+    A large one is written field by field, each let go before the next: an image of 2 MB is then never held more
+    than twice.
 
     Raises:
         ValueError: The body holds a number that JSON has no word for.
     """
-    return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+    if chars_of(body) <= _SLICE_CHARS:
+        return _dumps(body)
+    rest = dict(body)
+    del body
+    parts: list[bytes] = []
+    while rest:
+        name = next(iter(rest))
+        parts.append(b"," if parts else b"{")
+        parts.append(_dumps(name) + b":")
+        # Handed over without a name of its own here, so that nothing keeps it.
+        parts += _pieces(rest.pop(name))
+    return b"".join((*parts, b"}")) if parts else b"{}"
+
+
+_SLICE_CHARS = 512 * 1024  # of a text that is written at a time: json.dumps holds the interpreter meanwhile
+
+
+def _pieces(value: JSON) -> list[bytes]:
+    """A value as JSON; a long text in pieces, each let go as it is written."""
+    if not isinstance(value, str) or len(value) <= _SLICE_CHARS:
+        return [_dumps(value)]
+    # Characters are written one by one, so a text can be cut anywhere.
+    slices = [value[at : at + _SLICE_CHARS] for at in range(0, len(value), _SLICE_CHARS)]
+    del value
+    slices.reverse()
+    pieces = [b'"']
+    while slices:
+        pieces.append(_dumps(slices.pop())[1:-1])
+    pieces.append(b'"')
+    return pieces
+
+
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+
+def _dumps(value: JSON | Mapping[str, JSON]) -> bytes:
+    return _ENCODER.encode(value).encode()
 
 
 def is_json(body: bytes) -> bool:
@@ -49,11 +95,30 @@ def is_json(body: bytes) -> bool:
 
 def json_object(body: bytes) -> Mapping[str, JSON] | None:
     """Return the JSON object that `body` is, or None: whatever a gateway may have sent in its place."""
-    value = _loads(body)
-    return cast("Mapping[str, JSON]", value) if isinstance(value, dict) else None
+    try:
+        value: object = from_json(body)
+    except ValueError:
+        value = _loads(body)  # no JSON, or a spelling that only the standard library reads
+    if not isinstance(value, dict):
+        return None
+    if body.count(b"{") + body.count(b"[") > _DEEPEST:
+        value = _pruned(value, _DEEPEST)
+    return cast("Mapping[str, JSON]", value)
 
 
 _NO_JSON = object()
+_DEEPEST = 64  # no reply of the API comes near; what is nested by the hundred can be read, but not pickled
+
+
+def _pruned(value: object, depth: int) -> object:
+    """A value without what is nested deeper than so."""
+    if not isinstance(value, dict | list):
+        return value
+    if depth == 0:
+        return "…"
+    if isinstance(value, list):
+        return [_pruned(item, depth - 1) for item in value]
+    return {name: _pruned(item, depth - 1) for name, item in value.items()}
 
 
 def _loads(body: bytes) -> object:
@@ -77,6 +142,12 @@ def parse_receipt(body: bytes) -> Receipt | None:
     return Receipt(task_id, url if isinstance(url, str) and url else None, parse_cost(data.get("cost")))
 
 
+def makes_task(body: bytes) -> bool:
+    """True for a reply that tells of a task: an id, and where its end will be told."""
+    data = json_object(body) or {}
+    return bool(data.get("id")) and bool(data.get("polling_url") or data.get("webhook_url"))
+
+
 def parse_poll(body: bytes) -> PollReply | None:
     """Return the status in a poll's reply, whatever its HTTP code; None when there is none."""
     data = json_object(body)
@@ -90,12 +161,14 @@ def parse_poll(body: bytes) -> PollReply | None:
         if data.get("detail") != TaskStatus.TASK_NOT_FOUND.value:
             return None
         word = TaskStatus.TASK_NOT_FOUND.value
+    # A pending task's answer has next to nothing in these: looked at here, without a call for each.
+    progress, cost, result, details = map(data.get, ("progress", "cost", "result", "details"))
     return PollReply(
         status=status_from(word),
-        progress=number_of(data.get("progress")),
-        result=_mapping(data.get("result")),
-        details=_mapping(data.get("details")),
-        cost=parse_cost(data.get("cost")),
+        progress=None if progress is None else number_of(progress),
+        result=result if isinstance(result, dict) else None,
+        details=details if isinstance(details, dict) else None,
+        cost=None if cost is None else parse_cost(cost),
         raw=data,
     )
 
@@ -103,7 +176,9 @@ def parse_poll(body: bytes) -> PollReply | None:
 def parse_cost(value: JSON) -> float | None:
     """Return a cost in credits without float noise; None where none is stated."""
     number = number_of(value)
-    return None if number is None or number < 0 else round(number, 6)
+    if number is None or number < 0:
+        return None
+    return number if number.is_integer() else round(number, 6)
 
 
 def number_of(value: JSON) -> float | None:
@@ -117,8 +192,15 @@ def number_of(value: JSON) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _mapping(value: JSON) -> Mapping[str, JSON] | None:
-    return value if isinstance(value, dict) else None
+def draft_cache_url(result: Mapping[str, JSON] | None) -> str | None:
+    """Return the URL from which a draft video can be made a full one; None where the answer has none."""
+    if result is None:
+        return None
+    cache = result.get("draft_cache")
+    if not isinstance(cache, str):
+        several = result.get("draft_caches")  # older previews of the API
+        cache = several[0] if isinstance(several, list) and several else None
+    return cache if isinstance(cache, str) and cache else None
 
 
 def sample_url(result: Mapping[str, JSON] | None) -> str:
@@ -141,7 +223,9 @@ def expiry_of(url: str) -> float | None:
     if found is None:
         return None
     try:
-        moment = datetime.fromisoformat(unquote(found[1]))
+        # As BFL writes it only the colons are quoted; `unquote` for whatever else there may be.
+        text = found[1].replace("%3A", ":")
+        moment = datetime.fromisoformat(unquote(text) if "%" in text else text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
@@ -157,7 +241,8 @@ def moderation_reasons(details: Mapping[str, JSON] | None) -> tuple[str, ...]:
 
 def result_path(task_id: str) -> str:
     """Return the path that answers for a task where no polling URL was given."""
-    return f"/v1/get_result?id={quote(task_id, safe='')}"
+    # Half a surrogate pair, which JSON can spell, has no bytes: the server is then asked for something else.
+    return f"/v1/get_result?id={quote(task_id, safe='', errors='replace')}"
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
@@ -177,13 +262,27 @@ def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
     return min(seconds, _MAX_RETRY_AFTER_S)
 
 
-_URL_QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]*")
+# The query is optional, so that a match takes the whole URL: looked for again from each "http" within, a long
+# text would take the square of its length.
+_URL = re.compile(r"(https?://[^\s?\"'<>]+)(\?[^\s\"'<>]*)?")
+
+
+def _without_queries(text: str) -> str:
+    return _URL.sub(lambda found: found[1] + ("" if found[2] is None else "?…"), text)
+
+
+# No words are so long: an image that the server repeats. Looked for where a run begins only: see _URL.
+_BASE64 = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{200,}={0,2}")
 
 
 def body_text(body: bytes) -> str:
-    """Return a reply's text for an error: cut, and without the queries of URLs, which may be signed."""
+    """Return a reply's text for an error: cut, without images and the queries of URLs, which may be signed."""
     text = body[: 4 * BODY_CHARS].decode("utf-8", "replace")
-    return _URL_QUERY.sub(r"\1?…", text)[:BODY_CHARS]
+    return _without_data(text)[:BODY_CHARS]
+
+
+def _without_data(text: str) -> str:
+    return _BASE64.sub("…", _without_queries(text))
 
 
 def detail_of(body: bytes, hidden: Iterable[str] = ()) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -210,13 +309,14 @@ def _pair(item: Mapping[str, JSON], hidden: Iterable[str]) -> tuple[str, str]:
 
 
 def _line(text: str, hidden: Iterable[str]) -> str:
-    """The text on one line, without queries of URLs and without what is hidden."""
+    """The text on one line, without images and queries of URLs, and without what is hidden."""
     for secret in hidden:
         text = text.replace(secret, "…")
-    return " ".join(_URL_QUERY.sub(r"\1?…", text).split())
+    return " ".join(_without_data(text).split())
 
 
 _LEAST_HIDDEN_CHARS = 4  # shorter values, such as "jpeg" without its last letter, occur in any text
+_MOST_HIDDEN_CHARS = 256 * 1024  # longer ones are images: they are known by their look, and not kept here
 
 
 def texts_of(body: Mapping[str, JSON]) -> list[str]:
@@ -224,7 +324,9 @@ def texts_of(body: Mapping[str, JSON]) -> list[str]:
     texts = [
         value
         for name, value in body.items()
-        if isinstance(value, str) and len(value) >= _LEAST_HIDDEN_CHARS and name != "output_format"
+        if isinstance(value, str)
+        and _LEAST_HIDDEN_CHARS <= len(value) <= _MOST_HIDDEN_CHARS
+        and name != "output_format"
     ]
     return sorted(texts, key=len, reverse=True)
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import mimetypes
 import os
 import random
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 from bfl_async._retry import download_backoff_s, repeats_download
 from bfl_async._wire import expiry_of, parse_poll, result_path, retry_after_s, sample_url
@@ -30,6 +32,7 @@ from bfl_async.errors import (
     TransportError,
     UntrustedURLError,
 )
+from bfl_async.models.media import kind_of
 from bfl_async.status import TaskStatus
 from bfl_async.types import Reply, Transport
 
@@ -38,8 +41,7 @@ _MAX_SIGNED_ANEW = 3  # a server that signs anew and refuses again is not asked 
 _TAIL_BYTES = 4_096  # a JPEG's end mark is looked for in so much: some writers put padding behind it
 
 
-@dataclass(frozen=True, slots=True)
-class Download:
+class Download(NamedTuple):
     """Bytes that passed their checks, and the media type that they are."""
 
     data: bytes
@@ -51,25 +53,46 @@ class Download:
         return _SUFFIXES.get(self.media_type) or mimetypes.guess_extension(self.media_type) or ".bin"
 
 
+OnEnded: TypeAlias = "Callable[[int, TaskRecord, int, float, Download | BFLError], None]"
+"""Told the request's id, the task, attempts, seconds, and what came of it."""
+
+
 class Downloads:
     """Fetches results for one client."""
 
-    def __init__(self, transport: Transport, rng: random.Random) -> None:
+    def __init__(self, transport: Transport, rng: random.Random, *, on_ended: OnEnded | None = None) -> None:
         self._transport = transport
         self._rng = rng
+        self._on_ended = on_ended
         self.closed = False  # written by the client
 
     async def fetch(
-        self, task: TaskRecord, url: str, *, expires_at: float | None, timeout: float
+        self, task: TaskRecord, url: str, *, expires_at: float | None, timeout: float, request_id: int
     ) -> Download:
         """Return the bytes behind a result's URL; see `Result.read`."""
+        attempts = itertools.count(1)
+        told = self._on_ended
+        if told is None:
+            return await self._fetch(task, url, expires_at, timeout, attempts)
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        try:
+            got = await self._fetch(task, url, expires_at, timeout, attempts)
+        except BFLError as exc:
+            told(request_id, task, next(attempts) - 1, loop.time() - began_at, exc)
+            raise
+        told(request_id, task, next(attempts) - 1, loop.time() - began_at, got)
+        return got
+
+    async def _fetch(
+        self, task: TaskRecord, url: str, expires_at: float | None, timeout: float, attempts: Iterator[int]
+    ) -> Download:
         loop = asyncio.get_running_loop()
         task_id = task["task_id"]
         if not url:
             raise DownloadError("the task's answer holds no URL of a result: see .raw", task_id=task_id)
         deadline = loop.time() + timeout
         signed_anew = 0  # polls that were sent for a URL that works
-        attempt = 0
         problem: BFLError | None = None
         while True:
             if self.closed:
@@ -80,7 +103,7 @@ class Downloads:
                 raise DownloadError(
                     f"the result could not be downloaded within {timeout:g} s: {said}", task_id=task_id
                 ) from problem
-            attempt += 1
+            attempt = next(attempts)
             answer = await self._attempt(url, left, task)
             if isinstance(answer, Download):
                 return answer
@@ -179,7 +202,7 @@ def check(reply: Reply) -> Download | str:
     if announced.isdigit() and "content-encoding" not in reply.headers and int(announced) != len(data):
         return f"the image host announced {announced} bytes and sent {len(data)}"
     said = reply.headers.get("content-type", "").split(";")[0].strip().lower()
-    kind = _kind(data)
+    kind = kind_of(data)
     if kind is None:
         if said in _SUFFIXES or not said.startswith(("image/", "video/")):
             return f"the image host sent {said or 'bytes of no stated type'}, which are no image or video"
@@ -189,18 +212,6 @@ def check(reply: Reply) -> Download | str:
     return Download(data, kind)
 
 
-def _kind(data: bytes) -> str | None:
-    if data.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    if data[4:8] == b"ftyp":
-        return "video/mp4"
-    return None
-
-
 def _is_whole(kind: str, data: bytes) -> bool:
     if kind == "image/jpeg":
         return data.rfind(b"\xff\xd9", max(0, len(data) - _TAIL_BYTES)) >= 0
@@ -208,7 +219,22 @@ def _is_whole(kind: str, data: bytes) -> bool:
         return data.rfind(b"IEND", max(0, len(data) - _TAIL_BYTES)) >= 0
     if kind == "image/webp":
         return int.from_bytes(data[4:8], "little") + 8 <= len(data)
-    return True
+    return _mp4_is_whole(data)
+
+
+def _mp4_is_whole(data: bytes) -> bool:
+    """True when the outermost boxes end where the file does."""
+    at = 0
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4])
+        if size == 0:  # to the end of the file
+            return True
+        if size == 1:
+            size = int.from_bytes(data[at + 8 : at + 16])
+        if size < 8:
+            return False
+        at += size
+    return at == len(data)
 
 
 def write_file(path: Path, download: Download, task_id: str) -> Path:

@@ -37,8 +37,7 @@ BFLError
    └─ LedgerVersionError
 ```
 
-The tree is whole from the first release on, so that an `except` written today stays right; budgets,
-webhooks and ledgers themselves come with later releases.
+The tree is whole from the first release on, so that an `except` written today stays right.
 
 The message says what happened and what to do; the facts stand beside it as attributes. No message and no
 repr holds the API key, the query of a URL, a prompt or an image. Instances pickle and copy with their facts.

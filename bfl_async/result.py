@@ -7,20 +7,18 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
-import anyio.to_thread
-
-from bfl_async._wire import expiry_of, number_of, sample_url
+from bfl_async._wire import draft_cache_url, expiry_of, number_of, sample_url
 from bfl_async.download import Download, Downloads, closed_error, write_file
 from bfl_async.errors import TaskRecord
-from bfl_async.types import JSON, PollReply
-
-_LIFETIME_S = 600.0  # of an image's URL. Source: BFL integration guide, read 2026-09-25
+from bfl_async.models import model_info
+from bfl_async.types import JSON, PollReply, Reply
 
 
 @dataclass(frozen=True, repr=False)
-class Result:
-    """One finished generation.
+class ResultFacts:
+    """What is known of a finished generation.
 
     Attributes:
         task_id: The server's id.
@@ -32,6 +30,8 @@ class Result:
         expires_at: When the URL ends, in Unix seconds.
         duration: Seconds that the server worked, where it says so.
         raw: The whole answer, unknown fields included.
+        draft_cache: Of a draft video: what `Flux3VideoDraftEnhance` takes to make the full one.
+        reply: The HTTP reply of the poll that found it; None where a webhook told.
     """
 
     task_id: str
@@ -44,7 +44,47 @@ class Result:
     duration: float | None
     raw: Mapping[str, JSON] = field(hash=False)
     polling_url: str | None = None
-    _downloads: Downloads | None = field(default=None, compare=False)
+    draft_cache: str | None = None
+    reply: Reply | None = field(default=None, compare=False)
+    _source: object = field(
+        default=None, compare=False
+    )  # what fetches its bytes; None where nothing does any more
+    _request_id: int = field(default=0, compare=False)  # of its events
+    _file: Path | None = field(default=None, compare=False)  # where it was saved last; written by save()
+
+    def _record(self) -> TaskRecord:
+        return TaskRecord(
+            task_id=self.task_id, polling_url=self.polling_url, model=self.model, cost=self.cost
+        )
+
+    def _note_saved(self, path: Path) -> Path:
+        object.__setattr__(self, "_file", path)  # no fact of the generation: the result stays what it is
+        return path
+
+    def __repr__(self) -> str:
+        # No query of the URL, which is signed, and no prompt.
+        return (
+            f"Result(task_id={self.task_id!r}, model={self.model!r}, seed={self.seed!r}, cost={self.cost!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show a card in a notebook, with the image if it was saved. Asks nothing of the network."""
+        from bfl_async._display import card
+
+        return card(self, self._file)
+
+    def __copy__(self) -> Self:
+        return self  # frozen
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_source": None, "_file": None}
+
+
+class Result(ResultFacts):
+    """One finished generation, whose bytes can be fetched while its client is open."""
 
     @classmethod
     def of(
@@ -53,6 +93,8 @@ class Result:
         *,
         task: TaskRecord,
         downloads: Downloads,
+        polled: Reply | None,
+        request_id: int,
     ) -> Result:
         """Make a result from the poll that found the task Ready."""
         found: Mapping[str, JSON] = reply.result or {}
@@ -70,11 +112,14 @@ class Result:
             seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
             prompt=prompt if isinstance(prompt, str) else None,
             cost=reply.cost if reply.cost is not None else task["cost"],
-            expires_at=expiry_of(url) or (ended or time.time()) + _LIFETIME_S,
+            expires_at=expiry_of(url) or (ended or time.time()) + model_info(task["model"]).result_s,
             duration=duration,
             raw=reply.raw,
             polling_url=task["polling_url"],
-            _downloads=downloads,
+            draft_cache=draft_cache_url(reply.result),
+            reply=polled,
+            _source=downloads,
+            _request_id=request_id,
         )
 
     async def read(self, *, timeout: float = 60.0) -> bytes:
@@ -109,31 +154,17 @@ class Result:
         Cancellation: Before the write begins nothing is written; a write that began ends, whole.
         """
         download = await self._fetch(timeout)
-        return await anyio.to_thread.run_sync(write_file, Path(path), download, self.task_id)
+        from anyio import to_thread  # on first use: anyio is not needed before
+
+        return self._note_saved(await to_thread.run_sync(write_file, Path(path), download, self.task_id))
 
     async def _fetch(self, timeout: float) -> Download:
-        if self._downloads is None:
+        if not isinstance(self._source, Downloads):
             raise closed_error(self._record())
-        return await self._downloads.fetch(
-            self._record(), self.url, expires_at=self.expires_at, timeout=timeout
+        return await self._source.fetch(
+            self._record(),
+            self.url,
+            expires_at=self.expires_at,
+            timeout=timeout,
+            request_id=self._request_id,
         )
-
-    def _record(self) -> TaskRecord:
-        return TaskRecord(
-            task_id=self.task_id, polling_url=self.polling_url, model=self.model, cost=self.cost
-        )
-
-    def __repr__(self) -> str:
-        # No query of the URL, which is signed, and no prompt.
-        return (
-            f"Result(task_id={self.task_id!r}, model={self.model!r}, seed={self.seed!r}, cost={self.cost!r})"
-        )
-
-    def __copy__(self) -> Result:
-        return self  # frozen
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Result:
-        return self
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_downloads": None}

@@ -5,15 +5,26 @@ What the server may add is data: statuses are open, unknown fields of a reply ar
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import (
+    TYPE_CHECKING,
+    Generic,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    runtime_checkable,
+)
 
-from bfl_async.errors import BFLError
+from bfl_async.errors import BFLError, ReplyShapeError
 from bfl_async.status import TaskStatus
 
 if TYPE_CHECKING:
+    from bfl_async.events import Event
     from bfl_async.result import Result
 
 JSON: TypeAlias = "Mapping[str, JSON] | Sequence[JSON] | str | int | float | bool | None"
@@ -28,8 +39,7 @@ class State(StrEnum):
     SETTLED = "settled"
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """One change of a request, as `TaskHandle.updates()` yields it.
 
     `progress` is the server's share done, from 0 to 1; None where the model reports none.
@@ -41,14 +51,15 @@ class Update:
     task_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One item of a stream: the request as it was given, with its result or its error."""
+ResultT = TypeVar("ResultT")
 
-    index: int
-    request: object = field(repr=False)  # it holds the prompt
-    task_id: str | None
-    result: Result | None
+
+class ResultOrError(Generic[ResultT]):
+    """What an outcome has: a result or an error."""
+
+    __slots__ = ()
+
+    result: ResultT | None
     error: BFLError | None
 
     @property
@@ -56,7 +67,7 @@ class Outcome:
         """True when there is a result."""
         return self.error is None
 
-    def unwrap(self) -> Result:
+    def unwrap(self) -> ResultT:
         """Return the result, or raise the error."""
         if self.error is not None:
             raise self.error.fresh()
@@ -65,7 +76,30 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolStatistics:
+class Outcome(ResultOrError["Result"]):
+    """One item of a stream: the request as it was given, with its result or its error."""
+
+    index: int
+    request: object = field(repr=False)  # it holds the prompt
+    task_id: str | None
+    result: Result | None
+    error: BFLError | None
+
+
+class Estimate(NamedTuple):
+    """What a request will cost, before it is sent. The server's own figure, when it comes, always wins.
+
+    `credits` (1 credit = 0.01 USD) and `usd` are None, and `known` is False, where the price is not known;
+    `basis` says in words how it was reckoned, or what is missing.
+    """
+
+    credits: float | None
+    usd: float | None
+    known: bool
+    basis: str
+
+
+class PoolStatistics(NamedTuple):
     """One pool: its configured limit, the working limit that 429s have taught, slots taken, requests queued."""
 
     limit: int
@@ -88,7 +122,10 @@ class LatencyStatistics:
 class Statistics:
     """A snapshot of a client. The first four are of now, the counts after them since the client's start.
 
-    Every request ends in exactly one of `ready`, `moderated`, `failed`, `ambiguous` and `withdrawn`.
+    Every request ends in exactly one of `ready`, `moderated`, `failed`, `ambiguous` and `withdrawn`; a `post` that
+    made no task counts in none.
+    `refused_overlap` counts 429 answers to submits that left early (`Limits.overlap`); `refused_429` all others.
+    `budget_left_usd` is what may still be asked for; None where no budget was set.
     """
 
     queued: int
@@ -106,22 +143,47 @@ class Statistics:
     refused_429: int
     credits_spent: float
     latency: Mapping[str, LatencyStatistics] = field(default_factory=dict)
+    refused_overlap: int = 0
+    budget_left_usd: float | None = None
 
 
 # --- what the wire says -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One complete HTTP reply. Headers are looked up by lower-case names."""
+class Reply(NamedTuple):
+    """One complete HTTP reply, as it came. Headers are looked up by lower-case names.
+
+    The body of a poll holds the prompt and a signed URL, so the repr shows neither headers nor body.
+    """
 
     status_code: int
     headers: Mapping[str, str]
     body: bytes
 
+    def json(self) -> JSON:
+        """Return what the body says.
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+        Raises:
+            ReplyShapeError: It is no JSON.
+        """
+        import json  # not before somebody asks
+
+        try:
+            value: JSON = json.loads(self.body)
+        except (ValueError, RecursionError) as exc:
+            raise ReplyShapeError(f"the reply (HTTP {self.status_code}) is no JSON that can be read") from exc
+        return value
+
+    def __repr__(self) -> str:
+        return f"Reply(status_code={self.status_code}, {len(self.body)} bytes)"
+
+    def __reduce__(self) -> tuple[type[Reply], tuple[int, dict[str, str], bytes]]:
+        # The headers of the HTTP client do not pickle.
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        return Reply, (self.status_code, headers, self.body)
+
+
+class Receipt(NamedTuple):
     """The server's answer to an accepted submit. `cost` is in credits, None where it is not stated."""
 
     task_id: str
@@ -129,8 +191,7 @@ class Receipt:
     cost: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class PollReply:
+class PollReply(NamedTuple):
     """A poll's answer that holds a status."""
 
     status: TaskStatus | str
@@ -142,21 +203,24 @@ class PollReply:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class _WithError:
+    # One dataclass for all that hold an error and nothing else: each costs half a millisecond at import.
+    error: BFLError
+
+
+class Accepted(NamedTuple):
     """A task exists and has a slot."""
 
     receipt: Receipt
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(_WithError):
     """No task exists, and the same request would be refused again."""
 
-    error: BFLError
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Busy:
+class Busy(NamedTuple):
     """No task exists; the same request may be sent later. `no_slot`: the server counts too many tasks (429)."""
 
     error: BFLError
@@ -164,63 +228,143 @@ class Busy:
     no_slot: bool
 
 
-@dataclass(frozen=True, slots=True)
-class NotSent:
+class NotSent(_WithError):
     """No connection was made."""
 
-    error: BFLError
+    __slots__ = ()
+
+
+class Unknown(_WithError):
+    """A task may exist."""
+
+    __slots__ = ()
+
+
+class Answered(NamedTuple):
+    """The answer to a POST that makes no task, and how that ends."""
+
+    reply: Reply
+
+
+SubmitAnswer: TypeAlias = Accepted | Refused | Busy | NotSent | Unknown | Answered
+
+
+# --- webhooks ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
-    """A task may exist."""
+class Delivery:
+    """One webhook call whose secret or signature was right.
 
-    error: BFLError
+    Attributes:
+        scheme: What vouched for it: "secret" (`X-Webhook-Secret`) or "signature" (`X-BFL-Signature`).
+        nonce: The end of the URL that it came to, which names the submit; None where it names none.
+    """
 
+    task_id: str
+    status: TaskStatus | str
+    result: Mapping[str, JSON] | None
+    details: Mapping[str, JSON] | None
+    cost: float | None
+    raw: Mapping[str, JSON] = field(repr=False)  # it holds the prompt and a signed URL
+    scheme: Literal["secret", "signature"]
+    progress: float | None = None
+    nonce: str | None = field(default=None, repr=False)
 
-SubmitAnswer: TypeAlias = Accepted | Refused | Busy | NotSent | Unknown
+    def as_poll(self) -> PollReply:
+        """The answer of a poll that says the same."""
+        return PollReply(self.status, self.progress, self.result, self.details, self.cost, self.raw)
 
 
 # --- how a request ends -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """The server has a result."""
 
     reply: PollReply
 
 
-@dataclass(frozen=True, slots=True)
-class Moderated:
+class Moderated(_WithError):
     """Moderation refused the prompt or the output."""
 
-    error: BFLError
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(_WithError):
     """The server tried and failed, or knows nothing of the task."""
 
-    error: BFLError
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(_WithError):
     """A task may be running, and we no longer follow it: its slot stays taken for a while."""
 
-    error: BFLError
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Unsent:
+class Unsent(NamedTuple):
     """No task exists: refused, or withdrawn before anything was sent."""
 
     error: BFLError
     withdrawn: bool = False
 
 
-Settlement: TypeAlias = Ready | Moderated | Failed | Lost | Unsent
+Settlement: TypeAlias = Ready | Moderated | Failed | Lost | Unsent | Answered
+
+End: TypeAlias = Literal["ready", "moderated", "failed", "ambiguous", "withdrawn", "answered"]
+"""In which count of `Statistics` a request ends; "answered" is a `post` that made no task, and has none."""
+
+
+# --- what a ledger holds ------------------------------------------------------------------------------
+
+
+class EntryState(StrEnum):
+    """Where an entry of a ledger stands. A process that is killed at any moment leaves one that is true.
+
+    `submitting`: it may have been sent. `submitted`: the server has it. `ready`: there is an image, whose file
+    is not written. `ambiguous`: it may have been sent and nobody knows, so it is never sent again unasked.
+    """
+
+    QUEUED = "queued"
+    SUBMITTING = "submitting"
+    SUBMITTED = "submitted"
+    READY = "ready"
+    SAVED = "saved"
+    MODERATED = "moderated"
+    FAILED = "failed"
+    AMBIGUOUS = "ambiguous"
+
+
+Fact: TypeAlias = "str | int | float | None"
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """A request to be kept. `fields` is JSON text; entries of one `key` are one."""
+
+    key: str
+    model: str
+    fields: str = field(repr=False)
+    name: str | None = None  # the caller's own id
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """An entry as it was read. `fields` and `result` are JSON, `file` is relative to the output folder."""
+
+    id: int  # from 1, in the order of arrival
+    key: str
+    state: EntryState
+    model: str
+    fields: Mapping[str, JSON] = field(repr=False)
+    name: str | None = None
+    task_id: str | None = None
+    polling_url: str | None = field(default=None, repr=False)
+    cost: float | None = None
+    file: str | None = None
+    result: Mapping[str, JSON] | None = field(default=None, repr=False)
+    error: str | None = None
 
 
 # --- protocols ----------------------------------------------------------------------------------------
@@ -234,15 +378,28 @@ class Request(Protocol):
         """The model's name: its path after `/v1/`."""
         ...
 
+    @property
+    def has_files(self) -> bool:
+        """True when `body` reads or encodes files: it is then called in a worker thread."""
+        ...
+
+    def media(self) -> Mapping[str, object]:
+        """The images and videos that were given, by field: what a price may hang on."""
+        ...
+
     def body(self) -> Mapping[str, JSON]:
-        """The JSON body of the submit."""
+        """The JSON body of the submit, made anew for each attempt.
+
+        Raises:
+            InvalidRequestError: A file cannot be read or does not fit.
+        """
         ...
 
 
 class Transport(Protocol):
     """Carries HTTP calls. It judges nothing: replies of any status are returned as they came.
 
-    Cancellation: a cancelled call ends at once; whether its request had left is then unknown.
+    Cancellation: A cancelled call ends at once; whether its request had left is then unknown.
     """
 
     async def submit(self, path: str, body: bytes) -> Reply:
@@ -255,7 +412,7 @@ class Transport(Protocol):
         ...
 
     async def poll(self, url: str) -> Reply:
-        """GET a URL of the API, exactly as given; a path starting with `/v1/` is one of the base URL.
+        """GET a URL of the API, exactly as given; a path starting with `/v1/` is one of the base URL's.
 
         Raises:
             UntrustedURLError: The URL, or one it redirects to, must not be sent the key.
@@ -280,16 +437,21 @@ class Transport(Protocol):
 class Lease:
     """The right to hold one slot in each of `pools`, owned by a request and not by its caller.
 
-    A limiter alone writes `taken`, `arrival` and `place`; the owner reads them.
+    A limiter alone writes `taken`, `early`, `arrival` and `place`; the owner reads them. The owner writes `task_id`
+    before it calls `confirm` or `take`: by it other processes know the lease, and can take it over.
 
     Args:
         pools: Pools in which to hold a slot; those that the limiter does not know have no limit.
         priority: Lower goes first.
         bounded: Whether the limiter's bound on the queue holds for it. A stream bounds itself.
         on_granted: Called in the loop at each grant; must neither raise nor block.
+        on_failed: Called in the loop when the limiter gives up on a lease that waits, which is then
+            out of the queue; must neither raise nor block.
     """
 
-    __slots__ = ("arrival", "bounded", "on_granted", "place", "pools", "priority", "taken")
+    __slots__ = (
+        "arrival", "bounded", "early", "on_failed", "on_granted", "place", "pools", "priority", "taken", "task_id",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -298,14 +460,45 @@ class Lease:
         priority: int = 0,
         bounded: bool = True,
         on_granted: Callable[[], None] = lambda: None,
+        on_failed: Callable[[BFLError], None] = lambda _: None,
     ) -> None:
-        self.pools = pools
-        self.priority = priority
-        self.bounded = bounded
-        self.on_granted = on_granted
-        self.taken = False
+        self.pools: tuple[str, ...] = pools
+        self.priority: int = priority
+        self.bounded: bool = bounded
+        self.on_granted: Callable[[], None] = on_granted
+        self.on_failed: Callable[[BFLError], None] = on_failed
+        self.task_id: str | None = None
+        self.taken: bool = False
+        self.early: bool = (
+            False  # granted past the limit for a slot that is expected to be free, and not confirmed yet
+        )
         self.arrival: int | None = None  # the order of arrival, kept when the request goes back to its queue
         self.place: object | None = None  # the limiter's own mark while the lease is queued
+
+
+@runtime_checkable
+class AccountLimiter(Protocol):
+    """What a limiter has besides, if other processes share its account: it must know which one that is."""
+
+    def use_account(self, account: str) -> None:
+        """Name the account, by a hash of key and host. Each client does so before it opens the limiter.
+
+        Raises:
+            ConfigError: The limiter serves another account.
+        """
+        ...
+
+
+@runtime_checkable
+class EarlyGrants(Protocol):
+    """What a limiter has besides, if it can grant slots that are expected to be free soon."""
+
+    def grant_early(self, free_slots: Mapping[str, int]) -> None:
+        """Grant past the limits: by pool, so many of the slots that are taken will be freed very soon.
+
+        Such a lease is `early` until it is confirmed. When it is refused, no limit is lowered.
+        """
+        ...
 
 
 class Limiter(Protocol):
@@ -313,6 +506,8 @@ class Limiter(Protocol):
 
     The limiter is the queue: requests of all clients that share it wait here, in order of priority
     (lower first), then of arrival. One whose narrower pool is full is passed over and keeps its place.
+
+    Cancellation: Of opening and closing; `aclose` ends all of it.
     """
 
     def enqueue(self, lease: Lease) -> None:
@@ -354,9 +549,232 @@ class Limiter(Protocol):
         ...
 
     async def open(self) -> None:
-        """Make ready for the running loop. Idempotent."""
+        """Make ready for the running loop. Idempotent.
+
+        Raises:
+            ConfigError: It is open in another loop.
+            LimiterError: What it needs is away.
+        """
         ...
 
     async def aclose(self) -> None:
         """Stop all timers and connections of the limiter."""
+        ...
+
+
+class Observer(Protocol):
+    """Is told what happens to each request, see `bfl_async.events`. One may serve several clients of a loop."""
+
+    def on_event(self, event: Event, /) -> None:
+        """Take one event.
+
+        Called in the loop, amid the client's own steps: nothing goes on before it returns, so what takes longer
+        than some microseconds belongs into a queue, and that is yours to see to. It must not call the client, except
+        for `statistics()`. What it raises is logged once for each client, and changes nothing.
+        """
+        ...
+
+
+@runtime_checkable
+class PromptObserver(Protocol):
+    """What an observer has besides, if it wants prompts: no event holds one unless `prompts` is true."""
+
+    @property
+    def prompts(self) -> bool:
+        """Whether `Queued.prompt` is to be set. Read when the client is opened."""
+        ...
+
+
+class Journal(Protocol):
+    """Keeps a durable record of one request while the scheduler works on it.
+
+    Cancellation: The scheduler cancels it only when the client is closed; what was begun may be written.
+    """
+
+    async def submitting(self) -> None:
+        """Return once it is durable that the request may have been sent; only then it is.
+
+        Raises:
+            BFLError: It could not be written. The request is settled with this error, unsent.
+        """
+        ...
+
+    def queued(self) -> None:
+        """Note that no task exists: nothing was sent, or the server took nothing. It will be sent again."""
+        ...
+
+    async def submitted(self, receipt: Receipt) -> None:
+        """Return once the task's id is durable; only then it is polled.
+
+        Raises:
+            Nothing: the task exists, whether or not that could be written.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """Durable entries. Changes take effect in the order of the calls, each whole or not at all.
+
+    A future that a method returns is done once the change is durable. Every failure is a `LedgerError`.
+
+    Cancellation: Ends the wait; what was asked for may still be done.
+    """
+
+    @property
+    def shown(self) -> str:
+        """What the ledger is called in messages."""
+        ...
+
+    async def open(self) -> None:
+        """Open for writing, alone.
+
+        Raises:
+            LedgerLockedError: Another run holds it.
+            LedgerVersionError: A newer release wrote it.
+            LedgerError: It cannot be read or written, or is none.
+        """
+        ...
+
+    def add(self, entries: Sequence[NewEntry]) -> asyncio.Future[int]:
+        """Add those whose key is new, as queued; the result is how many."""
+        ...
+
+    def change(
+        self, entry_id: int, state: EntryState, facts: Mapping[str, Fact] | None = None
+    ) -> asyncio.Future[None]:
+        """Give an entry a state and facts: `task_id polling_url cost file result error *_at`."""
+        ...
+
+    def reset(self, state: EntryState, to: EntryState, error: str | None = None) -> asyncio.Future[list[int]]:
+        """Move all entries of one state to another; what was paid for them stays counted.
+
+        A task's facts are forgotten when they go back to the queue. The result is their ids.
+        """
+        ...
+
+    def note(self, facts: Mapping[str, str], listed: Sequence[int] = ()) -> asyncio.Future[None]:
+        """Keep facts of the ledger as a whole, and that these entries stand in the manifest."""
+        ...
+
+    def unlist(self) -> asyncio.Future[None]:
+        """Forget which entries stand in the manifest."""
+        ...
+
+    async def read(
+        self, states: Sequence[EntryState], *, after: int, most: int, unlisted: bool = False
+    ) -> list[LedgerEntry]:
+        """Return at most so many entries in these states, by id, from the one behind `after`.
+
+        `unlisted`: the saved ones that do not stand in the manifest, whatever `states`. Fewer come where they
+        are large; none is the end.
+
+        Raises:
+            LedgerError: They cannot be read.
+        """
+        ...
+
+    async def counts(self) -> Mapping[EntryState, int]:
+        """Count the entries by state.
+
+        Raises:
+            LedgerError: They cannot be read.
+        """
+        ...
+
+    async def notes(self) -> Mapping[str, str]:
+        """Return the facts of the ledger as a whole.
+
+        Raises:
+            LedgerError: They cannot be read.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Write what is left, and let go. Idempotent."""
+        ...
+
+
+class Expectation(Protocol):
+    """One request's place with a `Webhook`, from before its submit to its end.
+
+    `url` and `secret` go into the submit.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where the task's deliveries are to come."""
+        ...
+
+    @property
+    def secret(self) -> str:
+        """What they are to prove."""
+        ...
+
+    def name(self, task_id: str) -> None:
+        """Tell the task's id. A delivery that came for it before is handed over, in this very step."""
+        ...
+
+    def end(self, *, missed: bool) -> None:
+        """Expect nothing more.
+
+        Args:
+            missed: The task ended, and its delivery did not come.
+        """
+        ...
+
+
+class Webhook(Protocol):
+    """Where deliveries come in; `bfl_async.webhooks.WebhookReceiver` is one."""
+
+    @property
+    def poll_s(self) -> float:
+        """Seconds between the polls of a task whose delivery is expected."""
+        ...
+
+    @property
+    def comes_through(self) -> bool:
+        """False while deliveries stay out: tasks are then polled as without a webhook."""
+        ...
+
+    def expect(self, on_delivery: Callable[[Delivery], None]) -> Expectation:
+        """Expect the deliveries of one request; `on_delivery` is called in the loop, with verified ones only."""
+        ...
+
+    async def open(self) -> None:
+        """Make ready for the running loop. Idempotent.
+
+        Raises:
+            Exception: It cannot take deliveries; the client is then not opened.
+        Cancellation: Call it again.
+        """
+        ...
+
+
+class Relay(Protocol):
+    """Carries verified deliveries from the process that received them to the one that waits.
+
+    An implementation over a broker publishes to all processes that share the receiver's secret. Losing one
+    costs latency and no result: tasks are polled as well.
+
+    Cancellation: Ends the call; `aclose` ends what was begun.
+    """
+
+    async def open(self, on_delivery: Callable[[Delivery], None]) -> None:
+        """Subscribe: `on_delivery` is called in this loop with what other processes publish.
+
+        Raises:
+            Exception: It can never be done; what may come back is waited for within.
+        """
+        ...
+
+    async def publish(self, delivery: Delivery) -> None:
+        """Hand a delivery over that nobody in this process waits for.
+
+        Raises:
+            Exception: It could not be handed over; the server is then asked to send it again.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """End the subscription."""
         ...

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from bfl_async import AsyncBFL, BFLError, Fixed, Limits, Timeouts
-from bfl_async.types import JSON, Reply
+from bfl_async.types import JSON, Observer, Reply, Webhook
 
 Answer = Reply | BFLError | None
 """What a script puts in place of the fake's own answer; None: its own."""
@@ -112,6 +112,9 @@ class FakeAPI:
         now = self.now()
         self.tasks[task_id] = FakeTask(task_id, path, body, now, now + service_s)
         self.peak_active = max(self.peak_active, self.active)
+        if "webhook_url" in body:
+            told = {"id": task_id, "status": "Pending", "webhook_url": body["webhook_url"]}
+            return reply(200, {**told, "cost": self.cost})
         return reply(
             200, {"id": task_id, "polling_url": f"https://api.bfl.ai/poll/{task_id}", "cost": self.cost}
         )
@@ -150,12 +153,16 @@ class FakeAPI:
         limits: int | Limits | None = None,
         interval: float = 0.25,
         timeouts: Timeouts | None = None,
+        webhook: Webhook | None = None,
+        observer: Observer | None = None,
     ) -> AsyncBFL:
         """A client on this server."""
         return AsyncBFL(
             limits=self.limit if limits is None else limits,
             polling=Fixed(interval),
             timeouts=timeouts,
+            webhook=webhook,
+            observer=observer,
             transport=self,
         )
 
@@ -178,6 +185,12 @@ def _given(answer: Reply | BFLError) -> Reply:
     if isinstance(answer, BFLError):
         raise answer.fresh()
     return answer
+
+
+def seed(client: AsyncBFL, number: int) -> None:
+    """Make an open client's back-off the same at each run, which replays and shrinks of random tests need."""
+    assert client._scheduler is not None
+    client._scheduler._rng.seed(number)
 
 
 async def spin(turns: int = 20) -> None:

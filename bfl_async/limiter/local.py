@@ -12,6 +12,10 @@ are freed, and its narrowest pool is limited to what is still held there (at lea
 interval the working limit rises by one, by a timer; when the raise is refused, the interval doubles, from 2 s
 to 60 s; when the raise is used and accepted, it falls back to 2 s. Where nothing is held, no release of ours
 can say that there is room again, so the pool also pauses: for `Retry-After`, else for the quiet interval.
+
+Early grants. Who knows the tasks may say how many slots will be free in a moment. A lease that is granted for one
+counts from then on as any other, so that the pool holds more than its limit until the slot is freed, and that
+release grants nothing. Its refusal only says that the slot was not free yet.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from bfl_async._config import ACCOUNT, Limits, limits_from
 from bfl_async.errors import ConfigError, QueueFullError
@@ -26,6 +31,7 @@ from bfl_async.types import Lease, PoolStatistics
 
 _FIRST_QUIET_S = 2.0
 _MAX_QUIET_S = 60.0
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 class _Pool:
@@ -50,8 +56,10 @@ class _Pool:
         self.pause_timer: asyncio.TimerHandle | None = None
         self.raise_timer: asyncio.TimerHandle | None = None
 
-    def has_room(self, now: float) -> bool:
-        return self.taken < self.working and now >= self.paused_until
+    def has_room(self, now: float, soon_free: int) -> bool:
+        if soon_free and self.working < self.limit:
+            soon_free = 0  # others use the account: who gets the slot is not for us to say
+        return self.taken < self.working + soon_free and now >= self.paused_until
 
 
 class _Place:
@@ -95,11 +103,19 @@ class LocalLimiter:
         return f"<LocalLimiter {pools}, {self._queued} queued>"
 
     async def open(self) -> None:
-        """Bind to the running loop. Idempotent."""
+        """Bind to the running loop. Idempotent.
+
+        Raises:
+            ConfigError: It is bound to another loop that still runs.
+        Cancellation: Nothing is waited for.
+        """
         self._bind()
 
     async def aclose(self) -> None:
-        """Stop all timers."""
+        """Stop all timers.
+
+        Cancellation: Nothing is waited for.
+        """
         for timer in self._expiries.values():
             timer.cancel()
         self._expiries.clear()
@@ -183,6 +199,10 @@ class LocalLimiter:
         """Take a 429 for a lease; see `Limiter.refuse`."""
         if not lease.taken:
             return
+        if lease.early:
+            self._free(lease)
+            self.enqueue(lease)
+            return
         loop = self._bind()
         now = loop.time()
         pool = min((self._pools[name] for name in self._held[lease]), key=lambda candidate: candidate.limit)
@@ -200,11 +220,17 @@ class LocalLimiter:
 
     def confirm(self, lease: Lease) -> None:
         """Note that a task was accepted; see `Limiter.confirm`."""
+        lease.early = False
         for name in self._held.get(lease, ()):
             pool = self._pools[name]
             if pool.probing and pool.taken >= pool.working:
                 pool.probing = False
                 pool.quiet_s = _FIRST_QUIET_S
+
+    def grant_early(self, free_slots: Mapping[str, int]) -> None:
+        """Grant for slots that are expected to be free; see `EarlyGrants.grant_early`."""
+        if self._queued and any(free_slots.values()):
+            self._assign(self._bind().time(), free_slots)
 
     def take(self, lease: Lease) -> None:
         """Take slots past the limit; see `Limiter.take`."""
@@ -267,24 +293,25 @@ class LocalLimiter:
             self._pools[name].taken += 1
 
     def _free(self, lease: Lease) -> None:
-        lease.taken = False
+        lease.taken = lease.early = False
         for name in self._held.pop(lease):
             self._pools[name].taken -= 1
         timer = self._expiries.pop(lease, None)
         if timer is not None:
             timer.cancel()
 
-    def _assign(self, now: float) -> None:
+    def _assign(self, now: float, free_slots: Mapping[str, int] = _NOTHING) -> None:
         """Grant what there is room for, best first. Every change of the state ends here."""
-        while (place := self._next(now)) is not None:
+        while (place := self._next(now, free_slots)) is not None:
             lease = place.lease
             assert lease is not None
             lease.place = None
             self._count_queued(lease, place, -1)
             self._hold(lease, place.pools)
+            lease.early = any(self._pools[name].taken > self._pools[name].working for name in place.pools)
             lease.on_granted()
 
-    def _next(self, now: float) -> _Place | None:
+    def _next(self, now: float, free_slots: Mapping[str, int]) -> _Place | None:
         best: list[_Place] | None = None
         for pools, queue in self._queues.items():
             while queue and queue[0].lease is None:
@@ -292,7 +319,7 @@ class LocalLimiter:
                 self._dead[pools] -= 1
             if not queue or (best is not None and best[0] < queue[0]):
                 continue
-            if all(self._pools[name].has_room(now) for name in pools):
+            if all(self._pools[name].has_room(now, free_slots.get(name, 0)) for name in pools):
                 best = queue
         return None if best is None else heapq.heappop(best)
 

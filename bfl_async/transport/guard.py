@@ -8,8 +8,8 @@ not plain ASCII) is refused rather than interpreted.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from bfl_async._config import is_loopback
@@ -21,8 +21,7 @@ _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f:.]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Scheme, host and port of a URL, lower case."""
 
     scheme: str
@@ -34,13 +33,19 @@ class Origin:
         return f"{self.scheme}://{host}:{self.port}"
 
 
-@lru_cache(maxsize=1024)  # a task's URL is checked at each of its polls
+@lru_cache(maxsize=256)  # a task's polling URL is asked for with each of its polls
 def origin_of(url: str) -> Origin | None:
     """Return the origin of a URL; None when it has none that every parser would agree on."""
     if len(url) > 16_384 or not _PLAIN.fullmatch(url) or "\\" in url:
         return None
+    # Scheme, host and port end before the query, and without it all polling URLs of a host are the same text.
+    return _origin_before_query(url.partition("?")[0])
+
+
+@lru_cache(maxsize=256)
+def _origin_before_query(head: str) -> Origin | None:
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(head)
         scheme, host, port = parts.scheme, parts.hostname, parts.port
     except ValueError:
         return None

@@ -4,13 +4,18 @@ Design notes. aiohttp's `trust_env` costs two thread hops a request and would se
 along; so the session has it off and the proxy of the environment is looked up here, once an origin.
 Submits must not meet a stale keep-alive: connections idle for 15 s are dropped, below the usual 60 s and more
 of servers and load balancers.
+
+A key that comes from a function is asked for before each call, and not kept: who rotates keys knows best how long
+one lasts. What fails then fails before anything is sent, and is an error of connecting.
 """
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import io
 import platform
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import urljoin
 from urllib.request import getproxies, proxy_bypass
 
@@ -18,7 +23,7 @@ import aiohttp
 import yarl
 from multidict import CIMultiDict
 
-from bfl_async._config import Timeouts, is_loopback
+from bfl_async._config import KeyFunction, Timeouts, check_key, is_loopback
 from bfl_async.errors import ConfigError, ConnectError, ReplyTimeoutError, TransportError, UntrustedURLError
 from bfl_async.transport.guard import KeyGuard, Origin, origin_of, without_query
 from bfl_async.types import Reply
@@ -31,9 +36,11 @@ _POLL_REPLY_S = 10.0  # a poll can be repeated, so a silent one is given up earl
 _LARGE_BODY_BYTES = 2**20
 _MAX_HOPS = 5
 _LEAST_KEY_BYTES = 8  # a shorter one is a test's, and occurs in any text
+_LEAST_HEADER_BYTES = 16  # a shorter value of a header is a word, and no secret
 _MAX_REPLY_BYTES = 16 * 2**20  # of JSON
 _MAX_DOWNLOAD_BYTES = 1 * 2**30
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_TARGETS = 4_096  # URLs that are kept ready: more than an account can have tasks in flight
 
 
 def user_agent(version: str) -> str:
@@ -41,32 +48,49 @@ def user_agent(version: str) -> str:
     return f"bfl-async/{version} python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
 
 
+class _Target(NamedTuple):
+    """A URL that the key may go to, parsed once: a task's polling URL is asked for with each of its polls."""
+
+    url: yarl.URL
+    proxy: str | None
+
+
 class HTTPTransport:
     """The BFL API over aiohttp.
 
     Args:
-        key: Sent as `x-key`, and only where `KeyGuard` allows.
+        key: Sent as `x-key`, and only where `KeyGuard` allows; or a function that returns it.
         base_url: Without a slash at its end.
         connections: At most so many at a time; well above the number of slots, so that polls never wait
             for submits.
         session: The caller's; used as it is and never closed here.
+        headers: Sent along wherever the key goes, and nowhere else: they may be secrets as well.
+        proxy: Takes the place of the environment's proxies.
     """
 
     def __init__(
         self,
         *,
-        key: str,
+        key: str | KeyFunction,
         base_url: str,
         timeouts: Timeouts,
         connections: int,
         agent: str,
         session: aiohttp.ClientSession | None = None,
+        headers: Mapping[str, str] | None = None,
+        proxy: str | None = None,
     ) -> None:
         self._base_url = base_url
-        self._key = key.encode()
         self._guard = KeyGuard(base_url)
-        self._keyed = CIMultiDict({"User-Agent": agent, "Accept": "application/json", "x-key": key})
-        self._submit_headers = CIMultiDict({**self._keyed, "Content-Type": "application/json"})
+        self._poll_headers = CIMultiDict({"User-Agent": agent, "Accept": "application/json"})
+        self._poll_headers.update(headers or {})
+        self._ask = key if callable(key) else None
+        if isinstance(key, str):
+            self._poll_headers["x-key"] = key
+        self._submit_headers = CIMultiDict(self._poll_headers)
+        self._submit_headers["Content-Type"] = "application/json"
+        values = [value.encode() for value in (headers or {}).values()]
+        self._secrets = [value for value in values if len(value) >= _LEAST_HEADER_BYTES]
         self._download_headers = CIMultiDict({"User-Agent": agent, "Accept": "*/*"})
         # For a submit `connect` covers the wait for a connection, the name lookup, TCP and TLS, and has an
         # exception of its own: a total that ended in that phase would leave unknown whether anything was sent.
@@ -79,7 +103,9 @@ class HTTPTransport:
         self._connections = connections
         self._given = session
         self._session = session
+        self._proxy = proxy
         self._proxies: dict[Origin, str | None] = {}  # written by _proxy_for only
+        self._targets: dict[str, _Target] = {}  # that were sent the key; written by _target only
 
     async def open(self) -> None:
         """Make the session."""
@@ -99,28 +125,47 @@ class HTTPTransport:
 
     async def submit(self, path: str, body: bytes) -> Reply:
         """POST to the base URL, once; see `Transport.submit`."""
+        headers = self._submit_headers if self._ask is None else await self._with_key(self._submit_headers)
         url = self._base_url + path
-        return await self._call(
-            "POST", url, self._submit_headers, self._submit_phases, _MAX_REPLY_BYTES, body
-        )
+        return await self._call("POST", url, headers, self._submit_phases, _MAX_REPLY_BYTES, body)
 
     async def poll(self, url: str) -> Reply:
         """GET with the key, following at most 5 redirects, each one checked; see `Transport.poll`."""
         if url.startswith("/v1/"):
             url = self._base_url + url
-        return await self._follow(url, self._keyed, self._poll_phases, _MAX_REPLY_BYTES)
+        headers = self._poll_headers if self._ask is None else await self._with_key(self._poll_headers)
+        return await self._follow(url, headers, self._poll_phases, _MAX_REPLY_BYTES)
 
     async def download(self, url: str, *, timeout: float) -> Reply:
         """GET without the key, following at most 5 redirects, each one checked; see `Transport.download`."""
         phases = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, self._connect_s))
         return await self._follow(url, self._download_headers, phases, _MAX_DOWNLOAD_BYTES)
 
+    async def _with_key(self, headers: CIMultiDict[str]) -> CIMultiDict[str]:
+        """Ask for the key, and return the headers with it.
+
+        Raises:
+            ConnectError: The function failed, or took too long: nothing was sent.
+            ConfigError: What it returned is no key.
+        """
+        assert self._ask is not None
+        try:
+            async with asyncio.timeout(self._connect_s):
+                said = self._ask()
+                raw: object = await said if inspect.isawaitable(said) else said
+        except Exception as exc:
+            reason = "took too long" if isinstance(exc, TimeoutError) else f"failed ({type(exc).__name__})"
+            raise ConnectError(f"the api_key function {reason}: nothing was sent") from exc
+        return CIMultiDict(
+            headers, **{"x-key": check_key(raw, "the api_key function returned an empty text")}
+        )
+
     async def _follow(
         self, url: str, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout, max_bytes: int
     ) -> Reply:
-        keyed = headers is self._keyed
+        keyed = "x-key" in headers
         for _ in range(_MAX_HOPS + 1):
-            if not (self._guard.may_carry_key(url) if keyed else self._guard.may_download(url)):
+            if not self._may_ask(url, keyed=keyed):
                 purpose = "polled: it is neither the base URL's nor BFL's" if keyed else "downloaded from"
                 raise UntrustedURLError(
                     f"{without_query(url)} is not to be {purpose}; nothing was sent there"
@@ -135,6 +180,22 @@ class HTTPTransport:
                 return reply
         raise TransportError(f"more than {_MAX_HOPS} redirects in a row, the last to {without_query(url)}")
 
+    def _may_ask(self, url: str, *, keyed: bool) -> bool:
+        if not keyed:
+            return self._guard.may_download(url)
+        return url in self._targets or self._guard.may_carry_key(url)
+
+    def _target(self, url: str, *, keyed: bool) -> _Target:
+        target = self._targets.get(url) if keyed else None
+        if target is None:
+            # The URL exactly as received: quoting it anew would break signatures.
+            target = _Target(yarl.URL(url, encoded=True), self._proxy_for(url))
+            if keyed:
+                if len(self._targets) >= _MOST_TARGETS:
+                    self._targets.clear()
+                self._targets[url] = target
+        return target
+
     async def _call(
         self,
         method: Literal["GET", "POST"],
@@ -148,13 +209,14 @@ class HTTPTransport:
         if session is None or session.closed:
             raise ConfigError("the aiohttp session is closed: give the client one that stays open")
         try:
+            target = self._target(url, keyed="x-key" in headers)
             async with session.request(
                 method,
-                yarl.URL(url, encoded=True),  # exactly as received: quoting anew would break signatures
+                target.url,
                 data=_payload(body),
                 headers=headers,
                 timeout=timeout,
-                proxy=self._proxy_for(url),
+                proxy=target.proxy,
                 allow_redirects=False,
                 raise_for_status=False,
                 auto_decompress=True,
@@ -162,9 +224,8 @@ class HTTPTransport:
                 middlewares=() if method == "POST" else None,
             ) as response:
                 content = await _read(response, max_bytes)
-                if response.status >= 400 and len(self._key) >= _LEAST_KEY_BYTES:
-                    # An error that repeats the key would end up in a log.
-                    content = content.replace(self._key, b"[key]")
+                if response.status >= 400:
+                    content = self._masked(content, headers)
                 return Reply(response.status, response.headers, content)
         except TransportError:
             raise
@@ -176,8 +237,18 @@ class HTTPTransport:
         # and request headers, which hold the key.
         raise ours
 
+    def _masked(self, content: bytes, headers: Mapping[str, str]) -> bytes:
+        """An error reply without what it may repeat of ours: it would end up in a log."""
+        key = headers.get("x-key", "").encode()
+        for secret in (key, *self._secrets) if len(key) >= _LEAST_KEY_BYTES else self._secrets:
+            content = content.replace(secret, b"[key]")
+        return content
+
     def _proxy_for(self, url: str) -> str | None:
-        """The environment's proxy for a URL (HTTPS_PROXY, HTTP_PROXY, NO_PROXY); the caller's session has its own."""
+        """The proxy for a URL: ours, else the environment's (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
+
+        The caller's session has its own.
+        """
         if self._given is not None:
             return None
         origin = origin_of(url)
@@ -187,8 +258,12 @@ class HTTPTransport:
             if len(self._proxies) >= 1_000:
                 self._proxies.clear()
             # What is on this machine stays on it: over plain http a proxy would read the key.
-            direct = is_loopback(origin.host) or proxy_bypass(origin.host)
-            self._proxies[origin] = None if direct else getproxies().get(origin.scheme)
+            if is_loopback(origin.host):
+                self._proxies[origin] = None
+            elif self._proxy is not None:
+                self._proxies[origin] = self._proxy
+            else:
+                self._proxies[origin] = None if proxy_bypass(origin.host) else getproxies().get(origin.scheme)
         return self._proxies[origin]
 
 
@@ -198,18 +273,19 @@ def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    announced = response.content_length
-    if announced is not None and announced <= 2**20 and "Content-Encoding" not in response.headers:
-        return await response.read()
+    incoming = response.content
     chunks: list[bytes] = []
     size = 0
-    async for chunk in response.content.iter_chunked(2**16):
+    while True:
+        # A short reply has come whole by now, and there is nothing to wait for.
+        chunk = incoming.read_nowait() if incoming.is_eof() else await incoming.readany()
         size += len(chunk)
         if size > max_bytes:
             response.close()
             raise TransportError(f"the reply is larger than {max_bytes} bytes")
         chunks.append(chunk)
-    return b"".join(chunks)
+        if incoming.at_eof():
+            return b"".join(chunks)
 
 
 # The first row that fits wins. Everything that aiohttp raises while it makes a connection is a ConnectError:
@@ -253,6 +329,10 @@ def _reason(exc: BaseException) -> str:
         return f"TLS failed ({type(exc).__name__})"
     if isinstance(exc, aiohttp.ConnectionTimeoutError):
         return "it did not answer in time"
+    if isinstance(exc, aiohttp.ClientHttpProxyError):
+        return f"the proxy answered HTTP {exc.status}"
+    if isinstance(exc, aiohttp.ClientProxyConnectionError):
+        return f"the proxy cannot be reached ({exc.strerror})"
     if isinstance(exc, OSError) and exc.strerror:
         return exc.strerror
     return type(exc).__name__

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import random
 from dataclasses import dataclass, field
 
 import pytest
 
-from bfl_async import AsyncBFL, BFLError, ConnectError, Fixed, FluxPro11, Limits, Timeouts, TransportError
+from bfl_async import (
+    Adaptive,
+    AsyncBFL,
+    BFLError,
+    ConnectError,
+    Fixed,
+    FluxPro11,
+    Limits,
+    TaskFailedError,
+    Timeouts,
+    TransportError,
+    WebhookError,
+)
 from bfl_async.limiter import LocalLimiter
 from bfl_async.models import PassThroughRequest
 from bfl_async.types import JSON, Reply
-from tests.fake import FakeAPI, reply
+from bfl_async.webhooks import WebhookReceiver
+from tests.fake import FakeAPI, FakeTask, reply, spin, status
 
 pytestmark = pytest.mark.looptime(start=0)
 
@@ -23,6 +38,8 @@ class Chaos(FakeAPI):
 
     rng: random.Random = field(default_factory=random.Random)
     out_of_credits: float = 0.0
+    receiver: WebhookReceiver | None = None  # who is told of ends, by fits and starts
+    delivered: set[asyncio.Task[None]] = field(default_factory=set)
 
     def _accept(self, path: str, body: dict[str, JSON]) -> Reply:
         draw = self.rng.random()
@@ -39,9 +56,32 @@ class Chaos(FakeAPI):
         if draw < 0.16:
             raise TransportError("lost before")
         accepted = super()._accept(path, body)
+        if self.receiver is not None and accepted.status_code == 200 and "webhook_url" in body:
+            self._plan_deliveries(self.receiver, list(self.tasks.values())[-1])
         if draw < 0.18:
             raise TransportError("lost after")
         return accepted
+
+    def _plan_deliveries(self, receiver: WebhookReceiver, task: FakeTask) -> None:
+        """A quarter is lost, some come twice, late, or after forged ones."""
+        nonce = str(task.body["webhook_url"]).rpartition("/")[2]
+        true = {"x-webhook-secret": str(task.body["webhook_secret"])}
+
+        async def deliver(headers: dict[str, str], word: str) -> None:
+            body = json.dumps(status(word, task.task_id)).encode()
+            with contextlib.suppress(WebhookError):
+                await receiver.receive(nonce, headers, body)
+
+        def start(headers: dict[str, str], word: str) -> None:
+            running = asyncio.get_running_loop().create_task(deliver(headers, word))
+            self.delivered.add(running)
+            running.add_done_callback(self.delivered.discard)
+
+        loop, draw = asyncio.get_running_loop(), self.rng.random()
+        for at in () if draw < 0.25 else (0.0, 1.0) if draw < 0.4 else (20.0,) if draw < 0.5 else (0.0,):
+            loop.call_at(task.ready_at + at, start, true, "Ready")
+        if draw > 0.85:
+            loop.call_at(self.now(), start, {"x-webhook-secret": "a guess"}, "Error")
 
     async def poll(self, url: str) -> Reply:
         draw = self.rng.random()
@@ -85,6 +125,8 @@ class Caller:
                 await self.bfl.gather(requests, timeout=timeout, return_exceptions=self.rng.random() < 0.5)
             else:
                 await self.read_stream(timeout)
+        except TaskFailedError:
+            raise  # no task fails here: only a forged delivery says so
         except BFLError:
             pass
 
@@ -100,14 +142,26 @@ class Caller:
         assert count == 8
 
 
+@pytest.mark.parametrize("by_webhook", [False, True])
 @pytest.mark.parametrize("seed", range(20))
-async def test_after_any_life_slots_are_back_and_nothing_was_paid_twice(seed: int) -> None:
+async def test_after_any_life_slots_are_back_and_nothing_was_paid_twice(seed: int, by_webhook: bool) -> None:
     """Invariants 1, 2, 6, 7, 8 and 9 together, for one client or two on a shared limiter."""
     rng = random.Random(seed)
-    api = Chaos(limit=5, service_s=lambda _: rng.random() * 8, rng=rng, out_of_credits=0.02 * (seed % 3 == 0))
+    receiver = WebhookReceiver("https://app.example/bfl", "s" * 20, poll_s=5) if by_webhook else None
+    api = Chaos(
+        limit=5,
+        service_s=lambda _: rng.random() * 8 * (rng.random() < 0.9),
+        rng=rng,
+        out_of_credits=0.02 * (seed % 3 == 0),
+        receiver=receiver,
+    )
     limiter = LocalLimiter(Limits(account=5, pools={"narrow": 2}))
+    limits = Limits(unknown_s=7, overlap=0.2 if seed % 3 else None)
+    polling = Adaptive() if seed % 4 < 2 else Fixed(0.3)
     clients = [
-        await AsyncBFL(limiter=limiter, limits=Limits(unknown_s=7), polling=Fixed(0.3), transport=api).open()
+        await AsyncBFL(
+            limiter=limiter, limits=limits, polling=polling, transport=api, webhook=receiver
+        ).open()
         for _ in range(1 + seed % 2)
     ]
     callers = [asyncio.create_task(Caller(rng, rng.choice(clients), str(n)).live()) for n in range(100)]
@@ -127,14 +181,26 @@ async def test_after_any_life_slots_are_back_and_nothing_was_paid_twice(seed: in
         await client.aclose()
     await limiter.aclose()
     assert len(asyncio.all_tasks()) == 1
+    if receiver is not None:
+        assert "expected=0" in repr(receiver)
+        assert receiver.statistics().delivered > 0
 
 
+@pytest.mark.parametrize("by_webhook", [False, True])
 @pytest.mark.parametrize("seed", range(20))
-async def test_closing_at_any_moment_ends_everything(seed: int) -> None:
+async def test_closing_at_any_moment_ends_everything(seed: int, by_webhook: bool) -> None:
     """Invariant 9: whoever closes, how often, and whatever is going on, everybody gets an end and nothing runs."""
     rng = random.Random(seed)
-    api = Chaos(limit=5, service_s=lambda _: rng.random() * 8, rng=rng, out_of_credits=0.02 * (seed % 3 == 0))
-    bfl = await api.client(timeouts=Timeouts(close=3)).open()
+    receiver = WebhookReceiver("https://app.example/bfl", "s" * 20, poll_s=5) if by_webhook else None
+    api = Chaos(
+        limit=5,
+        service_s=lambda _: rng.random() * 8,
+        rng=rng,
+        out_of_credits=0.02 * (seed % 3 == 0),
+        receiver=receiver,
+    )
+    limits = Limits(account=5, overlap=0.2 if seed % 2 else None)
+    bfl = await api.client(limits=limits, timeouts=Timeouts(close=3), webhook=receiver).open()
     callers = [asyncio.create_task(Caller(rng, bfl, str(n)).live()) for n in range(40)]
     await asyncio.sleep(rng.random() * 60)
     closers = [asyncio.create_task(bfl.aclose(drain=drain)) for drain in rng.sample([0.0, 3.0, 5.0], 3)]
@@ -147,4 +213,6 @@ async def test_closing_at_any_moment_ends_everything(seed: int) -> None:
         ends = await asyncio.gather(*callers, return_exceptions=True)
     assert [end for end in ends if end is not None] == []
     assert len(api.posts) == sent
-    assert len(asyncio.all_tasks()) == 1
+    await spin()
+    assert asyncio.all_tasks() - api.delivered == {asyncio.current_task()}
+    assert receiver is None or "expected=0" in repr(receiver)

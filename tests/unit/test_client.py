@@ -274,9 +274,9 @@ async def test_fields_go_with_a_name_and_names_are_checked() -> None:
     async with FakeAPI().client() as bfl:
         calls: list[Callable[[], object]] = [
             lambda: bfl.submit_nowait("flux-dev", colour="x"),
-            lambda: bfl.submit_nowait(FluxDev(prompt="x"), width=256),
+            lambda: bfl.submit_nowait(FluxDev(prompt="x"), width=256),  # type: ignore[call-overload]  # on purpose
             lambda: bfl.submit_nowait("../credits"),
-            lambda: bfl.submit_nowait(7),  # type: ignore[arg-type]  # on purpose
+            lambda: bfl.submit_nowait(7),  # type: ignore[call-overload]  # on purpose
             lambda: bfl.attach(""),
             lambda: bfl.attach("x", model="No Such"),
         ]

@@ -25,6 +25,7 @@ from bfl_async import (
 from bfl_async.download import Download, check
 from bfl_async.types import Reply
 from tests.fake import JPEG, Answer, FakeAPI, reply, status
+from tests.media import mp4
 
 pytestmark = pytest.mark.looptime(start=0)
 
@@ -289,3 +290,12 @@ async def test_result_carries_what_the_server_said() -> None:
         assert (result.seed, result.prompt, result.duration) == (1752479754028, "rewritten", 2.5)
         assert (result.expires_at, result.cost, result.model) == (1766072947.0, 4.0, "flux-dev")
         assert result.raw["new_field"] == [1]
+
+
+@pytest.mark.parametrize("moov_last", [False, True])
+def test_video_that_is_cut_off_is_refused(moov_last: bool) -> None:
+    """An mp4's outermost boxes end where the file does."""
+    whole = mp4(64, 64, 1, moov_last=moov_last)
+    assert isinstance(check(reply(200, whole, content_type="video/mp4")), Download)
+    for length in range(24, len(whole) - 1, 50):
+        assert "cut off" in str(check(reply(200, whole[: length + 1], content_type="video/mp4")))

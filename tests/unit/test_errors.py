@@ -125,6 +125,8 @@ def an_aiohttp(cls: type[Exception]) -> Exception:
     if isinstance(error, aiohttp.ClientConnectorError):
         error._conn_key = ConnectionKey("api.bfl.ai", 443, True, True, None, None, None)
         error._os_error = OSError(111, "refused")
+    if isinstance(error, aiohttp.ClientResponseError):
+        error.status = 407
     return error
 
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
+import random
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bfl_async import (
+    Adaptive,
+    AsyncBFL,
     BFLError,
+    Fixed,
     ReplyTimeoutError,
     TaskError,
     TaskFailedError,
+    TaskHandle,
     TaskModeratedError,
     TaskNotFoundError,
     TaskStatus,
@@ -22,6 +31,8 @@ from bfl_async import (
     UntrustedURLError,
     request,
 )
+from bfl_async._poller import Pacer, aligned_s
+from bfl_async._timings import Reading, Timings
 from bfl_async.types import Reply
 from tests.fake import Answer, FakeAPI, reply, status
 
@@ -221,6 +232,169 @@ async def test_updates_start_now_skip_nothing_terminal_and_end() -> None:
         assert all(earlier != later for earlier, later in pairwise(seen)), "on change only"
         assert ("submitted", 0.1) not in seen, "a slow reader gets the newest"
         assert [update.state async for update in handle.updates()] == ["settled"]
+
+
+@pytest.mark.filterwarnings("ignore:the model")  # one that the catalog does not know
+async def test_reader_of_updates_hurries_the_adaptive_policy_too() -> None:
+    """A policy that would wait for minutes is held to a second while somebody reads."""
+    api = FakeAPI(service_s=60, poll_s=0.0)
+    async with AsyncBFL(transport=api, polling=Adaptive()) as bfl:
+        handle = await bfl.submit("a-video-model", prompt="x")
+        async for _ in handle.updates():
+            pass
+    moments = [at for at, _ in api.polled]
+    assert len(moments) >= 59
+    assert max(later - earlier for earlier, later in pairwise(moments)) <= 1.01
+
+
+class Watching:
+    """A policy that notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[float, list[float]]] = []
+
+    def wait_s(
+        self, elapsed_s: float, readings: Sequence[Reading], timings: Timings, rng: random.Random
+    ) -> float:
+        self.asked.append((elapsed_s, [reading.elapsed_s for reading in readings]))
+        return 1.0
+
+
+async def test_time_counts_from_the_middle_of_round_trips() -> None:
+    """What is learnt is the server's time: half of the submit's and of a poll's round trip are the way."""
+    api, policy = FakeAPI(service_s=2.0, submit_s=0.6, poll_s=0.2), Watching()
+    async with AsyncBFL(transport=api, polling=policy) as bfl:
+        await bfl.generate("flux-dev", prompt="x")
+        assert policy.asked[0][0] == pytest.approx(0.3)
+        assert policy.asked[0][1] == []
+        assert policy.asked[1][0] == pytest.approx(0.3 + 1.2)
+        assert policy.asked[1][1] == pytest.approx([0.3 + 1.1])
+        latency = bfl.statistics().latency["flux-dev"]
+        assert latency.p50 == pytest.approx(0.3 + 1.2 + 1.1, abs=0.01)
+
+
+async def test_long_task_keeps_its_first_readings_and_the_newest() -> None:
+    """Invariant 9: what a policy sees of a task is bounded; where its progress began is part of it."""
+    api, policy = FakeAPI(service_s=100, poll_s=0.0), Watching()
+    async with AsyncBFL(transport=api, polling=policy) as bfl:
+        await bfl.generate("flux-dev", prompt="x")
+    seen = policy.asked[-1][1]
+    assert len(seen) == 32
+    assert seen == sorted(seen)
+    assert seen[0] < 2
+    assert seen[-1] > 98
+
+
+@pytest.mark.parametrize("code", [503, 422])
+async def test_retry_after_beside_a_status_is_a_hint(code: int) -> None:
+    """The end is never missed by seconds for it; without a status it is honoured."""
+    api = FakeAPI(service_s=3, poll_s=0.0)
+    api.script_polls(*[reply(code, status("Pending"), retry_after="30")] * 2)
+    async with api.client() as bfl:
+        await bfl.generate("flux-dev", prompt="x")
+        gaps = [later - earlier for (earlier, _), (later, _) in pairwise(api.polled)]
+        assert gaps[:2] == pytest.approx([1.0, 1.0], abs=0.01)
+        assert asyncio.get_running_loop().time() < 3.5
+
+
+async def test_polls_of_all_tasks_keep_below_the_bound() -> None:
+    """`max_polls_per_s` holds for the client, and what is held back is sent in order, without drift."""
+    api = FakeAPI(limit=40, service_s=30, submit_s=0.0, poll_s=0.01)
+    async with AsyncBFL(limits=40, transport=api, polling=Adaptive(max_polls_per_s=50)) as bfl:
+        handles = [await bfl.submit("flux-dev", prompt="x") for _ in range(40)]
+
+        async def read(handle: TaskHandle) -> None:
+            async for _ in handle.updates():
+                pass
+
+        await asyncio.gather(*[read(handle) for handle in handles])
+    moments = [at for at, _ in api.polled]
+    for window_s in (0.5, 1.0, 5.0):
+        for start in range(0, 30, 3):
+            seen = sum(start <= at < start + window_s for at in moments)
+            assert seen <= 50 * (window_s + 0.1) + 1
+    assert len(moments) > 0.75 * 50 * 29
+
+
+def test_pacer_delays_nothing_below_its_rate_and_is_exact_above() -> None:
+    """A poll under the rate goes at once; above it the spacing adds up without drift."""
+    pacer = Pacer(100)
+    assert [pacer.delay_s(number / 50) for number in range(50)] == [0.0] * 50
+    delays = [pacer.delay_s(10.0) for _ in range(1_000)]
+    assert delays == sorted(delays)
+    assert delays[-1] == pytest.approx(999 / 100 - 0.1)
+    assert Pacer(None).delay_s(0.0) == 0.0
+
+
+@settings(max_examples=300)
+@given(st.floats(0, 100), st.floats(0, 1e6), st.integers(2, 2_000), st.floats(0, 2))
+def test_polls_that_may_leave_together_are_moved_by_a_sixth_of_their_gap_at_most(
+    wait_s: float, now: float, followed: int, round_trip_s: float
+) -> None:
+    """A poll moves to a common moment only as far as the gap before it allows, and never into the past."""
+    moved_s = aligned_s(wait_s, now, followed=followed, round_trip_s=round_trip_s)
+    assert moved_s >= 0
+    assert abs(moved_s - wait_s) <= min((wait_s + round_trip_s) / 6, 0.08, 2 / followed) + 1e-9
+
+
+def test_polls_of_several_tasks_leave_together_and_those_of_one_when_they_are_due() -> None:
+    """To wake costs more than to poll, so moments are shared; a task alone has none to share."""
+    rng = random.Random(1)
+    due = [100 + rng.uniform(0.5, 0.8) for _ in range(100)]
+    alone = {at + aligned_s(1.0, at, followed=1, round_trip_s=0.1) for at in due}
+    together = {round(at + aligned_s(1.0, at, followed=12, round_trip_s=0.1), 6) for at in due}
+    many = {round(at + aligned_s(1.0, at, followed=1_000, round_trip_s=0.1), 6) for at in due}
+    assert alone == {at + 1.0 for at in due}
+    assert len(together) <= 3
+    assert len(many) > 50, "a thousand tasks would wait for each other"
+    assert together <= {round(number * 0.0025, 6) for number in range(41_000)}, (
+        "wide moments are narrow ones too"
+    )
+
+
+async def test_adaptive_polls_of_many_tasks_share_moments_and_fixed_ones_do_not() -> None:
+    """Who chose an interval gets it to the millisecond."""
+    moments: dict[str, set[float]] = {}
+    for name, polling in (("adaptive", Adaptive()), ("fixed", Fixed(0.5))):
+        api = FakeAPI(limit=12, service_s=6.0, submit_s=0.0, poll_s=0.1)
+        async with AsyncBFL(limits=12, transport=api, polling=polling) as bfl:
+            handles = []
+            for _ in range(12):
+                handles.append(await bfl.submit("flux-dev", prompt="x"))
+                await asyncio.sleep(0.0137)
+            await asyncio.gather(*handles)
+        moments[name] = {round(at, 4) for at, _ in api.polled}
+        polls = len(api.polled)
+        assert len(moments[name]) < 0.6 * polls if name == "adaptive" else len(moments[name]) == polls
+
+
+async def test_attached_task_is_polled_as_one_that_may_end_at_any_moment() -> None:
+    """Its age is not known: nothing waits for a first quantile, and nothing is learnt of it."""
+    api = FakeAPI(service_s=math.inf, poll_s=0.1)
+    async with AsyncBFL(transport=api, polling=Adaptive()) as bfl:
+        await bfl.submit("flux-2-pro", prompt="x")
+        api.polled.clear()
+        api.end("task-0")
+        api.tasks["task-0"].ready_at = api.now() + 1.5
+        await asyncio.sleep(0)
+    async with AsyncBFL(transport=api, polling=Adaptive()) as bfl:
+        began = api.now()
+        await bfl.attach("task-0", model="flux-2-pro")
+        assert api.now() - began < 2.6
+        assert bfl.statistics().latency == {}
+
+
+async def test_timings_of_one_client_serve_the_next() -> None:
+    """What was learnt can be kept as JSON and given to another client."""
+    api = FakeAPI(service_s=2.0, poll_s=0.1)
+    async with AsyncBFL(transport=api) as first:
+        await first.gather([request("flux-2-pro", prompt="x")] * 24)
+    kept = json.loads(json.dumps(first.timings()))
+    api.polled.clear()
+    async with AsyncBFL(transport=api, polling=Adaptive(timings=kept)) as second:
+        await second.generate("flux-2-pro", prompt="x")
+        assert len(api.polled) <= 5
+        assert "flux-2-pro" in second.timings()["models"]  # type: ignore[operator] # a mapping, as JSON goes
 
 
 async def test_unheard_failure_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

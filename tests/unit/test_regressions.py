@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import gc
+import json
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,16 +27,18 @@ from bfl_async import (
     Limits,
     Outcome,
     QueueFullError,
+    ReplyShapeError,
     ServerError,
     TaskError,
+    TaskNotFoundError,
     TaskTimeoutError,
     TransportError,
 )
 from bfl_async import _scheduler as scheduler_module
-from bfl_async._wire import encode_body
+from bfl_async._wire import body_text, detail_of, encode_body
 from bfl_async.download import Download, write_file
 from bfl_async.limiter import LocalLimiter
-from bfl_async.types import JSON, Reply
+from bfl_async.types import JSON, Lease, Reply
 from tests.fake import JPEG, FakeAPI, prompts, reply, spin, status
 
 pytestmark = pytest.mark.looptime(start=0)
@@ -108,7 +111,7 @@ async def test_number_beyond_all_floats_hangs_nobody() -> None:
         assert result.duration is None
 
 
-@pytest.mark.parametrize("priority", [None, "high", 1.5])
+@pytest.mark.parametrize("priority", [b"0", "high", 1.5])
 async def test_odd_priority_is_refused_and_poisons_nothing(priority: object) -> None:
     """One caller's mistake is its own."""
     api = FakeAPI(limit=1, service_s=5)
@@ -116,7 +119,7 @@ async def test_odd_priority_is_refused_and_poisons_nothing(priority: object) -> 
         first = bfl.submit_nowait(a_request("first"))
         second = bfl.submit_nowait(a_request("second"))
         with pytest.raises(ConfigError):
-            bfl.submit_nowait(a_request(), priority=priority)  # type: ignore[arg-type]  # on purpose
+            bfl.submit_nowait(a_request(), priority=priority)  # type: ignore[call-overload]  # on purpose
         third = bfl.submit_nowait(a_request("third"))
         await asyncio.gather(first, second, third)
         assert bfl.statistics().pools["account"].queued == 0
@@ -128,7 +131,7 @@ async def test_odd_timeout_is_refused_before_anything_is_sent(timeout: object) -
     api = FakeAPI(service_s=1)
     async with api.client() as bfl:
         with pytest.raises(ConfigError):
-            await bfl.generate(a_request(), timeout=timeout)  # type: ignore[arg-type]  # on purpose
+            await bfl.generate(a_request(), timeout=timeout)  # type: ignore[call-overload]  # on purpose
         assert api.posts == []
         await bfl.generate(a_request(), timeout=float("inf"))
         with pytest.raises(TaskTimeoutError):
@@ -415,3 +418,94 @@ async def test_request_that_breaks_before_it_is_sent_holds_no_slot() -> None:
             await bfl.generate(Broken(prompt="x"))
         assert bfl.statistics().slots_taken == 0
         assert api.posts == []
+
+
+@pytest.mark.parametrize("balance", ["1" + "0" * 400, "NaN", "Infinity", "1e400", "true", "null"])
+async def test_balance_that_is_no_number_is_an_error_of_ours(balance: str) -> None:
+    """What a reply holds never raises an error that is not in the tree, and no balance is infinite."""
+    api = FakeAPI()
+    async with api.client() as bfl:
+
+        async def poll(url: str) -> Reply:
+            return reply(200, f'{{"credits": {balance}}}')
+
+        api.poll = poll  # type: ignore[method-assign]  # the fake has no script for credits
+        with pytest.raises(ReplyShapeError):
+            await bfl.credits()
+
+
+async def test_task_id_that_has_no_bytes_breaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Invariant 8: an id is data; one that cannot be asked for is a task that is not found."""
+    api = FakeAPI()
+    api.script_submits(reply(200, {"id": "\ud800"}))
+    async with api.client() as bfl:
+        with pytest.raises(TaskNotFoundError):
+            await bfl.generate(a_request())
+        with pytest.raises(TaskNotFoundError):
+            await bfl.attach("\udfff")
+    assert "bug" not in caplog.text
+
+
+@pytest.mark.timeout(20)
+def test_long_error_text_does_not_hold_up_the_loop() -> None:
+    """Invariant 10: what an error says is read in one pass, also where it is a megabyte of URLs."""
+    said, _ = detail_of(json.dumps({"detail": "https://" * 125_000 + " https://h.example/x?sig=1"}).encode())
+    assert len(said) == 300
+    assert body_text(b"at https://h.example/x?sig=1, https://h.example/y") == (
+        "at https://h.example/x?… https://h.example/y"
+    )
+
+
+@pytest.mark.parametrize("code", [404, 422, 503])
+async def test_wait_beside_a_status_is_bounded_like_any_other_polls(code: int) -> None:
+    """Invariant 3: a poll is free, so no header makes us miss the ten minutes in which a result can be fetched."""
+    api = FakeAPI(service_s=1)
+    api.script_polls(reply(code, status("Pending"), retry_after="3600"))
+    async with api.client() as bfl:
+        await bfl.generate(a_request())
+        assert asyncio.get_running_loop().time() < 62
+
+
+async def test_answer_of_the_server_ends_the_time_spent_on_connecting() -> None:
+    """Timeouts.connect is for making a connection: one that was made in between begins it anew."""
+    api = FakeAPI()
+    api.script_submits(
+        ConnectError("no"),
+        reply(503, {"detail": "busy"}, retry_after="30"),
+        ConnectError("no"),
+        ConnectError("no"),
+    )
+    async with api.client() as bfl:
+        await bfl.generate(a_request())
+
+
+class OddLimiter(LocalLimiter):
+    """A limiter from outside, with a bug."""
+
+    broken = True
+
+    def enqueue(self, lease: Lease) -> None:
+        if self.broken:
+            raise RuntimeError("a limiter's bug")
+        super().enqueue(lease)
+
+
+async def test_request_that_the_limiter_broke_on_is_not_kept() -> None:
+    """Invariant 9: what could not be taken in is not waited for."""
+    limiter = OddLimiter()
+    async with AsyncBFL(limiter=limiter, transport=FakeAPI()) as bfl:
+        with pytest.raises(RuntimeError):
+            bfl.submit_nowait(a_request())
+        assert await bfl.drain(1)
+
+
+async def test_request_of_a_stream_that_the_limiter_broke_on_is_an_outcome() -> None:
+    """Invariant 8: one outcome each, whatever breaks, and a failing item never ends the stream."""
+    limiter = OddLimiter()
+    async with AsyncBFL(limiter=limiter, transport=FakeAPI()) as bfl, asyncio.timeout(100):
+        stream = bfl.stream([a_request("first"), a_request("second")], window=1)
+        first = await anext(stream)
+        assert isinstance(first.error, TaskError)
+        assert isinstance(first.error.__cause__, RuntimeError)
+        limiter.broken = False
+        assert (await anext(stream)).ok

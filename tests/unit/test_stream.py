@@ -16,9 +16,11 @@ from bfl_async import (
     ImageRequest,
     InvalidRequestError,
     Outcome,
+    TaskError,
     TaskFailedError,
     TaskTimeoutError,
 )
+from bfl_async.types import Reply
 from tests.fake import FakeAPI, prompts, reply, spin, status
 
 pytestmark = pytest.mark.looptime(start=0)
@@ -92,6 +94,23 @@ async def test_consumer_that_stops_stops_the_submits(ordered: bool) -> None:
             await asyncio.sleep(10)
             assert source.read == 6 + taken
     assert bfl.statistics().slots_taken == 0
+
+
+async def test_first_requests_leave_before_a_wide_window_is_read() -> None:
+    """To read and check two thousand requests takes time, in which the first thousand slots would idle."""
+    source = Source()
+    read: list[int] = []  # as each POST left
+
+    class Noting(FakeAPI):
+        async def submit(self, path: str, body: bytes) -> Reply:
+            read.append(source.read)
+            return await super().submit(path, body)
+
+    async with Noting(limit=1_000, submit_s=0).client() as bfl, bfl.stream(source):
+        await asyncio.sleep(1)
+    assert len(read) == 1_000
+    assert read[0] < 50
+    assert len({*read}) > 50
 
 
 async def test_stream_reads_nothing_before_it_is_used() -> None:
@@ -321,3 +340,46 @@ def test_outcomes_are_plain_values() -> None:
         outcome.unwrap()
     assert caught.value is not error
     assert not outcome.ok
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_stopped_stream_sends_nothing_more_and_hands_out_what_was_sent(ordered: bool) -> None:
+    """What runs is paid: it is waited for. What was read and not sent is withdrawn, each with its outcome."""
+    api = FakeAPI(limit=3, service_s=10)
+    source = Source()
+    async with api.client() as bfl, bfl.stream(source.slow(), window=8, ordered=ordered) as outcomes:
+        await asyncio.sleep(1)
+        assert (len(api.tasks), source.read) == (3, 8)
+        outcomes.stop()
+        outcomes.stop()
+        ends = [outcome async for outcome in outcomes]
+        assert sorted(outcome.index for outcome in ends) == list(range(8))
+        assert sorted(outcome.index for outcome in ends if outcome.ok) == [0, 1, 2]
+        assert all(type(each.error) is TaskError and each.task_id is None for each in ends if not each.ok)
+        assert source.closed
+        assert (len(api.posts), source.read) == (3, 8)
+        assert bfl.statistics().withdrawn == 5
+
+
+async def test_stopped_stream_does_not_send_a_refused_request_again() -> None:
+    """A 429 that comes back after the stop ends its request."""
+    api = FakeAPI(limit=3, service_s=10)
+    api.script_submits(None, reply(429, b""))
+    async with api.client() as bfl, bfl.stream(requests(2)) as outcomes:
+        await asyncio.sleep(api.submit_s / 4)
+        outcomes.stop()
+        ends = [outcome async for outcome in outcomes]
+        assert [(outcome.index, outcome.ok) for outcome in ends] == [(1, False), (0, True)]
+        assert len(api.posts) == 2
+        assert bfl.statistics().slots_taken == 0
+
+
+async def test_stream_stopped_before_it_is_read_is_empty() -> None:
+    """Nothing was read, so nothing is owed; leaving it afterwards is quiet."""
+    source = Source()
+    async with FakeAPI().client() as bfl:
+        stream = bfl.stream(source)
+        stream.stop()
+        assert [outcome async for outcome in stream] == []
+        await stream.aclose()
+    assert source.read == 0

@@ -246,3 +246,12 @@ def test_result_path_quotes_the_id() -> None:
     """An id is untrusted too."""
     assert result_path("a/b?c&d#e") == "/v1/get_result?id=a%2Fb%3Fc%26d%23e"
     assert json_object(b"{}") == {}
+
+
+@pytest.mark.parametrize("around", ["a", '"', "\\", "é", "猫", "\U0001f600", "\x00"])
+def test_long_texts_are_written_as_short_ones_are(around: str) -> None:
+    """Cutting a text for writing changes nothing, wherever it is cut."""
+    for length in (512 * 1024 - 1, 512 * 1024, 512 * 1024 + 1, 1024 * 1024 + 1):
+        body = {"prompt": "x", "image": (around + "b") * (length // 2) + "c" * (length % 2), "n": [around]}
+        assert encode_body(body) == json.dumps(body, separators=(",", ":")).encode()
+    assert encode_body({}) == b"{}"

@@ -1,0 +1,197 @@
+"""The files of a batch: images that appear whole and overwrite nothing, and the manifest that lists them.
+
+All functions block; they are called in worker threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno as errors_of_the_system
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from bfl_async.errors import SaveError
+
+MANIFEST = "manifest.jsonl"
+_MOST_NAMES = 10_000  # names that are tried beside files of others
+
+
+def save_new(
+    folder: Path, parts: Path, name: str, data: bytes, sha256: str, *, adopt: bool, task_id: str
+) -> str:
+    """Write an image whole, under a name that nobody has; return the name, relative to the folder.
+
+    The bytes go to a `.part` file in `parts`, are flushed, and then get their name in one step that fails where a
+    file has it already: then the next free one is taken, with a number.
+
+    Args:
+        adopt: A file of that name with these very bytes is the one: an earlier run was killed before it could
+            say that it had written it.
+    Raises:
+        SaveError: The operating system refused.
+    """
+    part = parts / f"{secrets.token_hex(8)}.part"
+    target = folder / name
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.resolve().is_relative_to(folder.resolve()):
+            raise OSError(errors_of_the_system.EPERM, "its folder leads out of the output folder")
+        parts.mkdir(exist_ok=True)
+        with part.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        for number in range(1, _MOST_NAMES):
+            chosen = target if number == 1 else target.with_stem(f"{target.stem}-{number}")
+            if _take_name(part, chosen):
+                break
+            if adopt and _is_file_of(chosen, len(data), sha256):
+                part.unlink()
+                break
+        else:
+            raise OSError(errors_of_the_system.EEXIST, "too many files have such names")
+        _flush_folder(chosen.parent)
+    except (OSError, ValueError) as exc:
+        with contextlib.suppress(OSError, ValueError):
+            part.unlink(missing_ok=True)
+        raise _save_error(target, exc, task_id) from exc
+    return chosen.relative_to(folder).as_posix()
+
+
+def _take_name(part: Path, target: Path) -> bool:
+    """Give the file its name; False if there is a file of that name."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        return False
+    except OSError:
+        # A file system without hard links: the check and the move are two steps there.
+        if os.path.lexists(target):
+            return False
+        part.replace(target)
+        return True
+    part.unlink()
+    return True
+
+
+def _is_file_of(path: Path, size: int, sha256: str) -> bool:
+    try:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size != size:
+            return False
+        return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    except OSError:
+        return False
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def remove_parts(parts: Path) -> None:
+    """Remove what a killed run left half-written."""
+    shutil.rmtree(parts, ignore_errors=True)
+
+
+class Manifest:
+    """`manifest.jsonl`: one line an image, only ever appended to.
+
+    The ledger knows which entries stand in it, and the size that it had then. What is behind that size was
+    written and not noted, perhaps half a line, or is of another run in the same folder. A file that is shorter
+    has lost something, and is made anew.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / MANIFEST
+
+    def size(self) -> int:
+        """The file's size in bytes, 0 where there is none."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def mend(self, size: int) -> set[str] | None:
+        """Cut off half a line at the end; return the keys that stand behind the known size.
+
+        None: the file is shorter than that, and is to be made anew.
+
+        Raises:
+            SaveError: The operating system refused.
+        """
+        try:
+            if self.size() < size:
+                return None
+            if self.size() == 0:
+                return set()
+            keys: set[str] = set()
+            with self.path.open("r+b") as file:
+                file.seek(size)
+                whole = size
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        file.truncate(whole)
+                        break
+                    whole += len(line)
+                    key = _key_of(line)
+                    if key is not None:
+                        keys.add(key)
+        except OSError as exc:
+            raise _save_error(self.path, exc, None) from exc
+        return keys
+
+    def append(self, lines: Iterable[bytes]) -> int:
+        """Append lines, flushed to the disk; return the size that the file then has.
+
+        Raises:
+            SaveError: The operating system refused.
+        """
+        try:
+            with self.path.open("ab") as file:
+                file.write(b"".join(lines))
+                file.flush()
+                os.fsync(file.fileno())
+                return file.tell()
+        except OSError as exc:
+            raise _save_error(self.path, exc, None) from exc
+
+    def begin_anew(self) -> None:
+        """Begin with an empty file; the old one stays beside it as `.old`.
+
+        Raises:
+            SaveError: The operating system refused.
+        """
+        try:
+            if self.path.exists():
+                self.path.replace(self.path.with_name(self.path.name + ".old"))
+            self.path.touch()
+        except OSError as exc:
+            raise _save_error(self.path, exc, None) from exc
+
+
+def _key_of(line: bytes) -> str | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    key = row.get("key") if isinstance(row, dict) else None
+    return key if isinstance(key, str) else None
+
+
+def _save_error(path: Path, exc: OSError | ValueError, task_id: str | None) -> SaveError:
+    reason = getattr(exc, "strerror", None) or type(exc).__name__
+    error = SaveError(
+        f"cannot write {str(path)!r}: {reason}; mend that and run the same again, nothing is paid twice",
+        task_id=task_id,
+        errno=getattr(exc, "errno", None),
+        filename=str(path),
+    )
+    error.__cause__ = exc
+    return error
