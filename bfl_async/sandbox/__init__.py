@@ -3,6 +3,16 @@
 It shares no code with the client and writes its JSON by hand, so that one mistake cannot hide in both.
 """
 
+from bfl_async.sandbox.faults import DIALS, Faults
+from bfl_async.sandbox.foreign import ForeignHost, ForeignRequest
 from bfl_async.sandbox.server import Sandbox, SandboxStatistics, SandboxTask
 
-__all__ = ["Sandbox", "SandboxStatistics", "SandboxTask"]
+__all__ = [
+    "DIALS",
+    "Faults",
+    "ForeignHost",
+    "ForeignRequest",
+    "Sandbox",
+    "SandboxStatistics",
+    "SandboxTask",
+]

@@ -14,16 +14,16 @@ from datetime import datetime
 from enum import StrEnum
 from hashlib import md5
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 import pytest
 import pytest_asyncio
 from aiohttp import ClientSession
 from multidict import CIMultiDict
-from pydantic import AnyUrl, BaseModel, Field, ValidationError
+from pydantic import AnyUrl, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from yarl import URL
 
-from bfl_async.sandbox import Sandbox
+from bfl_async.sandbox import Sandbox, rules
 from bfl_async.sandbox.rate import PollWindow
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -373,8 +373,8 @@ VALUES: dict[str, list[Json]] = {
     "webhook_url": ["https://example.org/hook", "", "hook", "http://", 5, None, "https://x/" + "a" * 2083],
     "user": ["me", "", "u" * 257, 1, None],
     "prompt": ["", "fox", None, 1, []],
-    "image_prompt": [None, "aGk=", 1],
-    "input_image_8": [None, "aGk=", 1],
+    "image_prompt": [None, "https://example.org/a.png", 1],
+    "input_image_8": [None, "https://example.org/a.png", 1],
     "disable_pup": [True, "no", "perhaps"],
     "surplus": [None, 1, "x"],
 }
@@ -411,3 +411,145 @@ async def test_bodies_are_refused_as_pydantic_refuses_them(
                 assert reply.status == 200, body
             else:
                 assert (reply.status, reply.json_body) == (422, {"detail": expected}), body
+
+
+# ---- 422 of the newer endpoints: strict, with lists, pairs, choices and shapes told apart by their mode
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Flux3Image(Strict):
+    """The endpoint's schema, as the API's own code will have it."""
+
+    prompt: Annotated[str, Field(min_length=1)]
+    images: Annotated[list[str], Field(min_length=1, max_length=10)] = []
+    resolution: Literal["768sq", "1k", "1.5k", "2k", "4k"] = "1k"
+    safety_tolerance: Annotated[int, Field(ge=0, le=4)] = 2
+    grounding: bool = True
+    version: str = "latest"
+
+
+class VideoUpscale(Strict):
+    """The endpoint's schema, as the API's own code will have it."""
+
+    input_video: str
+    prompt: str = ""
+    creativity: Literal[0, 1] = 1
+    upscale_factor: Annotated[float, Field(ge=1.5, le=3)] = 2
+
+
+class Video(Strict):
+    """What the modes of video share."""
+
+    prompt: str
+    aspect_ratio: Literal["21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21"] | Literal["auto"] = (
+        "auto"
+    )
+    duration: Annotated[int, Field(ge=5, le=20)] | Literal["auto"] = "auto"
+    version: Literal["latest"] = "latest"
+
+
+class TextToVideo(Video):
+    mode: Literal["t2v"]
+
+
+class ImageToVideo(Video):
+    mode: Literal["i2v"]
+    keyframes: str | tuple[float, str] | list[str] | list[tuple[float, str]]
+
+
+class VideoToVideo(Video):
+    mode: Literal["v2v"]
+    start_video: str
+
+
+class DraftEnhance(Strict):
+    mode: Literal["draft_enhance"]
+    draft_cache: str
+    safety_tolerance: Annotated[int, Field(ge=0, le=4)] = 2
+
+
+Flux3Video = Annotated[TextToVideo | ImageToVideo | VideoToVideo | DraftEnhance, Field(discriminator="mode")]
+
+
+def varied(base: dict[str, Json], values: dict[str, list[Json]]) -> list[dict[str, Json]]:
+    """The body with each of the values in its field, one at a time."""
+    return [{**base, name: value} for name, listed in values.items() for value in listed]
+
+
+STRICT_BODIES: dict[str, list[dict[str, Json]]] = {
+    "flux-3-image": [
+        {},
+        {"b": 1, "a": 2, "resolution": 1},
+        *varied(
+            {"prompt": "fox"},
+            {
+                "prompt": ["", None, 1],
+                "images": [[], ["a"], ["a"] * 10, ["a"] * 11, [1, "a", None], "a", None, {}],
+                "resolution": ["1k", "4K", None, 1, []],
+                "grounding": ["yes", 2],
+                "version": ["v1", None],
+                "seed": [1],
+            },
+        ),
+    ],
+    "flux-tools/video-upscale-v1": varied(
+        {"input_video": "https://example.org/v.mp4"},
+        {
+            "creativity": [0, 1, 2, 1.0, True, "1", None],
+            "upscale_factor": [1.5, 3, "2", 1, 3.5, None],
+            "seed": [1],
+        },
+    ),
+    "flux-3-video": [
+        {"prompt": "fox"},
+        {"mode": "t2v"},
+        {"mode": "v2v"},
+        {"mode": "i2v", "prompt": "fox"},
+        {"mode": "draft_enhance", "prompt": "fox"},
+        {"mode": "t2v", "prompt": "fox", "z": 1, "version": "v1", "a": {}},
+        *varied({"prompt": "fox"}, {"mode": [3, "x", None]}),
+        *varied(
+            {"mode": "t2v", "prompt": "fox"},
+            {
+                "duration": [5, 20, 4, 21, "7", 7.0, 7.5, "auto", "long", None, []],
+                "aspect_ratio": ["auto", "9:21", "5:4", 1, None],
+            },
+        ),
+        *varied(
+            {"mode": "i2v", "prompt": "fox"},
+            {
+                "keyframes": json.loads(
+                    '["a", 5, null, {}, [], ["a"], ["a", "b", "c"], [1, "a"], ["1", "a"], ["1", 2], [[1, "a"]],'
+                    '[["1", "a"], [2.5, "b"]], [[1]], [[1, "a", 2]], [1, 2, 3], [[]], [[1, "a"], ["a", "b"]],'
+                    '["a", [1, "b"]], [["x", "a"]], [null]]'
+                )
+            },
+        ),
+    ],
+}
+STRICT_SCHEMAS: dict[str, TypeAdapter[object]] = {
+    "flux-3-image": TypeAdapter(Flux3Image),
+    "flux-tools/video-upscale-v1": TypeAdapter(VideoUpscale),
+    "flux-3-video": TypeAdapter(Flux3Video),
+}
+
+
+@pytest.mark.parametrize("model", list(STRICT_BODIES))
+def test_strict_bodies_are_refused_as_pydantic_refuses_them(model: str) -> None:
+    """Each body is accepted or refused as by the schema, with the same list of errors."""
+    for body in STRICT_BODIES[model]:
+        try:
+            STRICT_SCHEMAS[model].validate_python(body)
+            expected: list[dict[str, object]] = []
+        except ValidationError as exc:
+            listed = exc.errors(include_url=False)
+            expected = [{**dict(error), "loc": ["body", *error["loc"]]} for error in listed]
+        try:
+            rules.check(model, body)
+            told: list[Json] = []
+        except rules.RulesBroken as exc:
+            told = exc.detail
+        assert told == expected, body

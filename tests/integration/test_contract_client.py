@@ -551,7 +551,7 @@ async def test_local_checks_come_before_any_io() -> None:
             assert isinstance(caught.value.__cause__, ValidationError)
             no_secret_in(caught.value, repr(caught.value))
         with pytest.raises(InvalidRequestError):
-            await bfl.generate("flux-pro-1.1", colour=PROMPT)
+            await bfl.generate("flux-pro-1.1", colour=PROMPT)  # type: ignore[misc]  # on purpose
         with pytest.raises(InvalidRequestError):
             await bfl.submit("flux-pro-1.1", prompt=PROMPT, safety_tolerance=9)
         assert server.seen == []

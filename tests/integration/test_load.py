@@ -2,49 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import resource
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from bfl_async import AsyncBFL, Fixed, FluxDev, Limits
-from bfl_async.types import Reply
-from tests.fake import reply
+from bfl_async import AsyncBFL, Fixed, Limits
+from tests.load import Instant, max_rss_mb, requests
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-
-class Instant:
-    """A transport whose tasks are Ready at the first poll."""
-
-    def __init__(self) -> None:
-        self.accepted = 0
-
-    async def submit(self, path: str, body: bytes) -> Reply:
-        self.accepted += 1
-        await asyncio.sleep(0)
-        return reply(200, {"id": f"t{self.accepted}", "polling_url": "https://api.bfl.ai/x", "cost": 1})
-
-    async def poll(self, url: str) -> Reply:
-        await asyncio.sleep(0)
-        return reply(200, {"id": "t", "status": "Ready", "result": {"sample": "https://delivery.bfl.ai/x"}})
-
-    async def download(self, url: str, *, timeout: float) -> Reply:
-        raise AssertionError("nothing is downloaded here")
-
-    async def aclose(self) -> None:
-        pass
-
-
-def max_rss_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def requests(count: int) -> Iterator[FluxDev]:
-    for n in range(count):
-        yield FluxDev(prompt=f"prompt number {n}, and some words to make it as long as prompts are")
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600)]
 
 
 async def test_stream_of_a_hundred_thousand_prompts_has_flat_memory() -> None:
