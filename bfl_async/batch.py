@@ -1,0 +1,1151 @@
+"""`Batch`: many requests that survive anything and are paid once.
+
+A batch is a ledger, a client, and a folder for the images. Requests are added to the ledger first and sent from
+there, so that a run and its resumption are the same code: read what is queued, send it; read what is in flight,
+follow it.
+
+What is durable before what:
+
+    entry queued  ->  "submitting" durable  ->  POST leaves  ->  task id durable  ->  first poll  ->  Ready
+                  ->  image flushed, gets its name  ->  "saved" durable  ->  line in the manifest
+
+So a process that is killed leaves each entry in one of four ways. Queued: nothing was sent. Submitting: it may have
+been sent, and nobody can ask; it is reported as ambiguous and left alone. Submitted or ready: it is attached, and
+paid once. Saved: it is done.
+
+"submitting" must be durable before its POST leaves, and a freed slot would idle for the flush. On a fast disk that
+is about a millisecond in a slot's cycle of seconds, which is nothing: the mark is written when the request has its
+slot, and those that are granted together share one flush. Where flushes take longer (a hard disk: tens of
+milliseconds, as measured while the run goes on), the next request in line is marked ahead, while the slots are still
+taken: a freed slot then finds its request marked, and the POST leaves in the same turn of the loop. Marking ahead has
+a price: a kill makes what was marked and not sent ambiguous as well. So it is one request (`_AHEAD`), not a slot's
+worth, and not done without need: forty kills in a row left 36 requests in doubt for nothing when it was
+always done, and 1 since. A clean stop takes the mark back.
+
+Marking only what was really sent, by a second and unflushed write, would tell the two apart after a kill, but not
+after a power cut, and would need to know which it was: not worth one entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeAlias, cast
+from urllib.parse import urlsplit
+
+import anyio.to_thread
+
+from bfl_async._client import AsyncBFL
+from bfl_async._config import ACCOUNT, is_loopback
+from bfl_async._handle import Entry
+from bfl_async._manifest import MANIFEST, Manifest, remove_parts, save_new
+from bfl_async._naming import DEFAULT_TEMPLATE, NameTemplate
+from bfl_async.errors import (
+    AmbiguousSubmitError,
+    AuthenticationError,
+    BFLError,
+    BudgetExceededError,
+    ClientClosedError,
+    ConfigError,
+    ConnectError,
+    InsufficientCreditsError,
+    InvalidRequestError,
+    LedgerError,
+    ResultExpiredError,
+    SaveError,
+    UntrustedURLError,
+)
+from bfl_async.ledger.sqlite import SQLiteLedger
+from bfl_async.models import CATALOG, ImageRequest, PassThroughRequest, as_request, request
+from bfl_async.result import Result
+from bfl_async.types import (
+    JSON,
+    EntryState,
+    Fact,
+    Failed,
+    Ledger,
+    LedgerEntry,
+    Lost,
+    Moderated,
+    NewEntry,
+    Ready,
+    Receipt,
+    ResultOrError,
+    State,
+    Unsent,
+)
+
+_log = logging.getLogger("bfl_async")
+
+Given: TypeAlias = "ImageRequest | tuple[str, ImageRequest]"
+Source: TypeAlias = "Iterable[Given] | AsyncIterable[Given]"
+
+_AHEAD = 1  # requests that are marked as submitting before they have a slot, where flushes are slow
+_SLOW_FLUSH_S = 0.010  # 0.6 % of a slot's cycle with the quickest model
+_STEP = 32  # entries that are taken in before others have their turn in the loop
+_READ = 256  # entries that are read from the ledger at a time
+_CHUNK = 64  # requests that are added in one step of the loop
+_LARGE_CHARS = 256 * 1024  # a request from here on is worked on in a thread, and written by itself
+_UNFLUSHED = 256  # of a live source, requests that are added and not yet durable
+_BACKLOG = 64  # finished entries, beside the window, whose image is on its way or that nobody has taken yet
+_PRIORITY = 10  # a batch stands behind single requests, as a stream does
+_OUTAGE_S = 3600.0  # for so long no connection can be made before a run that worked gives up
+_CLOSE_S = 10.0  # for POSTs on their way when the batch is closed
+_LEAST_DOWNLOAD_S, _MOST_DOWNLOAD_S = 60.0, 600.0
+_PATH = "$path"  # of a field that names a file: {"$path": name}
+
+_KILLED = (
+    "the run was killed when this request may have been sent: a task may exist and be paid; it is sent again only "
+    "with retry_ambiguous"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOutcome(ResultOrError[Result]):
+    """How one entry of a batch ended in this run.
+
+    Attributes:
+        index: Its place in the ledger, from 0.
+        key: Its key in the ledger.
+        name: The caller's own id, where one was given.
+        state: Where it stands now. `saved` (without a folder: `ready`) is a success; `submitted` and `ready`
+            beside an error are tried again by the next run, at no cost.
+        request: The request.
+        task_id: The server's id.
+        result: The result; None where there is none.
+        file: The image, where it was saved.
+        error: What went wrong.
+    """
+
+    index: int
+    key: str
+    name: str | None
+    state: EntryState
+    request: ImageRequest = field(repr=False)
+    task_id: str | None
+    result: Result | None
+    file: Path | None
+    error: BFLError | None
+
+
+class Batch:
+    """A durable run of many requests.
+
+    ```python
+    async with Batch.open("out/run.db", bfl, save_to="out") as batch:
+        await batch.add(request("flux-dev", prompt=line) for line in lines)
+        async for outcome in batch.run():
+            print(outcome.index, outcome.state, outcome.file)
+    ```
+
+    The same again resumes: what is in the ledger is not added twice, what is done is not done again, what is in
+    flight is followed to its end.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        bfl: AsyncBFL,
+        *,
+        save_to: Path | None,
+        name: NameTemplate,
+        retry: tuple[EntryState, ...],
+        downloads: int,
+    ) -> None:
+        self._ledger = ledger
+        self._bfl = bfl
+        self._folder = save_to
+        self._template = name
+        self._retry = retry
+        self._downloads = asyncio.Semaphore(downloads)
+        self._parts: Path | None = None
+        self._lister: _Lister | None = None
+        self._counts: Counter[EntryState] = Counter()
+        self._killed: list[int] = []  # ids that were found as submitting, until a run has told of them
+        self._adding = 0
+        self._additions = 0  # how often something was added
+        self._added: asyncio.Future[None] | None = None  # a run's wait for more
+        self._run: BatchRun | None = None
+        self._is_open = False
+        self._opened = False
+
+    @classmethod
+    def open(
+        cls,
+        ledger: str | os.PathLike[str] | Ledger,
+        bfl: AsyncBFL,
+        *,
+        save_to: str | os.PathLike[str] | None = None,
+        name: str = DEFAULT_TEMPLATE,
+        retry_ambiguous: bool = False,
+        retry_failed: bool = False,
+        retry_moderated: bool = False,
+        downloads: int = 8,
+    ) -> Batch:
+        """Return a batch for an `async with`, which opens it.
+
+        Args:
+            ledger: The ledger's file, made when it is missing; or a `Ledger`.
+            bfl: An open client. The batch shares its slots with whatever else it does.
+            save_to: The folder for images and `manifest.jsonl`, made when it is missing. None: nothing is
+                downloaded, and an entry ends as `ready`.
+            name: The images' names, of `index slug model seed task_id key ext`; see `NameTemplate`. A file that
+                is there already is never overwritten: a number is added.
+            retry_ambiguous: Send requests again of which nobody knows whether they were taken. Some are then
+                paid twice.
+            retry_failed: Send failed requests again; those whose result was lost are paid again.
+            retry_moderated: Send moderated requests again.
+            downloads: Images that are fetched at a time, each held in memory.
+        Raises:
+            ConfigError: A value is wrong.
+        """
+        if isinstance(downloads, bool) or not isinstance(downloads, int) or downloads < 1:
+            raise ConfigError(f"downloads must be a whole number from 1 up, not {downloads!r}")
+        wanted = {
+            EntryState.AMBIGUOUS: retry_ambiguous,
+            EntryState.FAILED: retry_failed,
+            EntryState.MODERATED: retry_moderated,
+        }
+        return cls(
+            SQLiteLedger(ledger) if isinstance(ledger, str | os.PathLike) else ledger,
+            bfl,
+            save_to=None if save_to is None else Path(save_to),
+            name=NameTemplate(name),
+            retry=tuple(state for state, is_wanted in wanted.items() if is_wanted),
+            downloads=downloads,
+        )
+
+    # --- opening and closing ----------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Open the ledger, and settle what a killed run left.
+
+        Raises:
+            LedgerLockedError: Another run holds the ledger.
+            LedgerVersionError, LedgerError: It cannot be used.
+            SaveError: The folder cannot be used.
+            ConfigError: The ledger was begun with another API; or the batch was opened before.
+        """
+        if self._opened:
+            raise ConfigError("a batch is opened once: make a new one with Batch.open")
+        self._opened = True
+        self._bfl.statistics()  # raises where the client is not open
+        try:
+            await self._ledger.open()
+            await self._prepare()
+        except BaseException:
+            await self._ledger.aclose()
+            raise
+        self._is_open = True
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _prepare(self) -> None:
+        ledger = self._ledger
+        notes = await ledger.notes()
+        home = home_of(self._bfl._base_url)
+        if notes.get("home", home) != home:
+            raise ConfigError(
+                f"the ledger {ledger.shown!r} was begun with {notes['home']}, and this client talks to {home}: "
+                "take another ledger and folder"
+            )
+        if "home" not in notes:
+            await ledger.note({"home": home})
+        self._killed = await ledger.reset(EntryState.SUBMITTING, EntryState.AMBIGUOUS, _KILLED)
+        for state in self._retry:
+            await ledger.reset(state, EntryState.QUEUED)
+        if EntryState.AMBIGUOUS in self._retry:
+            self._killed = []
+        self._counts = Counter(await ledger.counts())
+        if self._folder is not None:
+            name = Path(ledger.shown).name
+            self._parts = self._folder / f".parts-{name}"
+            await anyio.to_thread.run_sync(_prepare_folder, self._folder, self._parts)
+            self._lister = _Lister(ledger, Manifest(self._folder), self._fail)
+            await self._lister.open(notes)
+
+    async def aclose(self) -> None:
+        """Stop; let POSTs on their way end, and write what they brought. Idempotent.
+
+        Tasks in flight stay in the ledger as submitted: the next run brings them home.
+
+        Cancellation: The ledger is closed all the same; a POST on its way is then ambiguous.
+        """
+        if not self._is_open:
+            return
+        self._is_open = False
+        try:
+            if self._run is not None:
+                await self._run.aclose()
+            if self._lister is not None:
+                await self._lister.aclose()
+        finally:
+            await self._ledger.aclose()
+            if self._parts is not None:
+                await anyio.to_thread.run_sync(remove_parts, self._parts)
+
+    def _check(self) -> None:
+        if not self._is_open:
+            raise ClientClosedError("the batch is not open: use `async with Batch.open(...)`")
+        self._bfl._check()  # also that this is its loop and thread
+
+    # --- requests ---------------------------------------------------------------------------------------
+
+    async def add(self, requests: Source) -> int:
+        """Put requests into the ledger; return how many of them were new.
+
+        A request is known by its model, its fields, and an id of the caller's own where one is given, as in
+        `("row 17", request)`. The same request twice within one call is two images; the same call again adds
+        none. May go on while `run()` is iterated, which then ends when this has.
+
+        Args:
+            requests: Any iterable or async iterable, read lazily.
+        Raises:
+            InvalidRequestError: An item is no request; those before it are added.
+            LedgerError: They could not be written.
+            ClientClosedError: The batch is not open.
+        Cancellation: What was written stays.
+        """
+        self._check()
+        self._adding += 1
+        try:
+            seen: dict[int, int] = {}
+            if isinstance(requests, AsyncIterable):
+                return await self._add_live(requests, seen)
+            new = 0
+            chunk: list[NewEntry] = []
+            for item in requests:
+                chunk.append(await _make_entry(item, seen))
+                if len(chunk) >= _CHUNK or sum(len(one.fields) for one in chunk[-2:]) >= _LARGE_CHARS:
+                    new += await self._put(chunk)
+                    chunk = []
+            return new + (await self._put(chunk) if chunk else 0)
+        finally:
+            self._adding -= 1
+            self._wake_run()
+
+    async def _add_live(self, requests: AsyncIterable[Given], seen: dict[int, int]) -> int:
+        """Each is written as it comes: the next may be long in coming."""
+        new = 0
+        unflushed: deque[asyncio.Task[int]] = deque()
+        try:
+            async for item in requests:
+                entry = await _make_entry(item, seen)
+                unflushed.append(asyncio.create_task(self._put([entry])))
+                while unflushed and (len(unflushed) >= _UNFLUSHED or unflushed[0].done()):
+                    new += await unflushed.popleft()
+        finally:
+            added = await asyncio.gather(*unflushed)
+        return new + sum(added)
+
+    async def _put(self, entries: list[NewEntry]) -> int:
+        added = await self._ledger.add(entries)
+        if added:
+            self._counts[EntryState.QUEUED] += added
+            self._additions += 1
+            self._wake_run()
+        return added
+
+    def _wake_run(self) -> None:
+        if self._added is not None:
+            _wake(self._added)
+
+    def counts(self) -> Mapping[str, int]:
+        """Return how many entries stand in each state."""
+        return {state.value: self._counts[state] for state in EntryState}
+
+    # --- the run ----------------------------------------------------------------------------------------
+
+    def run(self) -> BatchRun:
+        """Return an async iterator over the outcomes, one for each entry that ends in this run.
+
+        It ends when nothing is queued or in flight. What stopped it before that, such as 402, is raised after
+        the last outcome; requests that were not sent stay queued, for the next run.
+
+        Raises:
+            ClientClosedError: The batch is not open.
+            ConfigError: It has a run already.
+        """
+        self._check()
+        if self._run is not None and not self._run.ended:
+            raise ConfigError("the batch has a run already: iterate that one to its end")
+        self._run = BatchRun(self)
+        return self._run
+
+    def stop(self) -> None:
+        """Send nothing more; go on iterating for what was sent. Idempotent."""
+        if self._run is not None:
+            self._run.stop()
+
+    def _fail(self, error: LedgerError | SaveError) -> None:
+        if self._run is not None:
+            self._run.fail(error)
+
+    # --- of the run: every change of a state goes through here --------------------------------------------
+
+    def _change(
+        self, entry_id: int, before: EntryState, state: EntryState, facts: Mapping[str, Fact] | None
+    ) -> asyncio.Future[None]:
+        self._counts[before] -= 1
+        self._counts[state] += 1
+        return self._ledger.change(entry_id, state, facts)
+
+
+class _Item:
+    """One entry while a run works on it. It is the scheduler's journal of it."""
+
+    __slots__ = (
+        "_marked_at", "batch_run", "entry", "file", "is_attached", "mark", "request", "row", "state"
+    )  # fmt: skip
+
+    def __init__(self, batch_run: BatchRun, row: LedgerEntry) -> None:
+        self.batch_run: BatchRun = batch_run
+        self.row: LedgerEntry = row
+        self.request: ImageRequest = rebuild(row)
+        self.entry: Entry | None = None
+        self.state: EntryState = row.state  # as the ledger has it once it is through with its queue
+        self.is_attached: bool = row.task_id is not None
+        self.mark: asyncio.Future[None] | None = None  # done when "submitting" is durable
+        self._marked_at = 0.0
+        self.file: Path | None = None
+
+    @property
+    def index(self) -> int:
+        """The entry's place in the ledger, from 0."""
+        return self.row.id - 1
+
+    @property
+    def prompt(self) -> str:
+        """The prompt as it was asked for."""
+        prompt = self.row.fields.get("prompt")
+        return prompt if isinstance(prompt, str) else ""
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """True while a POST is out, or what it brought is not durable."""
+        if self.entry is None:
+            return False
+        return self.entry.state is State.SUBMITTING or (
+            self.entry.state is State.SUBMITTED and self.state is EntryState.SUBMITTING
+        )
+
+    def change(self, state: EntryState, facts: Mapping[str, Fact] | None = None) -> asyncio.Future[None]:
+        """Give the entry a state."""
+        before, self.state = self.state, state
+        return self.batch_run.batch._change(self.row.id, before, state, facts)
+
+    def stays(self, state: EntryState) -> None:
+        """Note that the last change was not written."""
+        counts = self.batch_run.batch._counts
+        counts[self.state] -= 1
+        counts[state] += 1
+        self.state = state
+
+    def settled(self, entry: Entry) -> None:
+        """Pass on that the scheduler is through with it."""
+        self.batch_run.settled(self, entry)
+
+    def mark_submitting(self) -> None:
+        """Begin to write that it may have been sent."""
+        if self.mark is None:
+            self._marked_at = time.perf_counter()
+            self.mark = self.change(EntryState.SUBMITTING)
+            self.mark.add_done_callback(self._flushed)
+
+    def _flushed(self, mark: asyncio.Future[None]) -> None:
+        _retrieve(mark)
+        self.batch_run.note_flush(time.perf_counter() - self._marked_at)
+
+    async def submitting(self) -> None:
+        """See `Journal.submitting`."""
+        self.batch_run.reached(self)
+        mark = self.mark
+        assert mark is not None
+        if not mark.done():
+            await asyncio.wait([mark])  # meanwhile a stop may withdraw the request, which takes the mark back
+        if (error := mark.exception()) is not None:
+            raise cast("LedgerError", error).fresh()
+
+    def queued(self) -> None:
+        """See `Journal.queued`."""
+        self.mark = None
+        self.change(EntryState.QUEUED).add_done_callback(_retrieve)
+
+    async def submitted(self, receipt: Receipt) -> None:
+        """See `Journal.submitted`."""
+        self.batch_run.note_accepted()
+        written = self.change(
+            EntryState.SUBMITTED,
+            {
+                "task_id": receipt.task_id,
+                "polling_url": receipt.polling_url,
+                "cost": receipt.cost,
+                "submitted_at": time.time(),
+                "error": None,
+            },
+        )
+        written.add_done_callback(_retrieve)
+        await asyncio.wait([written])
+        self.batch_run._touch()
+        error = written.exception()
+        if error is not None:
+            # It is followed all the same, and its image may come home; after a kill it is ambiguous.
+            _log.warning(
+                "task %s was accepted and could not be noted: %s",
+                receipt.task_id,
+                error,
+                extra={"bfl_task_id": receipt.task_id, "bfl_error": type(error).__name__},
+            )
+            self.batch_run.fail(cast("LedgerError", error))
+
+
+class BatchRun:
+    """The outcomes of one run; an async iterator. See `Batch.run`.
+
+    Every step that changes something is synchronous and on the loop: the feeder takes rows in, the entries'
+    callbacks settle them, a coroutine for each finished one writes down what became of it.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self._scheduler = batch._bfl._check()
+        pool = batch._bfl.statistics().pools.get(ACCOUNT)
+        self._window = 2 * (pool.limit if pool is not None else 12)
+        self._backlog = max(_BACKLOG, self._window)
+        self._feeder: asyncio.Task[None] | None = None
+        self._feeding = True
+        self._open: dict[_Item, None] = {}  # taken in, not settled
+        self._line: deque[_Item] = deque()  # of these, in order, those that are not about to be sent
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._held = 0  # outcomes that were begun and not handed out
+        self._ready: deque[BatchOutcome] = deque()
+        self._watchers: set[asyncio.Future[None]] = set()
+        self._flush_s = 0.0  # how long a mark takes to be durable, the newest weighing most
+        self._has_accepted = False
+        self._is_stopped = False
+        self._is_left = False
+        self._error: BaseException | None = None  # raised after the last outcome
+        self.ended: bool = False
+
+    # --- the consumer -----------------------------------------------------------------------------------
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> BatchOutcome:
+        """Wait for the next outcome.
+
+        Raises:
+            InsufficientCreditsError, AuthenticationError, BudgetExceededError, ConnectError: Why the run stopped
+                before its end; what was not sent stays queued.
+            LedgerError, SaveError: The ledger or the folder cannot be written.
+            ClientClosedError: The client or the batch was closed.
+        Cancellation: Ends this wait; no outcome is lost, the next call returns it.
+        """
+        if self._feeder is None and not (self._is_stopped or self._is_left):
+            self._feeder = asyncio.create_task(self._feed())
+            self._feeder.add_done_callback(self._fed)
+        while not self._ready:
+            if self._is_left or self._is_through():
+                await self._end()
+            await self._wait_touched()
+        self._held -= 1
+        outcome = self._ready.popleft()
+        self._touch()  # there is room for another
+        return outcome
+
+    def _is_through(self) -> bool:
+        return not (self._open or self._held or (self._feeding and self._feeder is not None))
+
+    async def _end(self) -> None:
+        if not (self.ended or self._is_left) and self.batch._lister is not None:
+            try:
+                await self.batch._lister.flush()
+            except BFLError as exc:
+                self._error = self._error or exc
+        self.ended = True
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        raise StopAsyncIteration
+
+    async def _wait_touched(self) -> None:
+        watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watchers.add(watcher)
+        try:
+            await watcher
+        finally:
+            self._watchers.discard(watcher)
+
+    def _touch(self) -> None:
+        for watcher in self._watchers:
+            _wake(watcher)
+
+    # --- the feeder -------------------------------------------------------------------------------------
+
+    def _fed(self, feeder: asyncio.Task[None]) -> None:
+        # A callback, since a coroutine that is cancelled before its first step never runs.
+        self._feeding = False
+        if not feeder.cancelled() and (exc := feeder.exception()) is not None:
+            self._halt(exc)
+        self._touch()
+
+    async def _feed(self) -> None:
+        batch = self.batch
+        while batch._killed:
+            await self._wait_room()
+            (row,) = await batch._ledger.read(tuple(EntryState), after=batch._killed[0] - 1, most=1)
+            del batch._killed[0]
+            self._held += 1
+            self._hand_out(_Item(self, row), error=AmbiguousSubmitError(row.error or _KILLED))
+        flying = [EntryState.SUBMITTED] if batch._folder is None else [EntryState.SUBMITTED, EntryState.READY]
+        await self._take_rows(flying, self._attach)
+        after = 0
+        while True:
+            # Looked at before the reading, so that what is added meanwhile is not missed.
+            is_last, additions = batch._adding == 0, batch._additions
+            after = await self._take_rows([EntryState.QUEUED], self._admit, after)
+            if is_last:
+                return
+            if batch._adding and batch._additions == additions:
+                batch._added = asyncio.get_running_loop().create_future()
+                await batch._added
+
+    async def _take_rows(
+        self, states: list[EntryState], take: Callable[[_Item], Entry], after: int = 0
+    ) -> int:
+        """Take in all entries behind `after` that are in these states; return the last one's id."""
+        while rows := await self.batch._ledger.read(states, after=after, most=_READ):
+            for row in rows:
+                after = row.id
+                await self._wait_room()
+                if after % _STEP == 0:
+                    await asyncio.sleep(0)
+                item = _Item(self, row)
+                entry = item.entry = await self._taken(item, take)
+                self._open[item] = None
+                if entry.settlement is None:
+                    entry.callbacks[item.settled] = None
+                else:
+                    item.settled(entry)
+        return after
+
+    async def _taken(self, item: _Item, take: Callable[[_Item], Entry]) -> Entry:
+        while True:
+            try:
+                return take(item)
+            except BudgetExceededError:
+                if not self._open:
+                    raise
+                # What runs may turn out cheaper than it was set aside for, or not be paid at all.
+                await self._wait_touched()
+
+    def _attach(self, item: _Item) -> Entry:
+        row = item.row
+        assert row.task_id is not None
+        return self._scheduler.attach(
+            row.task_id, polling_url=row.polling_url, model=row.model, cost=row.cost
+        )
+
+    def _admit(self, item: _Item) -> Entry:
+        give_up_at = None
+        if self._has_accepted:
+            give_up_at = asyncio.get_running_loop().time() + _OUTAGE_S
+        entry = self._scheduler.admit(
+            item.request, priority=_PRIORITY, give_up_at=give_up_at, bounded=False, journal=item
+        )
+        self._line.append(item)
+        return entry
+
+    async def _wait_room(self) -> None:
+        # Settled ones do not count in the window: images that are slow in coming must not let a slot idle.
+        while len(self._open) >= self._window or self._held >= self._backlog:
+            await self._wait_touched()
+
+    # --- what the scheduler tells -------------------------------------------------------------------------
+
+    def reached(self, item: _Item) -> None:
+        """Mark a request that has its slot as submitting; see the module for the next in line."""
+        if item in self._open:
+            with contextlib.suppress(ValueError):
+                self._line.remove(item)
+        item.mark_submitting()
+        if self._flush_s > _SLOW_FLUSH_S:
+            for following in islice(self._line, _AHEAD):
+                following.mark_submitting()
+
+    def note_flush(self, seconds: float) -> None:
+        """Note how long a mark took to be durable."""
+        self._flush_s += 0.2 * (seconds - self._flush_s)
+
+    def note_accepted(self) -> None:
+        """Note that the server can be reached and takes requests: from now on an outage is waited out."""
+        if self._has_accepted:
+            return
+        self._has_accepted = True
+        give_up_at = asyncio.get_running_loop().time() + _OUTAGE_S
+        for item in self._open:
+            if item.entry is not None and item.entry.give_up_at is None:
+                item.entry.give_up_at = give_up_at
+
+    def settled(self, item: _Item, entry: Entry) -> None:
+        """Begin to write down how an entry ended. In the step of its end: the slot is free already."""
+        del self._open[item]
+        with contextlib.suppress(ValueError):
+            self._line.remove(item)
+        error = entry.error()
+        settlement = entry.settlement
+        state: EntryState | None = None  # None: it stays where it is, and this run has no outcome for it
+        match settlement:
+            case Ready():
+                self._finish_with(self._bring_home(item, entry))
+            case Moderated():
+                state = EntryState.MODERATED
+            case Lost(AmbiguousSubmitError()):
+                state = EntryState.AMBIGUOUS
+            case Failed() | Lost(UntrustedURLError()):
+                state = EntryState.FAILED
+            case Lost(ClientClosedError()):
+                self._halt(error)
+            case Lost():
+                state = EntryState.SUBMITTED  # it goes on unfollowed: the next run asks again
+            case Unsent():
+                if item.state is EntryState.SUBMITTING:  # marked
+                    item.queued()
+                if settlement.withdrawn or isinstance(error, STOPS):
+                    if not (settlement.withdrawn and self._is_stopped):
+                        self._halt(error)
+                else:
+                    state = EntryState.FAILED
+        if state is not None:
+            assert error is not None
+            self._finish_with(self._write_down(item, entry, state, error))
+        self._touch()
+
+    def _finish_with(self, work: Coroutine[object, object, None]) -> None:
+        self._held += 1
+        task = asyncio.create_task(work)
+        self._finishing.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._finishing.discard(task)
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            _log.error("a batch's coroutine failed by a bug", exc_info=exc)
+            self._held -= 1
+            self._halt(exc)
+        self._touch()
+
+    async def _write_down(self, item: _Item, entry: Entry, state: EntryState, error: BFLError) -> None:
+        facts: dict[str, Fact] = {"error": error_text(error), "cost": entry.cost}
+        if state is not EntryState.SUBMITTED:
+            facts["ended_at"] = time.time()
+        try:
+            await item.change(state, facts)
+        except LedgerError as exc:
+            self._halt(exc)
+        self._hand_out(item, error=error)
+
+    async def _bring_home(self, item: _Item, entry: Entry) -> None:
+        """Fetch, save and list an image."""
+        batch, result = self.batch, entry.result
+        assert result is not None
+        ready: dict[str, Fact] = {"ready_at": time.time(), "cost": result.cost}
+        error: BFLError | None = None
+        try:
+            if batch._folder is None:
+                ready |= {"ended_at": time.time(), "result": json.dumps(_kept_result(item, result))}
+                await item.change(EntryState.READY, ready)
+            else:
+                if item.state is not EntryState.READY:
+                    item.change(EntryState.READY, ready).add_done_callback(_retrieve)
+                async with batch._downloads:
+                    await self._save(item, result)
+        except ClientClosedError as exc:
+            self._held -= 1
+            self._halt(exc)
+            return
+        except (LedgerError, SaveError) as exc:
+            error = exc
+            item.stays(EntryState.READY)
+            self._halt(exc)
+        except BFLError as exc:  # of the download
+            error = exc
+            state = EntryState.FAILED if isinstance(exc, HOPELESS) else EntryState.READY
+            try:
+                await item.change(state, {"error": error_text(exc), "ended_at": time.time()})
+            except LedgerError as worse:
+                self._halt(worse)
+        self._hand_out(item, result=result, error=error)
+
+    async def _save(self, item: _Item, result: Result) -> None:
+        batch = self.batch
+        assert batch._folder is not None
+        assert batch._parts is not None
+        left_s = (result.expires_at or 0.0) - time.time()
+        download = await result._fetch(min(max(_LEAST_DOWNLOAD_S, left_s), _MOST_DOWNLOAD_S))
+        kept = _kept_result(item, result)
+        name = batch._template.render(
+            index=item.index,
+            prompt=item.prompt,
+            model=item.row.model,
+            seed=seed if isinstance(seed := kept["seed"], int) else None,
+            task_id=result.task_id,
+            key=item.row.key,
+            suffix=download.suffix,
+        )
+        file, digest = await anyio.to_thread.run_sync(
+            _save_file, batch._folder, batch._parts, name, download.data, item.is_attached, result.task_id
+        )
+        kept |= {"sha256": digest, "bytes": len(download.data)}
+        del download  # the bytes are not held while the ledger is waited for
+        facts = {
+            "file": file, "result": json.dumps(kept), "cost": result.cost, "error": None, "ended_at": time.time()
+        }  # fmt: skip
+        await item.change(EntryState.SAVED, facts)
+        item.file = batch._folder / file
+        if batch._lister is not None:
+            batch._lister.put(item.row.id, manifest_line(item.row, result.task_id, result.cost, file, kept))
+
+    def _hand_out(self, item: _Item, *, result: Result | None = None, error: BFLError | None = None) -> None:
+        row = item.row
+        task_id = row.task_id
+        if item.entry is not None:
+            task_id = item.entry.task_id
+        self._ready.append(
+            BatchOutcome(
+                row.id - 1, row.key, row.name, item.state, item.request, task_id, result, item.file, error
+            )
+        )
+        self._touch()
+
+    # --- the end ----------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Send nothing more; go on iterating for what was sent. Idempotent."""
+        if self._is_stopped or self._is_left:
+            return
+        self._is_stopped = True
+        if self._feeder is None:
+            self._feeding = False
+        else:
+            self._feeder.cancel()
+        for item in list(self._open):
+            if item.entry is not None:
+                self._scheduler.stop(item.entry)
+        self._touch()
+
+    def _halt(self, error: BaseException | None) -> None:
+        """Stop for an error, which is raised after the last outcome."""
+        if self._error is None and error is not None:
+            self._error = self._going_on(error) if isinstance(error, BFLError) else error
+        self.stop()
+
+    def fail(self, error: LedgerError | SaveError) -> None:
+        """Stop: something cannot be written."""
+        self._halt(error)
+
+    def _going_on(self, error: BFLError) -> BFLError:
+        """The error with what it takes to go on."""
+        if isinstance(error, ClientClosedError):
+            return error
+        twin = error.fresh()
+        twin.args = (
+            f"{error}; what was not sent stays queued in {self.batch._ledger.shown!r}: run the same again to go on",
+        )
+        return twin
+
+    async def aclose(self) -> None:
+        """Stop; wait for POSTs on their way and for files that are being written.
+
+        Cancellation: Ends the wait for POSTs; one whose answer then comes too late is ambiguous.
+        """
+        if self._feeder is not None and (self._ready or not self._is_through()) and self._error is None:
+            self._error = ClientClosedError(
+                "the batch was closed before its run had ended: run the same again to go on"
+            )
+        self.stop()
+        self._is_left = True
+        self._touch()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_S):
+                    while any(item.is_on_its_way for item in self._open):
+                        await self._wait_touched()
+        finally:
+            for item in list(self._open):
+                if item.entry is not None:
+                    item.entry.heard = True
+                    item.entry.callbacks.pop(item.settled, None)
+            self._open.clear()
+            tasks = [*self._finishing, *([] if self._feeder is None else [self._feeder])]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._touch()
+
+
+class _Lister:
+    """Writes the manifest, behind the images: what is at hand goes in one flush."""
+
+    def __init__(
+        self, ledger: Ledger, manifest: Manifest, on_error: Callable[[LedgerError | SaveError], None]
+    ) -> None:
+        self._ledger = ledger
+        self._manifest = manifest
+        self._on_error = on_error
+        self._waiting: list[tuple[int, bytes]] = []
+        self._worker: asyncio.Task[None] | None = None
+        self._error: BFLError | None = None
+
+    async def open(self, notes: Mapping[str, str]) -> None:
+        """Mend the file after a run that was killed."""
+        noted = notes.get(_MANIFEST_BYTES)
+        if noted is None:  # a new ledger; lines of others may be there
+            size = await anyio.to_thread.run_sync(self._manifest.size)
+            await self._ledger.note({_MANIFEST_BYTES: str(size)})
+        else:
+            size = int(noted)
+        keys = await anyio.to_thread.run_sync(self._manifest.mend, size)
+        if keys is None:
+            keys = set()
+            await anyio.to_thread.run_sync(self._manifest.begin_anew)
+            await self._ledger.unlist()
+        after = 0
+        while rows := await self._ledger.read((), after=after, most=_READ, unlisted=True):
+            after = rows[-1].id
+            lines = [
+                manifest_line(row, row.task_id, row.cost, row.file, row.result or {})
+                for row in rows
+                if row.key not in keys
+            ]
+            await self._list([row.id for row in rows], lines)
+
+    def put(self, entry_id: int, line: bytes) -> None:
+        """List an image."""
+        self._waiting.append((entry_id, line))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+
+    async def _work(self) -> None:
+        while self._waiting and self._error is None:
+            batch, self._waiting = self._waiting, []
+            try:
+                await self._list([entry_id for entry_id, _ in batch], [line for _, line in batch])
+            except (LedgerError, SaveError) as exc:
+                self._error = exc
+                self._on_error(exc)
+
+    async def _list(self, ids: list[int], lines: list[bytes]) -> None:
+        size = await anyio.to_thread.run_sync(self._manifest.append, lines)
+        await self._ledger.note({_MANIFEST_BYTES: str(size)}, ids)
+
+    async def flush(self) -> None:
+        """Wait until all that was put stands in the file.
+
+        Raises:
+            SaveError, LedgerError: It could not be written; the next run does.
+        """
+        if self._worker is not None:
+            await asyncio.wait([self._worker])
+        if self._error is not None:
+            raise self._error.fresh()
+
+    async def aclose(self) -> None:
+        """Write what is left."""
+        if self._worker is not None:
+            await asyncio.wait([self._worker])
+
+
+_MANIFEST_BYTES = "manifest_bytes"
+STOPS = (
+    InsufficientCreditsError, AuthenticationError, BudgetExceededError, ConnectError, LedgerError, ClientClosedError
+)  # fmt: skip
+"""What the next request would meet as well: it stays queued, and the run stops."""
+HOPELESS = (ResultExpiredError, UntrustedURLError)
+"""Errors of a download that no repetition mends."""
+
+
+# --- requests and rows: pure ----------------------------------------------------------------------------
+
+
+async def _make_entry(item: object, seen: dict[int, int]) -> NewEntry:
+    """Make the entry of a request; of a large one in a thread, since its JSON takes a while."""
+    wanted = item[1] if isinstance(item, tuple) and len(item) == 2 else item
+    if isinstance(wanted, ImageRequest):
+        given = [getattr(wanted, name) for name in wanted.model_fields_set]
+        if sum(len(value) for value in given if isinstance(value, str | bytes)) >= _LARGE_CHARS:
+            return await anyio.to_thread.run_sync(_new_entry, item, seen)
+    return _new_entry(item, seen)
+
+
+def _new_entry(item: object, seen: dict[int, int]) -> NewEntry:
+    """Make the entry of a request; `seen` counts how often each was met."""
+    name: str | None = None
+    if isinstance(item, tuple):
+        if len(item) != 2 or not isinstance(item[0], str):
+            raise InvalidRequestError("a batch takes requests, or pairs of an id and a request")
+        name, item = item
+    wanted = as_request(item)
+    fields = json.dumps(fields_of(wanted), sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(
+        f"{wanted.model}\0{'' if name is None else 'id ' + name}\0{fields}".encode("utf-8", "replace")
+    )
+    short = int.from_bytes(digest.digest()[:8])
+    occurrence = seen.get(short, 0)
+    seen[short] = occurrence + 1
+    digest.update(f"\0{occurrence}".encode())
+    return NewEntry(digest.hexdigest()[:32], wanted.model, fields, name)
+
+
+def key_of(item: Given, seen: dict[int, int]) -> str:
+    """Return the key that a request has in a ledger; `seen` counts how often each was met, beginning empty."""
+    return _new_entry(item, seen).key
+
+
+def fields_of(wanted: ImageRequest) -> Mapping[str, JSON]:
+    """Return a request's fields as JSON; a file that is given by its path is kept as its path."""
+    given = {name: getattr(wanted, name) for name in wanted.model_fields_set}
+    files = {name for name, value in given.items() if _has_path(value)}
+    if not files:
+        return wanted.body()
+    if wanted.model not in CATALOG:
+        raise InvalidRequestError(
+            f"a batch cannot make a request for {wanted.model} with files anew: give their bytes, not their paths",
+            errors=[(name, "is a path") for name in sorted(files)],
+        )
+    others = {name for name, value in given.items() if name not in files and not isinstance(value, bytes)}
+    plain = wanted.model_dump(mode="json", include=others)
+    data = {name: value for name, value in given.items() if name not in others}
+    return {**plain, **{name: _kept(value) for name, value in data.items()}}
+
+
+def _has_path(value: object) -> bool:
+    return isinstance(value, Path) or (isinstance(value, list | tuple) and any(map(_has_path, value)))
+
+
+def _kept(value: object) -> JSON:
+    if isinstance(value, Path):
+        return {_PATH: str(value.absolute())}
+    if isinstance(value, list | tuple):
+        return [_kept(one) for one in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return cast("JSON", value)
+
+
+def _given(value: JSON) -> object:
+    if isinstance(value, Mapping) and set(value) == {_PATH}:
+        return Path(str(value[_PATH]))
+    if isinstance(value, list):
+        return [_given(one) for one in value]
+    return value
+
+
+def rebuild(row: LedgerEntry) -> ImageRequest:
+    """Make the request of an entry anew."""
+    if row.model in CATALOG:
+        try:
+            return request(row.model, **{name: _given(value) for name, value in row.fields.items()})
+        except InvalidRequestError:
+            pass  # of a class of the caller's own, or of another release: what was checked then is sent
+    return PassThroughRequest.named(row.model, dict(row.fields))
+
+
+def home_of(base_url: str) -> str:
+    """Return whom a base URL belongs to: regions are one API, and so are all servers on this machine."""
+    host = urlsplit(base_url).hostname or ""
+    if is_loopback(host):
+        return "this machine"
+    return "bfl.ai" if host == "bfl.ai" or host.endswith(".bfl.ai") else host
+
+
+def error_text(error: BFLError) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _kept_result(item: _Item, result: Result) -> dict[str, JSON]:
+    """What of a result outlives its URL."""
+    asked = item.row.fields.get("seed")
+    kept: dict[str, JSON] = {"seed": result.seed if result.seed is not None else asked}
+    if result.prompt is not None and result.prompt != item.prompt:
+        kept["used_prompt"] = result.prompt
+    if result.duration is not None:
+        kept["duration"] = result.duration
+    return kept
+
+
+def manifest_line(
+    row: LedgerEntry, task_id: str | None, cost: float | None, file: str | None, kept: Mapping[str, JSON]
+) -> bytes:
+    """Return the line of an image."""
+    line = {
+        "index": row.id - 1,
+        "state": EntryState.SAVED.value,
+        "file": file,
+        "prompt": row.fields.get("prompt"),
+        "model": row.model,
+        "task_id": task_id,
+        "cost": cost,
+        **kept,
+        "key": row.key,
+    }
+    if row.name is not None:
+        line["id"] = row.name
+    return json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+# --- files: in worker threads ---------------------------------------------------------------------------
+
+
+def _prepare_folder(folder: Path, parts: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or "not a usable name"
+        raise SaveError(
+            f"cannot write to the folder {str(folder)!r}: {reason}; choose another",
+            errno=getattr(exc, "errno", None),
+            filename=str(folder),
+        ) from exc
+    remove_parts(parts)
+
+
+def _save_file(
+    folder: Path, parts: Path, name: str, data: bytes, adopt: bool, task_id: str
+) -> tuple[str, str]:
+    digest = hashlib.sha256(data).hexdigest()
+    return save_new(folder, parts, name, data, digest, adopt=adopt, task_id=task_id), digest
+
+
+# --- futures --------------------------------------------------------------------------------------------
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _retrieve(future: asyncio.Future[None]) -> None:
+    """Look at an error that is told in another way, or that the next change will meet."""
+    if not future.cancelled():
+        future.exception()
+
+
+__all__ = ["MANIFEST", "Batch", "BatchOutcome", "BatchRun"]

@@ -1,0 +1,7 @@
+"""Durable records of batches."""
+
+from __future__ import annotations
+
+from bfl_async.ledger.sqlite import LedgerView, SQLiteLedger, count_known, inspect_ledger
+
+__all__ = ["LedgerView", "SQLiteLedger", "count_known", "inspect_ledger"]

@@ -1,0 +1,681 @@
+"""The ledger in one SQLite file, written by one thread.
+
+Durable and fast are had together by group commit: calls put their changes into a queue, the thread takes what is
+there (at most 256), writes it in one transaction, and tells the loop of all of them in one step. While a commit
+waits for the disk, the next group gathers. The thread is the ledger's own: an SQLite connection belongs to one
+thread, and a change that was queued is written whoever is cancelled meanwhile.
+
+SQLite 3.7.0 to 3.51.2 (fixed in 3.51.3, and in 3.50.7 and 3.44.6) can corrupt a file in WAL mode when two
+connections write and checkpoint at the same moment. Only one of ours ever writes, but any tool may open the file;
+so where the bug is, the old rollback journal is used. It costs some more disk flushes a group, and its readers hold
+the writer up for as long as they read. Elsewhere it is WAL.
+
+One run holds a ledger, by a lock of the operating system on `<ledger>.lock`, which ends with the process however it
+ends. That file stays: removing it would let two processes lock two files of one name. Who looks without the lock
+opens the file read-only; that is `inspect_ledger`.
+
+The file's mode is 0600: a polling URL is a capability, and prompts are nobody else's business. No key is in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+from urllib.parse import quote
+
+from bfl_async.errors import ConfigError, LedgerError, LedgerLockedError, LedgerVersionError
+from bfl_async.types import JSON, EntryState, Fact, LedgerEntry, NewEntry
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+try:
+    import fcntl as _fcntl
+except ImportError:  # pragma: no cover - Windows
+    fcntl: ModuleType | None = None
+else:
+    fcntl = _fcntl
+
+_T = TypeVar("_T")
+
+APPLICATION_ID = 0x42464C61  # "BFLa"
+_GROUP = 256  # changes a transaction
+_LOOK_ROWS = 20_000  # that one read of who only looks goes through
+_BUSY_S = 10.0  # for readers of the rollback journal, who hold a commit up
+_READ_BYTES = 4 * 1024 * 1024  # of requests that are read at a time, whatever their number
+_JOIN_S = 30.0
+_LOCK_TRIES, _LOCK_PAUSE_S = 5, 0.05  # who looks whether a run holds the lock has it for a moment
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE entries (
+          id INTEGER PRIMARY KEY,
+          key TEXT NOT NULL UNIQUE,
+          state TEXT NOT NULL,
+          model TEXT NOT NULL,
+          fields TEXT NOT NULL,
+          name TEXT,
+          task_id TEXT,
+          polling_url TEXT,
+          cost REAL,
+          cost_before REAL NOT NULL DEFAULT 0,
+          file TEXT,
+          result TEXT,
+          error TEXT,
+          listed INTEGER NOT NULL DEFAULT 0,
+          added_at REAL,
+          submitted_at REAL,
+          ready_at REAL,
+          ended_at REAL
+        )
+        """,
+        "CREATE INDEX entries_by_state ON entries (state)",
+        "CREATE INDEX entries_unlisted ON entries (id) WHERE state = 'saved' AND listed = 0",
+        "CREATE INDEX entries_by_end ON entries (ended_at) WHERE ended_at IS NOT NULL",
+        "CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    ),
+)
+"""What each version of the schema adds; the file's `user_version` is how many of them it has."""
+
+_FACTS = frozenset(
+    {"task_id", "polling_url", "cost", "file", "result", "error", "submitted_at", "ready_at", "ended_at"}
+)
+_COLUMNS = "id, key, state, model, fields, name, task_id, polling_url, cost, file, result, error"
+
+_Work: TypeAlias = Callable[[sqlite3.Connection], object]
+
+
+def has_wal_bug(version: tuple[int, ...]) -> bool:
+    """True for SQLite versions in which WAL can lose a file.
+
+    Source: sqlite.org/wal.html, "the WAL-reset bug", read 2026-11-23.
+    """
+    if version >= (3, 51, 3) or version < (3, 7, 0):
+        return False
+    return not ((3, 50, 7) <= version < (3, 51, 0) or (3, 44, 6) <= version < (3, 45, 0))
+
+
+def journal_mode() -> str:
+    """Return the journal mode that is safe with this Python's SQLite: "wal" or "delete"."""
+    return "delete" if has_wal_bug(sqlite3.sqlite_version_info[:3]) else "wal"
+
+
+class _Lock:
+    """A lock of the operating system; the file names its holder's process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd: int | None = None
+
+    def acquire(self, ledger: Path) -> None:
+        """Take the lock.
+
+        Raises:
+            LedgerLockedError: Somebody else has it.
+        """
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        for left in reversed(range(_LOCK_TRIES)):
+            try:
+                _lock(fd)
+                break
+            except OSError as exc:
+                if left:
+                    time.sleep(_LOCK_PAUSE_S)
+                    continue
+                holder = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+                os.close(fd)
+                raise LedgerLockedError(
+                    f"the ledger {str(ledger)!r} is held by another run (process {holder}): wait for it, or stop it"
+                ) from exc
+        os.ftruncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
+        self._fd = fd
+
+    def release(self) -> None:
+        """Give the lock back. Idempotent."""
+        if self._fd is not None:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, 0)
+            os.close(self._fd)
+            self._fd = None
+
+
+def _lock(fd: int) -> None:
+    if fcntl is not None:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    import msvcrt  # pragma: no cover - Windows
+
+    # Behind what the file says, which others are to read.
+    os.lseek(fd, 1024, os.SEEK_SET)  # pragma: no cover
+    msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined] # pragma: no cover - typed for Windows only
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def holder_of(path: Path) -> str | None:
+    """Return the process that holds a ledger; None when no run does."""
+    try:
+        fd = os.open(_lock_path(path), os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        try:
+            _lock(fd)
+        except OSError:
+            return os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+        return None
+    finally:
+        os.close(fd)
+
+
+class SQLiteLedger:
+    """Entries in one SQLite file. Opened in the running loop, and used from it alone.
+
+    Args:
+        path: The file; it and its folder are made when they are missing. Not on a network file system, whose
+            locks and flushes often are none.
+    Cancellation: Ends the wait; what was asked for is still done, in the ledger's thread.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path: Path = Path(path)
+        self._lock = _Lock(_lock_path(self.path))
+        self._queue: queue.SimpleQueue[tuple[_Work, asyncio.Future[object]] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+        self._closed = False
+        self._sql: dict[tuple[str, ...], str] = {}  # of changes, by the names of their facts
+
+    @property
+    def shown(self) -> str:
+        """What the ledger is called in messages."""
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"<SQLiteLedger {self.shown!r}>"
+
+    # --- opening and closing ----------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open for writing, alone.
+
+        Raises:
+            LedgerLockedError, LedgerVersionError, LedgerError: See `Ledger.open`.
+            ConfigError: It was opened before.
+        Cancellation: The opening ends in its thread; `aclose` waits for that.
+        """
+        if self._thread is not None:
+            raise ConfigError("a ledger is opened once")
+        self._loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
+        opened: asyncio.Future[object] = self._loop.create_future()
+        opened.add_done_callback(lambda done: done.cancelled() or done.exception())
+        # A daemon, so that a program which forgets to close it can end; what was promised durable is so.
+        self._thread = threading.Thread(
+            target=self._work, args=(opened,), name="bfl-async-ledger", daemon=True
+        )
+        self._thread.start()
+        try:
+            await asyncio.shield(opened)
+        except LedgerError:
+            self._closed = True
+            self._thread.join(_JOIN_S)
+            raise
+
+    async def aclose(self) -> None:
+        """Write what is left, and end the thread. Idempotent.
+
+        Cancellation: The thread still ends by itself.
+        """
+        if self._thread is None or self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join, _JOIN_S)
+
+    # --- changes: synchronous, in order -----------------------------------------------------------------
+
+    def add(self, entries: Sequence[NewEntry]) -> asyncio.Future[int]:
+        """Add those whose key is new; see `Ledger.add`."""
+        now = time.time()
+        rows = [(entry.key, entry.model, entry.fields, entry.name, now) for entry in entries]
+
+        def work(db: sqlite3.Connection) -> int:
+            return db.executemany(
+                "INSERT OR IGNORE INTO entries (key, state, model, fields, name, added_at) "
+                "VALUES (?, 'queued', ?, ?, ?, ?)",
+                rows,
+            ).rowcount
+
+        return self._put(work)
+
+    def change(
+        self, entry_id: int, state: EntryState, facts: Mapping[str, Fact] | None = None
+    ) -> asyncio.Future[None]:
+        """Give an entry a state and facts; see `Ledger.change`."""
+        names = tuple(facts) if facts else ()
+        sql = self._sql.get(names)
+        if sql is None:
+            unknown = set(names) - _FACTS
+            if unknown:
+                raise ValueError(f"no facts of an entry: {', '.join(sorted(unknown))}")
+            sets = ", ".join(f"{name} = ?" for name in ("state", *names))
+            sql = self._sql[names] = f"UPDATE entries SET {sets} WHERE id = ?"
+        given = facts.values() if facts else ()
+        values = (state.value, *[_storable(value) for value in given], entry_id)
+        statement = sql
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(statement, values)
+
+        return self._put(work)
+
+    def reset(self, state: EntryState, to: EntryState, error: str | None = None) -> asyncio.Future[list[int]]:
+        """Move all entries of one state to another; see `Ledger.reset`."""
+        forget = ""
+        if to is EntryState.QUEUED:
+            forget = (
+                ", cost_before = cost_before + coalesce(cost, 0), cost = NULL, task_id = NULL, polling_url = NULL"
+                ", file = NULL, result = NULL, submitted_at = NULL, ready_at = NULL, ended_at = NULL"
+            )
+
+        def work(db: sqlite3.Connection) -> list[int]:
+            ids = [
+                row[0] for row in db.execute("SELECT id FROM entries WHERE state = ? ORDER BY id", (state,))
+            ]
+            if ids:
+                db.execute(
+                    f"UPDATE entries SET state = ?, error = ?{forget} WHERE state = ?", (to, error, state)
+                )
+            return ids
+
+        return self._put(work)
+
+    def note(self, facts: Mapping[str, str], listed: Sequence[int] = ()) -> asyncio.Future[None]:
+        """Keep facts of the ledger as a whole; see `Ledger.note`."""
+        rows = list(facts.items())
+        ids = [(entry_id,) for entry_id in listed]
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany("INSERT OR REPLACE INTO notes (name, value) VALUES (?, ?)", rows)
+            db.executemany("UPDATE entries SET listed = 1 WHERE id = ?", ids)
+
+        return self._put(work)
+
+    def unlist(self) -> asyncio.Future[None]:
+        """Forget which entries stand in the manifest."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE entries SET listed = 0 WHERE state = 'saved'")
+
+        return self._put(work)
+
+    # --- reading ----------------------------------------------------------------------------------------
+
+    async def read(
+        self, states: Sequence[EntryState], *, after: int, most: int, unlisted: bool = False
+    ) -> list[LedgerEntry]:
+        """Return entries; see `Ledger.read`.
+
+        Raises:
+            LedgerError: They cannot be read.
+        """
+        return await self._put(lambda db: _read(db, states, after, most, unlisted=unlisted))
+
+    async def counts(self) -> Mapping[EntryState, int]:
+        """Count the entries by state.
+
+        Raises:
+            LedgerError: They cannot be read.
+        """
+        return await self._put(_counts)
+
+    async def notes(self) -> Mapping[str, str]:
+        """Return the facts of the ledger as a whole.
+
+        Raises:
+            LedgerError: They cannot be read.
+        """
+        return await self._put(_notes)
+
+    # --- the thread -------------------------------------------------------------------------------------
+
+    def _put(self, work: Callable[[sqlite3.Connection], _T]) -> asyncio.Future[_T]:
+        loop = self._loop
+        if loop is None:
+            raise LedgerError(f"the ledger {self.shown!r} is not open")
+        if os.getpid() != self._pid:
+            raise ConfigError("the ledger was opened before a fork: each process needs one of its own")
+        done: asyncio.Future[_T] = loop.create_future()
+        if self._closed:
+            done.set_exception(LedgerError(f"the ledger {self.shown!r} is closed"))
+        else:
+            self._queue.put((work, cast("asyncio.Future[object]", done)))
+        return done
+
+    def _work(self, opened: asyncio.Future[object]) -> None:
+        try:
+            db = self._connect()
+        except BaseException as exc:
+            self._lock.release()
+            self._tell([(opened, _ledger_error(exc, self.shown))])
+            return
+        try:
+            self._tell([(opened, None)])
+            ended = False
+            while not ended:
+                group = []
+                item = self._queue.get()
+                while True:
+                    if item is None:
+                        ended = True
+                        break
+                    group.append(item)
+                    if len(group) >= _GROUP:
+                        break
+                    try:
+                        item = self._queue.get_nowait()
+                    except queue.Empty:
+                        break
+                if group:
+                    self._tell(self._commit(db, group))
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                db.close()
+            self._lock.release()
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(self.path)
+            # Made by us, for its mode; SQLite gives its journals the same.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
+            raise _ledger_error(exc, self.shown) from exc
+        db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
+        try:
+            prepare(db, self.shown)
+            if self.path.stat().st_mode & 0o077:
+                self.path.chmod(0o600)
+        except BaseException as exc:
+            db.close()
+            raise _ledger_error(exc, self.shown) from exc
+        return db
+
+    def _commit(
+        self, db: sqlite3.Connection, group: list[tuple[_Work, asyncio.Future[object]]]
+    ) -> list[tuple[asyncio.Future[object], object]]:
+        """Do a group's work in one transaction; where that fails, each alone: one bad row costs no other."""
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            answers = [(done, work(db)) for work, done in group]
+            db.execute("COMMIT")
+        except Exception as exc:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            if len(group) > 1:
+                return [answer for item in group for answer in self._commit(db, [item])]
+            return [(group[0][1], _ledger_error(exc, self.shown))]
+        return answers
+
+    def _tell(self, answers: list[tuple[asyncio.Future[object], object]]) -> None:
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop is gone, and nobody waits
+            self._loop.call_soon_threadsafe(_resolve, answers)
+
+
+def _resolve(answers: Iterable[tuple[asyncio.Future[object], object]]) -> None:
+    for done, answer in answers:
+        if done.done():
+            continue  # who waited was cancelled
+        if isinstance(answer, LedgerError):
+            done.set_exception(answer)
+        else:
+            done.set_result(answer)
+
+
+def _storable(value: Fact) -> Fact:
+    """Text that SQLite can hold: file names may be no Unicode."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+def _ledger_error(exc: BaseException, shown: str) -> LedgerError:
+    if isinstance(exc, LedgerError):
+        return exc
+    reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+    error = LedgerError(
+        f"the ledger {shown!r} cannot be used: {reason}; nothing is sent without it, mend that and run again"
+    )
+    error.__cause__ = exc
+    return error
+
+
+def prepare(db: sqlite3.Connection, shown: str, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
+    """Set a connection up, and bring the file to the newest schema: whole, or not at all.
+
+    Raises:
+        LedgerVersionError: A newer release wrote the file.
+        LedgerError: It is no ledger.
+    """
+    try:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if application != APPLICATION_ID and (tables or version or application):
+            raise LedgerError(f"{shown!r} is an SQLite file, but no ledger: choose another name")
+        if version > len(migrations):
+            raise LedgerVersionError(
+                f"the ledger {shown!r} was written by a newer release (version {version}, this one knows "
+                f"{len(migrations)}): upgrade bfl-async"
+            )
+        mode = journal_mode()
+        (got,) = db.execute(f"PRAGMA journal_mode = {mode}").fetchone()
+        if got != mode:
+            raise LedgerError(f"the ledger {shown!r} cannot use the journal mode {mode!r}, but {got!r}")
+        # EXTRA also flushes the folder, from which the rollback journal vanishes at a commit.
+        db.execute(f"PRAGMA synchronous = {'FULL' if mode == 'wal' else 'EXTRA'}")
+        db.execute("PRAGMA fullfsync = ON")  # macOS: through the disk's own cache
+        db.execute("PRAGMA cache_size = -8000")  # KB
+        if version < len(migrations):
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                for statement in [one for step in migrations[version:] for one in step]:
+                    db.execute(statement)
+                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                db.execute(f"PRAGMA user_version = {len(migrations)}")
+                db.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+                raise
+    except sqlite3.Error as exc:
+        raise _ledger_error(exc, shown) from exc
+
+
+def _read(
+    db: sqlite3.Connection, states: Sequence[EntryState], after: int, most: int, *, unlisted: bool = False
+) -> list[LedgerEntry]:
+    marks = ", ".join("?" * len(states))
+    where, values = f"state IN ({marks})", tuple(states)
+    if unlisted:
+        where, values = "state = 'saved' AND listed = 0", ()  # in the words of its index
+    cursor = db.execute(
+        f"SELECT {_COLUMNS} FROM entries WHERE {where} AND id > ? ORDER BY id LIMIT ?",
+        (*values, after, most),
+    )
+    found: list[LedgerEntry] = []
+    size = 0
+    for row in cursor:
+        found.append(_entry(row))
+        size += len(row[4])
+        if size >= _READ_BYTES:
+            break
+    cursor.close()
+    return found
+
+
+def _entry(row: Sequence[object]) -> LedgerEntry:
+    entry_id, key, state, model, fields, name, task_id, polling_url, cost, file, result, error = row
+    return LedgerEntry(
+        id=cast("int", entry_id),
+        key=cast("str", key),
+        state=EntryState(cast("str", state)),
+        model=cast("str", model),
+        fields=cast("Mapping[str, JSON]", json.loads(cast("str", fields))),
+        name=cast("str | None", name),
+        task_id=cast("str | None", task_id),
+        polling_url=cast("str | None", polling_url),
+        cost=cast("float | None", cost),
+        file=cast("str | None", file),
+        result=cast("Mapping[str, JSON] | None", json.loads(result) if isinstance(result, str) else None),
+        error=cast("str | None", error),
+    )
+
+
+def _counts(db: sqlite3.Connection) -> dict[EntryState, int]:
+    counts = dict.fromkeys(EntryState, 0)
+    for state, count in db.execute("SELECT state, count(*) FROM entries GROUP BY state"):
+        counts[EntryState(state)] = count
+    return counts
+
+
+def _notes(db: sqlite3.Connection) -> dict[str, str]:
+    return dict(db.execute("SELECT name, value FROM notes"))
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerView:
+    """A ledger for who only looks; the figures are of moments close to each other where a run goes on.
+
+    Attributes:
+        counts: Entries by state.
+        spent_credits: What the entries have cost, earlier tries included.
+        unpriced: Tasks whose cost the server did not state.
+        holder: The process that runs it; None when none does.
+        first_at: Unix time of the first submit; None before.
+        last_at: Unix time of the last change that is told; None before.
+        recent: Entries that ended within the 60 s before `last_at`.
+        errors: The newest that did not come home, the newest first.
+    """
+
+    path: Path
+    counts: Mapping[EntryState, int]
+    spent_credits: float
+    unpriced: int
+    holder: str | None
+    first_at: float | None
+    last_at: float | None
+    recent: int
+    errors: tuple[LedgerEntry, ...] = field(default=(), repr=False)
+
+
+_BAD_STATES = (EntryState.FAILED, EntryState.MODERATED, EntryState.AMBIGUOUS)
+
+
+def inspect_ledger(path: str | os.PathLike[str], *, errors: int = 5) -> LedgerView:
+    """Look at a ledger without its lock, also while a run goes on. Blocks for as long as the reading takes.
+
+    Raises:
+        LedgerVersionError: A newer release wrote it.
+        LedgerError: It is missing, cannot be read, or is no ledger.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise LedgerError(f"there is no ledger {str(path)!r}")
+    return _reading(path, lambda db: _look(db, path, errors))
+
+
+def count_known(path: str | os.PathLike[str], keys: Iterable[str]) -> int:
+    """Return how many of these keys a ledger holds; none where there is no ledger. Blocks.
+
+    Raises:
+        LedgerError: It cannot be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return 0
+    waiting = iter(keys)
+
+    def work(db: sqlite3.Connection) -> int:
+        known = 0
+        while some := list(islice(waiting, 500)):
+            marks = ", ".join("?" * len(some))
+            (found,) = db.execute(f"SELECT count(*) FROM entries WHERE key IN ({marks})", some).fetchone()
+            known += found
+        return known
+
+    return _reading(path, work)
+
+
+def _reading(path: Path, work: Callable[[sqlite3.Connection], _T]) -> _T:
+    """Do work that only reads, without the lock."""
+    name = quote(str(path.absolute()))
+    try:
+        if holder_of(path) is None and path.with_name(path.name + "-journal").exists():
+            # A run that was killed left a journal to roll back, which who only reads may not do.
+            with contextlib.closing(sqlite3.connect(f"file:{name}?mode=rw", uri=True, timeout=_BUSY_S)) as db:
+                db.execute("SELECT count(*) FROM sqlite_master")
+        with contextlib.closing(sqlite3.connect(f"file:{name}?mode=ro", uri=True, timeout=_BUSY_S)) as db:
+            (application,) = db.execute("PRAGMA application_id").fetchone()
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if application != APPLICATION_ID:
+                raise LedgerError(f"{str(path)!r} is no ledger")
+            if version > len(MIGRATIONS):
+                raise LedgerVersionError(
+                    f"the ledger {str(path)!r} was written by a newer release: upgrade bfl-async"
+                )
+            return work(db)
+    except sqlite3.Error as exc:
+        raise LedgerError(f"the ledger {str(path)!r} cannot be read: {exc}") from exc
+
+
+def _look(db: sqlite3.Connection, path: Path, errors: int) -> LedgerView:
+    counts = _counts(db)
+    spent, unpriced, first_at, last_at = 0.0, 0, None, 0.0
+    (most,) = db.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()
+    # Piece by piece: with a rollback journal, a commit waits for each read to end.
+    for start in range(0, most, _LOOK_ROWS):
+        credits, unknown, first, last = db.execute(
+            "SELECT total(cost) + total(cost_before), total(task_id IS NOT NULL AND cost IS NULL), "
+            "min(submitted_at), max(submitted_at) FROM entries WHERE id > ? AND id <= ?",
+            (start, start + _LOOK_ROWS),
+        ).fetchone()
+        spent += credits
+        unpriced += int(unknown)
+        first_at = first if first_at is None else min(first_at, first or first_at)
+        last_at = max(last_at, last or 0.0)
+    (ended_at,) = db.execute("SELECT max(ended_at) FROM entries WHERE ended_at IS NOT NULL").fetchone()
+    last_at = max(last_at, ended_at or 0.0)
+    (recent,) = db.execute("SELECT count(*) FROM entries WHERE ended_at > ?", (last_at - 60.0,)).fetchone()
+    marks = ", ".join("?" * len(_BAD_STATES))
+    bad = db.execute(
+        f"SELECT {_COLUMNS} FROM entries WHERE state IN ({marks}) ORDER BY ended_at DESC, id DESC LIMIT ?",
+        (*_BAD_STATES, errors),
+    ).fetchall()
+    return LedgerView(
+        path=path,
+        counts=counts,
+        spent_credits=round(spent, 6),
+        unpriced=unpriced,
+        holder=holder_of(path),
+        first_at=first_at,
+        last_at=last_at or None,
+        recent=recent,
+        errors=tuple(_entry(row) for row in bad),
+    )

@@ -1,0 +1,172 @@
+"""Rows of a batch's input: what they become, and how a bad one is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from bfl_async.batch import Given
+from bfl_async.cli.files import InputError
+from bfl_async.cli.rows import Kind, RowError, Rows
+from tests.media import png, png_text
+
+
+def read(
+    folder: Path,
+    kind: Kind,
+    text: str,
+    *,
+    model: str = "flux-dev",
+    fields: dict[str, object] | None = None,
+    columns: dict[str, str] | None = None,
+    prompt: str | None = None,
+    repeat: int = 1,
+    check: bool = False,
+    allow_outside: bool = False,
+) -> list[tuple[str | None, str, dict[str, object]]]:
+    """The id, model and body of each request of a file."""
+    path = folder / "rows"
+    path.write_bytes(text.encode())
+    rows = Rows(
+        str(path),
+        kind,
+        model=model,
+        fields=fields or {},
+        folder=folder,
+        allow_outside=allow_outside,
+        columns=columns or {},
+        prompt=prompt,
+        repeat=repeat,
+    )
+    found = rows.check() if check else cast("Iterator[Given]", rows.read())
+    return [
+        (given[0], given[1].model, dict(given[1].body()))
+        if isinstance(given, tuple)
+        else (None, given.model, dict(given.body()))
+        for given in found
+    ]
+
+
+def test_text_is_a_prompt_a_line(tmp_path: Path) -> None:
+    """Blank lines and a byte order mark are nothing."""
+    got = read(tmp_path, "text", "\ufeffa cat\n\n  a dog \r\n", fields={"seed": 7})
+    assert got == [
+        (None, "flux-dev", {"prompt": "a cat", "seed": 7}), (None, "flux-dev", {"prompt": "a dog", "seed": 7})
+    ]  # fmt: skip
+
+
+def test_json_lines_name_model_id_and_fields(tmp_path: Path) -> None:
+    """A row's own values go before the options; a string is a prompt."""
+    text = '{"prompt": "a", "model": "flux-2-pro", "id": 17, "seed": 3}\n"b"\n'
+    assert read(tmp_path, "jsonl", text, fields={"seed": 7}) == [
+        ("17", "flux-2-pro", {"prompt": "a", "seed": 3}),
+        (None, "flux-dev", {"prompt": "b", "seed": 7}),
+    ]
+
+
+def test_csv_columns_are_fields_by_name_or_as_told(tmp_path: Path) -> None:
+    """Numbers are read where numbers are wanted, empty cells are left out, other columns are not used."""
+    text = 'Caption,Width,Safety Tolerance,User,note\n"a, ""b""\nc",512,3,42,x\nd,,,,\n'
+    got = read(tmp_path, "csv", text, columns={"prompt": "Caption"})
+    assert got == [
+        (None, "flux-dev", {"prompt": 'a, "b"\nc', "width": 512, "safety_tolerance": 3, "user": "42"}),
+        (None, "flux-dev", {"prompt": "d"}),
+    ]
+
+
+def test_tsv_has_no_quotes(tmp_path: Path) -> None:
+    """A prompt may begin with one."""
+    got = read(tmp_path, "tsv", 'Prompt\tCategory\n"G I G G L E" painted\tWriting\n42\t\n')
+    assert [body for _, _, body in got] == [{"prompt": '"G I G G L E" painted'}, {"prompt": "42"}]
+
+
+def test_a_prompt_is_made_of_columns(tmp_path: Path) -> None:
+    """Also of JSON keys and of a text's line."""
+    got = read(tmp_path, "csv", "animal,style,seed\ncat,oil,1\n", prompt="a {animal} in {style}")
+    assert got == [(None, "flux-dev", {"prompt": "a cat in oil", "seed": 1})]
+    got = read(tmp_path, "jsonl", '{"animal": "cat", "width": 512}', prompt="a {animal}, {{x}}")
+    assert got == [(None, "flux-dev", {"prompt": "a cat, {x}", "width": 512})]
+    assert read(tmp_path, "text", "cat", prompt="{prompt} in oil")[0][2] == {"prompt": "cat in oil"}
+
+
+def test_repeated_rows_have_seeds_of_their_own(tmp_path: Path) -> None:
+    """Without a seed the server draws one each time."""
+    got = read(tmp_path, "csv", "prompt,seed\na,5\nb,\n", repeat=3)
+    assert [body for _, _, body in got] == [
+        {"prompt": "a", "seed": 5}, {"prompt": "a", "seed": 6}, {"prompt": "a", "seed": 7},
+        {"prompt": "b"}, {"prompt": "b"}, {"prompt": "b"},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "says"),
+    [
+        ("text", "a\n\x00\n", ["line 2", "not UTF-8"]),
+        (
+            "jsonl",
+            '{"prompt": "a"}\n{"prompt"\n[1]\n{"prompt": "b", "width": 7}\n',
+            ["line 2", "line 3", "line 4", "width"],
+        ),
+        ("jsonl", '{"prompt": "a", "model": 7}\n', ["line 1", "model"]),
+        ("jsonl", '{"prompt": "a", "model": "../x"}\n', ["line 1", "not a model name"]),
+        ("csv", "prompt,width\na,512\nb,7\nc,x\n", ["row 2 (line 3", "row 3 (line 4", "width"]),
+        ("csv", "prompt,width\na,512,7\n", ["row 1 (line 2", "3 columns"]),
+        ("csv", 'prompt\n"a\n', ["row 1", "not closed"]),
+        ("csv", "a,b\nc,d\n", ["none of the columns a, b", "--column prompt=a"]),
+        ("csv", "prompt,prompt\nc,d\n", ["same name"]),
+        ("csv", "prompt\n", ["holds no prompt"]),
+        ("tsv", "", ["holds no prompt"]),
+    ],
+)  # fmt: skip
+def test_every_bad_row_is_named_by_its_number(tmp_path: Path, kind: Kind, text: str, says: list[str]) -> None:
+    """All of them, before anything is paid; none shows the rest of the file."""
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, kind, text, check=True)
+    for part in says:
+        assert part in caught.value.message
+
+
+@pytest.mark.parametrize("template", ["no column", "{", "{a!r}", "{a:5}", "{}"])
+def test_a_template_that_is_none_is_told(tmp_path: Path, template: str) -> None:
+    """Before anything is read."""
+    with pytest.raises(InputError, match="--prompt"):
+        read(tmp_path, "text", "a", prompt=template)
+
+
+def test_columns_that_are_missing_are_told(tmp_path: Path) -> None:
+    """Of --column and of --prompt."""
+    with pytest.raises(InputError, match="no column Caption; it has prompt"):
+        read(tmp_path, "csv", "prompt\na\n", columns={"prompt": "Caption"}, check=True)
+    with pytest.raises(InputError, match="--prompt wants colour"):
+        read(tmp_path, "jsonl", '{"prompt": "a"}', prompt="{colour}", check=True)
+
+
+def test_many_bad_rows_are_not_all_listed(tmp_path: Path) -> None:
+    """Twenty are enough to see what is wrong."""
+    with pytest.raises(InputError, match="; and 30 more"):
+        read(tmp_path, "csv", "prompt,width\n" + "a,7\n" * 50, check=True)
+
+
+def test_rows_name_images_in_the_inputs_folder(tmp_path: Path) -> None:
+    """A name becomes a file; URLs and base64 stay what they are; what lies elsewhere must be allowed."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(png(64, 64))
+    (tmp_path / "b.png").write_bytes(png(64, 64))
+    ((_, _, body),) = read(folder, "csv", "prompt,input_image\nx,a.png\n", model="flux-2-pro")
+    assert body["input_image"] == png_text(64, 64)
+    ((_, _, body),) = read(
+        folder, "csv", "prompt,input_image\nx,https://h.example/a.png\n", model="flux-2-pro"
+    )
+    assert body["input_image"] == "https://h.example/a.png"
+    for name in ("../b.png", str(tmp_path / "b.png")):
+        row = json.dumps({"prompt": "x", "input_image": name})
+        with pytest.raises(RowError, match="outside the folder"):
+            read(folder, "jsonl", row, model="flux-2-pro")
+        read(folder, "jsonl", row, model="flux-2-pro", allow_outside=True)
+    with pytest.raises(RowError, match="there is no file"):
+        read(folder, "csv", "prompt,input_image\nx,c.png\n", model="flux-2-pro")
