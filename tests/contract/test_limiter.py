@@ -1,32 +1,28 @@
-"""One suite for every limiter: grants, order, release, refusal. New limiters join `LIMITERS`."""
+"""One suite for every limiter: grants, order, release, refusal. New limiters join `make_limiter`.
+
+What a shared limiter is told has its effect after a step of its book, so each look waits for that: `settled`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
 from bfl_async import ConfigError, Limits, QueueFullError
 from bfl_async.limiter import LocalLimiter
-from bfl_async.types import Lease, Limiter
+from bfl_async.limiter._shared import SharedLimiter
+from bfl_async.types import EarlyGrants, Lease, Limiter
+from tests.contract.limiters import (
+    MakeLimiter,
+    Owner,
+    make_limiter,
+    redis_server,
+    settled,
+)
+from tests.waiting import wait_until
 
-pytestmark = pytest.mark.looptime(start=0)
-
-MakeLimiter = Callable[[Limits], Limiter]
-LIMITERS: dict[str, MakeLimiter] = {"local": LocalLimiter}
-
-
-@pytest.fixture(params=LIMITERS)
-def make_limiter(request: pytest.FixtureRequest) -> MakeLimiter:
-    return LIMITERS[request.param]
-
-
-class Owner:
-    """Asks for a lease and notes its grants."""
-
-    def __init__(self, name: str, grants: list[str], *pools: str, priority: int = 0) -> None:
-        self.lease = Lease(("account", *pools), priority=priority, on_granted=lambda: grants.append(name))
+__all__ = ["make_limiter", "redis_server"]  # fixtures
 
 
 def limits(account: int, queue: int | None = None, **pools: int) -> Limits:
@@ -35,14 +31,16 @@ def limits(account: int, queue: int | None = None, **pools: int) -> Limits:
 
 async def test_grants_up_to_the_limit_and_then_in_order_of_arrival(make_limiter: MakeLimiter) -> None:
     """First come, first served, one grant for each release."""
-    limiter, grants = make_limiter(limits(2)), list[str]()
+    limiter, grants = await make_limiter(limits(2)), list[str]()
     owners = [Owner(str(n), grants) for n in range(5)]
     for owner in owners:
         limiter.enqueue(owner.lease)
+    await settled(limiter)
     assert grants == ["0", "1"]
     assert [limiter.position(owner.lease) for owner in owners] == [None, None, 0, 1, 2]
     limiter.release(owners[1].lease)
     limiter.release(owners[0].lease)
+    await settled(limiter)
     assert grants == ["0", "1", "2", "3"]
     account = limiter.statistics()["account"]
     assert (account.taken, account.queued, account.limit) == (2, 1, 2)
@@ -51,52 +49,61 @@ async def test_grants_up_to_the_limit_and_then_in_order_of_arrival(make_limiter:
 
 async def test_lower_priority_number_goes_first(make_limiter: MakeLimiter) -> None:
     """Priorities are strict."""
-    limiter, grants = make_limiter(limits(1)), list[str]()
+    limiter, grants = await make_limiter(limits(1)), list[str]()
     holder = Owner("holder", grants)
     limiter.enqueue(holder.lease)
+    await settled(limiter)
     owners = [Owner(f"p{p}", grants, priority=p) for p in (5, 0, -1)]
     for owner in owners:
         limiter.enqueue(owner.lease)
     for owner in (holder, owners[2], owners[1], owners[0]):
+        await settled(limiter)
         limiter.release(owner.lease)
+    await settled(limiter)
     assert grants == ["holder", "p-1", "p0", "p5"]
     await limiter.aclose()
 
 
 async def test_all_pools_are_taken_in_one_step_or_none(make_limiter: MakeLimiter) -> None:
     """A request whose narrower pool is full is passed over, takes nothing, and keeps its place."""
-    limiter, grants = make_limiter(limits(3, narrow=1)), list[str]()
+    limiter, grants = await make_limiter(limits(3, narrow=1)), list[str]()
     first, second, third = (Owner(f"narrow{n}", grants, "narrow") for n in range(3))
     wide = Owner("wide", grants)
     for owner in (first, second, wide, third):
         limiter.enqueue(owner.lease)
+    await settled(limiter)
     assert grants == ["narrow0", "wide"]
     assert limiter.statistics()["account"].taken == 2
     limiter.release(first.lease)
+    await settled(limiter)
     assert grants == ["narrow0", "wide", "narrow1"]
     limiter.release(second.lease)
+    await settled(limiter)
     assert grants[-1] == "narrow2"
     await limiter.aclose()
 
 
 async def test_pool_without_a_limit_is_no_limit(make_limiter: MakeLimiter) -> None:
     """A model's pool that `Limits` does not name counts nothing."""
-    limiter, grants = make_limiter(limits(2)), list[str]()
+    limiter, grants = await make_limiter(limits(2)), list[str]()
     for n in range(2):
         limiter.enqueue(Owner(str(n), grants, "unnamed").lease)
+    await settled(limiter)
     assert len(grants) == 2
     await limiter.aclose()
 
 
 async def test_second_release_changes_nothing(make_limiter: MakeLimiter) -> None:
     """A slot is given back once."""
-    limiter, grants = make_limiter(limits(1)), list[str]()
+    limiter, grants = await make_limiter(limits(1)), list[str]()
     owners = [Owner(str(n), grants) for n in range(3)]
     for owner in owners:
         limiter.enqueue(owner.lease)
+    await settled(limiter)
     limiter.release(owners[0].lease)
     limiter.release(owners[0].lease)
     limiter.release(owners[2].lease)
+    await settled(limiter)
     assert grants == ["0", "1"]
     assert limiter.statistics()["account"].taken == 1
     await limiter.aclose()
@@ -104,13 +111,15 @@ async def test_second_release_changes_nothing(make_limiter: MakeLimiter) -> None
 
 async def test_withdrawn_lease_is_never_granted(make_limiter: MakeLimiter) -> None:
     """Also in the step of the release that would have granted it, and also twice."""
-    limiter, grants = make_limiter(limits(1)), list[str]()
+    limiter, grants = await make_limiter(limits(1)), list[str]()
     owners = [Owner(str(n), grants) for n in range(3)]
     for owner in owners:
         limiter.enqueue(owner.lease)
+    await settled(limiter)
     limiter.withdraw(owners[1].lease)
     limiter.withdraw(owners[1].lease)
     limiter.release(owners[0].lease)
+    await settled(limiter)
     assert grants == ["0", "2"]
     assert limiter.statistics()["account"].queued == 0
     await limiter.aclose()
@@ -118,7 +127,7 @@ async def test_withdrawn_lease_is_never_granted(make_limiter: MakeLimiter) -> No
 
 async def test_many_withdrawals_leave_nothing_behind(make_limiter: MakeLimiter) -> None:
     """Callers that come and go while nothing is released do not pile up, and the order stays."""
-    limiter, grants = make_limiter(limits(1)), list[str]()
+    limiter, grants = await make_limiter(limits(1)), list[str]()
     holder = Owner("holder", grants)
     limiter.enqueue(holder.lease)
     kept = [Owner(f"kept{n}", grants) for n in range(3)]
@@ -129,44 +138,68 @@ async def test_many_withdrawals_leave_nothing_behind(make_limiter: MakeLimiter) 
             limiter.enqueue(kept[n // 1_000].lease)
         limiter.withdraw(passing.lease)
     for owner in (holder, *kept):
+        await settled(limiter)
         limiter.release(owner.lease)
+    await settled(limiter)
     assert grants == ["holder", "kept0", "kept1", "kept2"]
     await limiter.aclose()
 
 
 async def test_delayed_release_holds_the_slot_for_its_time(make_limiter: MakeLimiter) -> None:
-    """Invariant 2: the slot of a task that can no longer be followed."""
-    limiter, grants = make_limiter(limits(1)), list[str]()
+    """Invariant 2: the slot of a task that can no longer be followed. The first word on its time counts."""
+    limiter, grants = await make_limiter(limits(1)), list[str]()
     lost, waiting = Owner("lost", grants), Owner("waiting", grants)
     limiter.enqueue(lost.lease)
     limiter.enqueue(waiting.lease)
-    limiter.release(lost.lease, after_s=30)
-    await asyncio.sleep(29.9)
+    await settled(limiter)
+    began = asyncio.get_running_loop().time()
+    limiter.release(lost.lease, after_s=0.6)
+    limiter.release(lost.lease, after_s=100)
+    await settled(limiter)
     assert grants == ["lost"]
-    await asyncio.sleep(0.2)
+    assert limiter.statistics()["account"].taken == 1
+    await wait_until(lambda: len(grants) == 2)
+    assert grants == ["lost", "waiting"]
+    assert 0.55 < asyncio.get_running_loop().time() - began < 3
+    await limiter.aclose()
+
+
+async def test_held_slot_can_be_freed_before_its_time(make_limiter: MakeLimiter) -> None:
+    """Whoever learns the task's end after all frees its slot."""
+    limiter, grants = await make_limiter(limits(1)), list[str]()
+    lost, waiting = Owner("lost", grants), Owner("waiting", grants)
+    limiter.enqueue(lost.lease)
+    limiter.enqueue(waiting.lease)
+    await settled(limiter)
+    limiter.release(lost.lease, after_s=600)
+    limiter.release(lost.lease)
+    await settled(limiter)
     assert grants == ["lost", "waiting"]
     await limiter.aclose()
 
 
 async def test_taking_passes_the_limit_and_holds_back_grants(make_limiter: MakeLimiter) -> None:
     """Attached tasks run already: they are counted, whatever the limit says."""
-    limiter, grants = make_limiter(limits(1)), list[str]()
+    limiter, grants = await make_limiter(limits(1)), list[str]()
     attached = [Owner(str(n), grants) for n in range(3)]
     for owner in attached:
         limiter.take(owner.lease)
     waiting = Owner("waiting", grants)
     limiter.enqueue(waiting.lease)
+    await settled(limiter)
     assert limiter.statistics()["account"].taken == 3
     for owner in attached:
+        await settled(limiter)
         assert grants == []
         limiter.release(owner.lease)
+    await settled(limiter)
     assert grants == ["waiting"]
     await limiter.aclose()
 
 
 async def test_full_queue_refuses_new_leases_only(make_limiter: MakeLimiter) -> None:
     """A lease that comes back after a 429 is never refused; one that is granted at once does not wait."""
-    limiter, grants = make_limiter(limits(2, queue=1)), list[str]()
+    limiter, grants = await make_limiter(limits(2, queue=1)), list[str]()
     first, second, third = (Owner(str(n), grants) for n in range(3))
     for owner in (first, second, third):
         limiter.enqueue(owner.lease)
@@ -174,80 +207,150 @@ async def test_full_queue_refuses_new_leases_only(make_limiter: MakeLimiter) -> 
         limiter.enqueue(Owner("one too many", grants).lease)
     unbounded = Lease(("account",), bounded=False)
     limiter.enqueue(unbounded)
+    await settled(limiter)
     limiter.refuse(first.lease, retry_after_s=None)
+    await settled(limiter)
     assert limiter.statistics()["account"].queued == 3
     await limiter.aclose()
 
 
 async def test_refusal_lowers_the_narrowest_pool_to_what_is_held(make_limiter: MakeLimiter) -> None:
     """Invariant 6: in one step slots freed, place kept, working limit lowered."""
-    limiter, grants = make_limiter(limits(6, narrow=4)), list[str]()
+    limiter, grants = await make_limiter(limits(6, narrow=4)), list[str]()
     owners = [Owner(str(n), grants, "narrow") for n in range(4)]
     for owner in owners:
         limiter.enqueue(owner.lease)
     later = Owner("later", grants, "narrow")
     limiter.enqueue(later.lease)
+    await settled(limiter)
     limiter.refuse(owners[1].lease, retry_after_s=None)
+    await settled(limiter)
     pools = limiter.statistics()
     assert (pools["narrow"].working, pools["narrow"].taken) == (3, 3)
     assert (pools["account"].working, pools["account"].taken) == (6, 3)
     assert limiter.position(owners[1].lease) == 0
     assert limiter.position(later.lease) == 1
     limiter.release(owners[0].lease)
+    await settled(limiter)
     assert grants == ["0", "1", "2", "3", "1"]
     await limiter.aclose()
 
 
-async def test_working_limit_rises_by_a_timer_and_its_interval_learns(make_limiter: MakeLimiter) -> None:
-    """Invariant 6: +1 after 2 s; the interval doubles with each refused raise, and falls back after a success."""
-    limiter, grants = make_limiter(limits(4)), list[str]()
+async def test_working_limit_rises_after_a_quiet_interval(make_limiter: MakeLimiter) -> None:
+    """Invariant 6: +1 after 2 s without a refusal, and the refused one tries again."""
+    limiter, grants = await make_limiter(limits(4)), list[str]()
     owners = [Owner(str(n), grants) for n in range(4)]
     for owner in owners:
         limiter.enqueue(owner.lease)
+    began = asyncio.get_running_loop().time()
+    await settled(limiter)
     limiter.refuse(owners[3].lease, retry_after_s=None)
+    await settled(limiter)
+    assert limiter.statistics()["account"].working == 3
+    await wait_until(lambda: len(grants) == 5)
+    assert 1.9 < asyncio.get_running_loop().time() - began < 4
+    assert grants[-1] == "3"
+    assert limiter.statistics()["account"].working == 4
+    await limiter.aclose()
 
-    def working() -> int:
-        return limiter.statistics()["account"].working
 
-    assert working() == 3
-    await asyncio.sleep(1.9)
-    assert working() == 3
-    await asyncio.sleep(0.2)
-    assert working() == 4
-    assert grants[-1] == "3", "the raise lets the refused one try again"
-    limiter.refuse(owners[3].lease, retry_after_s=None)
-    await asyncio.sleep(3.9)
-    assert working() == 3
-    await asyncio.sleep(0.2)
-    assert working() == 4
+SLOW_SHARED = [
+    pytest.param("local", marks=pytest.mark.looptime(start=0)),
+    pytest.param("file", marks=[pytest.mark.slow, pytest.mark.alone]),
+    pytest.param("redis", marks=[pytest.mark.slow, pytest.mark.alone]),
+]
+
+
+@pytest.mark.parametrize("make_limiter", SLOW_SHARED, indirect=True)
+async def test_quiet_interval_learns(make_limiter: MakeLimiter) -> None:
+    """Invariant 6: it doubles with each refused raise, and falls back after a success."""
+    limiter, grants = await make_limiter(limits(4)), list[str]()
+    owners = [Owner(str(n), grants) for n in range(4)]
+    for owner in owners:
+        limiter.enqueue(owner.lease)
+    await settled(limiter)
+
+    async def refused_for() -> float:
+        began, before = asyncio.get_running_loop().time(), len(grants)
+        limiter.refuse(owners[3].lease, retry_after_s=None)
+        await wait_until(lambda: len(grants) > before)
+        return asyncio.get_running_loop().time() - began
+
+    assert 1.9 < await refused_for() < 3.5
+    assert 3.9 < await refused_for() < 5.5
     limiter.confirm(owners[3].lease)
-    limiter.refuse(owners[3].lease, retry_after_s=None)
-    await asyncio.sleep(2.1)
-    assert working() == 4
+    assert 1.9 < await refused_for() < 3.5
     await limiter.aclose()
 
 
 async def test_retry_after_pauses_the_refused_pool_only(make_limiter: MakeLimiter) -> None:
     """Invariant 6: `Retry-After` is honoured, and requests of other pools go on."""
-    limiter, grants = make_limiter(limits(4, narrow=2)), list[str]()
+    limiter, grants = await make_limiter(limits(4, narrow=2)), list[str]()
     first, second = (Owner(f"narrow{n}", grants, "narrow") for n in range(2))
     limiter.enqueue(first.lease)
     limiter.enqueue(second.lease)
-    limiter.refuse(second.lease, retry_after_s=20)
+    await settled(limiter)
+    began = asyncio.get_running_loop().time()
+    limiter.refuse(second.lease, retry_after_s=1.0)
     limiter.release(first.lease)
     wide = Owner("wide", grants)
     limiter.enqueue(wide.lease)
+    await settled(limiter)
     assert grants == ["narrow0", "narrow1", "wide"]
-    await asyncio.sleep(19.9)
-    assert len(grants) == 3
-    await asyncio.sleep(0.2)
+    await wait_until(lambda: len(grants) == 4)
     assert grants[-1] == "narrow1"
+    assert 0.95 < asyncio.get_running_loop().time() - began < 3
     await limiter.aclose()
 
 
-async def test_closing_stops_all_timers(make_limiter: MakeLimiter) -> None:
+async def test_limit_changed_while_held(make_limiter: MakeLimiter) -> None:
+    """A lower limit takes nothing back and holds grants back; a higher one grants at once."""
+    limiter, grants = await make_limiter(limits(3)), list[str]()
+    assert isinstance(limiter, LocalLimiter | SharedLimiter)
+    owners = [Owner(str(n), grants) for n in range(6)]
+    for owner in owners:
+        limiter.enqueue(owner.lease)
+    await settled(limiter)
+    limiter.resize(1)
+    limiter.release(owners[0].lease)
+    limiter.release(owners[1].lease)
+    await settled(limiter)
+    assert grants == ["0", "1", "2"]
+    limiter.release(owners[2].lease)
+    await settled(limiter)
+    assert grants == ["0", "1", "2", "3"]
+    limiter.resize(3)
+    await settled(limiter)
+    assert grants == ["0", "1", "2", "3", "4", "5"]
+    await limiter.aclose()
+
+
+async def test_lease_that_is_granted_and_withdrawn_in_one_turn_frees_its_slot(
+    make_limiter: MakeLimiter,
+) -> None:
+    """Whether the grant or the withdrawal comes first, nobody keeps the slot."""
+    limiter, grants = await make_limiter(limits(1)), list[str]()
+    for turns in range(6):  # of the loop, between the two: the grant of a shared limiter takes some
+        owner = Owner("brief", grants)
+        limiter.enqueue(owner.lease)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        limiter.withdraw(owner.lease)
+        limiter.release(owner.lease)
+    await settled(limiter)
+    await settled(limiter)  # a grant that crossed the withdrawal is given back in the step after
+    after = Owner("after", grants)
+    limiter.enqueue(after.lease)
+    await settled(limiter)
+    assert grants[-1] == "after"
+    assert limiter.statistics()["account"].taken == 1
+    await limiter.aclose()
+
+
+@pytest.mark.looptime(start=0)
+async def test_closing_a_local_limiter_stops_all_timers() -> None:
     """Invariant 9: afterwards nothing of ours is left in the loop."""
-    limiter, grants = make_limiter(limits(2)), list[str]()
+    limiter, grants = LocalLimiter(limits(2)), list[str]()
     owners = [Owner(str(n), grants) for n in range(3)]
     for owner in owners:
         limiter.enqueue(owner.lease)
@@ -258,20 +361,104 @@ async def test_closing_stops_all_timers(make_limiter: MakeLimiter) -> None:
     assert grants == ["0", "1"]
 
 
-async def test_limit_changed_while_held() -> None:
-    """A lower limit takes nothing back and holds grants back; a higher one grants at once."""
-    limiter, grants = LocalLimiter(limits(3)), list[str]()
-    owners = [Owner(str(n), grants) for n in range(6)]
+async def early_limiter(make_limiter: MakeLimiter, given: Limits) -> tuple[Limiter, EarlyGrants]:
+    """A limiter that can grant early; others are skipped."""
+    limiter = await make_limiter(given)
+    if not isinstance(limiter, EarlyGrants):
+        pytest.skip("this limiter grants nothing early")
+    return limiter, limiter
+
+
+async def test_early_grant_counts_as_a_slot_and_the_release_it_waited_for_grants_nothing(
+    make_limiter: MakeLimiter,
+) -> None:
+    """Invariant 1: slots follow the server, and who left early has had the freed one."""
+    limiter, early = await early_limiter(make_limiter, limits(2))
+    grants = list[str]()
+    owners = [Owner(str(n), grants) for n in range(5)]
     for owner in owners:
         limiter.enqueue(owner.lease)
-    limiter.resize(1)
-    limiter.release(owners[0].lease)
-    limiter.release(owners[1].lease)
+    early.grant_early({"account": 1})
     assert grants == ["0", "1", "2"]
-    limiter.release(owners[2].lease)
+    assert [owner.lease.early for owner in owners] == [False, False, True, False, False]
+    assert limiter.statistics()["account"].taken == 3
+    early.grant_early({"account": 1})
+    assert grants == ["0", "1", "2"], "the one slot that is expected is promised already"
+    limiter.confirm(owners[2].lease)
+    assert not owners[2].lease.early
+    limiter.release(owners[0].lease)
+    assert grants == ["0", "1", "2"]
+    limiter.release(owners[1].lease)
     assert grants == ["0", "1", "2", "3"]
-    limiter.resize(3)
-    assert grants == ["0", "1", "2", "3", "4", "5"]
+    assert not owners[3].lease.early
+    await limiter.aclose()
+
+
+async def test_refused_early_grant_keeps_its_place_and_teaches_nothing(make_limiter: MakeLimiter) -> None:
+    """The slot was not free yet: that says nothing of the account's limit."""
+    limiter, early = await early_limiter(make_limiter, limits(2))
+    grants = list[str]()
+    owners = [Owner(str(n), grants) for n in range(4)]
+    for owner in owners:
+        limiter.enqueue(owner.lease)
+    early.grant_early({"account": 1})
+    limiter.refuse(owners[2].lease, retry_after_s=30)
+    account = limiter.statistics()["account"]
+    assert (account.working, account.taken, account.queued) == (2, 2, 2)
+    assert limiter.position(owners[2].lease) == 0
+    limiter.release(owners[0].lease)
+    assert grants == ["0", "1", "2", "2"], "with the freed slot, without a pause"
+    assert not owners[2].lease.early
+    limiter.refuse(owners[2].lease, retry_after_s=None)
+    assert limiter.statistics()["account"].working == 1, "a refusal of any other grant teaches"
+    await limiter.aclose()
+
+
+async def test_refused_early_grant_goes_at_once_where_a_slot_was_freed_meanwhile(
+    make_limiter: MakeLimiter,
+) -> None:
+    """A refusal that comes back after the slot is free."""
+    limiter, early = await early_limiter(make_limiter, limits(1))
+    grants = list[str]()
+    owners = [Owner(str(n), grants) for n in range(3)]
+    for owner in owners:
+        limiter.enqueue(owner.lease)
+    early.grant_early({"account": 1})
+    limiter.release(owners[0].lease)
+    assert grants == ["0", "1"]
+    limiter.refuse(owners[1].lease, retry_after_s=None)
+    assert grants == ["0", "1", "1"]
+    assert limiter.statistics()["account"].working == 1
+    await limiter.aclose()
+
+
+async def test_early_grant_needs_every_pool_to_be_free(make_limiter: MakeLimiter) -> None:
+    """A request whose narrower pool will not be free is passed over and keeps its place."""
+    limiter, early = await early_limiter(make_limiter, limits(3, narrow=1))
+    grants = list[str]()
+    holders = [Owner("holder", grants, "narrow"), *(Owner(f"h{n}", grants) for n in range(2))]
+    narrow, wide = Owner("narrow", grants, "narrow"), Owner("wide", grants)
+    for owner in (*holders, narrow, wide):
+        limiter.enqueue(owner.lease)
+    del grants[:]
+    early.grant_early({"account": 1})
+    assert grants == ["wide"]
+    early.grant_early({"account": 2, "narrow": 1})
+    assert grants == ["wide", "narrow"]
+    await limiter.aclose()
+
+
+async def test_no_early_grant_from_a_pool_whose_limit_was_lowered(make_limiter: MakeLimiter) -> None:
+    """Invariant 6: others use the account, and who gets the freed slot is not certain."""
+    limiter, early = await early_limiter(make_limiter, limits(3))
+    grants = list[str]()
+    owners = [Owner(str(n), grants) for n in range(5)]
+    for owner in owners:
+        limiter.enqueue(owner.lease)
+    limiter.refuse(owners[2].lease, retry_after_s=None)
+    del grants[:]
+    early.grant_early({"account": 3})
+    assert grants == []
     await limiter.aclose()
 
 

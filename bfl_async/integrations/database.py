@@ -1,0 +1,89 @@
+"""The database behind a procrastinate app: its connections, our tables, and errors as the package's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, LiteralString
+
+try:
+    import procrastinate
+    import psycopg
+    from procrastinate import exceptions
+    from psycopg.rows import dict_row
+except ImportError as _exc:
+    raise ImportError("this needs the extra: pip install 'bfl-async[procrastinate]'") from _exc
+
+from bfl_async.errors import ConfigError, LedgerError, LedgerVersionError
+from bfl_async.integrations.records import MIGRATIONS, Records
+
+LOCK = 0x62666C  # of PostgreSQL's advisory locks: one at a time changes the schema, defers by id, or recovers
+
+Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+
+
+async def apply_schema(app: procrastinate.App) -> None:
+    """Make the tables of procrastinate and of ours, or bring ours up to this release. May be repeated.
+
+    Raises:
+        LedgerVersionError: A newer release made them.
+        LedgerError: The database cannot be used.
+        ConfigError: The app is not open, or has another connector than `PsycopgConnector`.
+    Cancellation: All of it is made or nothing.
+    """
+    async with transaction(app, lock=True) as connection:
+        found = await fetch(connection, "SELECT to_regclass('procrastinate_jobs') IS NULL AS missing")
+        if found[0]["missing"]:
+            await app.schema_manager.apply_schema_async()
+        await connection.execute("CREATE SCHEMA IF NOT EXISTS bfl_jobs")
+        await connection.execute("CREATE TABLE IF NOT EXISTS bfl_jobs.version (number integer NOT NULL)")
+        numbers = await fetch(connection, "SELECT number FROM bfl_jobs.version")
+        number = numbers[0]["number"] if numbers else 0
+        if number > len(MIGRATIONS):
+            raise LedgerVersionError(f"the tables in bfl_jobs have version {number}: upgrade bfl-async")
+        for migration in MIGRATIONS[number:]:
+            await connection.execute(migration)
+        await connection.execute("DELETE FROM bfl_jobs.version")
+        await connection.execute("INSERT INTO bfl_jobs.version VALUES (%s)", (len(MIGRATIONS),))
+
+
+def records_of(app: procrastinate.App) -> Records:
+    """Return the table of records of an open app."""
+
+    async def ask(sql: LiteralString, **arguments: object) -> Sequence[Mapping[str, Any]]:
+        async with transaction(app) as connection:
+            return await fetch(connection, sql, **arguments)
+
+    return Records(ask)
+
+
+@asynccontextmanager
+async def transaction(app: procrastinate.App, *, lock: bool = False) -> AsyncIterator[Connection]:
+    """A connection within a transaction; `lock`: one at a time does it.
+
+    Raises:
+        LedgerError: The database cannot be used.
+        ConfigError: The app is not open, or has another connector than `PsycopgConnector`.
+    """
+    if not isinstance(app.connector, procrastinate.PsycopgConnector):
+        raise ConfigError("the app needs a procrastinate.PsycopgConnector")
+    try:
+        async with app.connector.pool.connection() as connection:
+            if lock:
+                await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+            yield connection
+    except exceptions.AppNotOpen as exc:
+        raise ConfigError("the app is not open: use `async with app.open_async()`") from exc
+    except (psycopg.Error, exceptions.ConnectorException) as exc:
+        said = " ".join(str(exc.__cause__ or exc).split()) or type(exc).__name__
+        raise LedgerError(f"the database cannot be used: {said}") from exc
+
+
+async def fetch(connection: Connection, sql: LiteralString, **arguments: object) -> list[dict[str, Any]]:
+    """Run a statement and return its rows."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(sql, arguments or None)
+        return await cursor.fetchall()
+
+
+__all__ = ["LOCK", "Connection", "apply_schema", "fetch", "records_of", "transaction"]

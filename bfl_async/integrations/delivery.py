@@ -1,0 +1,370 @@
+"""What every engine's job does: one record, delivered at least once, paid at most once.
+
+An engine (procrastinate here) brings a record's id to some worker, perhaps twice, perhaps late, perhaps after the first
+worker was killed. `Deliverer.deliver` looks at the record and goes on from there:
+
+    queued      send it: "submitting" is committed before the POST leaves, the task's id before the first poll
+    submitting  a worker died with the POST on its way: nobody can ask what became of it, so it is ambiguous
+    submitted   attach the task and bring its image home; nothing is paid again
+    an end      nothing
+    held        by another delivery whose lease runs: come back later
+
+So an engine has to promise one thing: to bring an id again whose delivery ended with `DeliverLater`, or did not end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import anyio.to_thread
+
+from bfl_async._client import AsyncBFL
+from bfl_async._handle import Entry
+from bfl_async._naming import NameTemplate
+from bfl_async._scheduler import Scheduler
+from bfl_async.batch import HOPELESS, STOPS, error_text, rebuild
+from bfl_async.errors import AmbiguousSubmitError, BFLError, ClientClosedError, LedgerError, UntrustedURLError
+from bfl_async.integrations.records import OPEN, JobRecord, Records
+from bfl_async.integrations.storage import Storage
+from bfl_async.types import (
+    Answered,
+    EntryState,
+    Fact,
+    Failed,
+    LedgerEntry,
+    Lost,
+    Moderated,
+    Ready,
+    Receipt,
+    Settlement,
+    State,
+    Unsent,
+)
+
+_log = logging.getLogger("bfl_async")
+
+_PRIORITY = 10  # a batch stands behind single requests of the same client
+_DOWNLOADS = 8
+_LEAST_DOWNLOAD_S, _MOST_DOWNLOAD_S = 60.0, 600.0
+_WRITE_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)  # between attempts to write down an end
+_NOTE_PAUSE_S = 1.0  # between attempts to note a task
+_NAME = NameTemplate("{index:08}-{task_id}.{ext}")
+_KILLED = (
+    "its worker was killed when this request may have been sent: a task may exist and be paid; it is sent again only "
+    "with retry_ambiguous"
+)
+
+
+class DeliverLater(Exception):
+    """The job is not at its end: the engine is to bring it again after `seconds`."""
+
+    def __init__(self, seconds: float, reason: str) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+
+
+class Deliverer:
+    """Works on records with one client. Belongs to the client's loop.
+
+    Args:
+        lease_s: How long a record stays this worker's without a sign of life; `renew` gives one.
+        pause_s: How long a delivery rests before what stopped it is tried again: no credits, no connection, a
+            full disk. It rests in its place at the worker: else the whole queue would go round and round, and
+            images would be paid that nobody can save.
+    """
+
+    def __init__(
+        self, bfl: AsyncBFL, records: Records, storage: Storage, *, lease_s: float, pause_s: float = 30.0
+    ) -> None:
+        self.records = records
+        self.storage = storage
+        self.lease_s = lease_s
+        self.worker: str = f"{socket.gethostname()}:{os.getpid()}"
+        self.scheduler: Scheduler = bfl._check()
+        self._bfl = bfl
+        self._downloads = asyncio.Semaphore(_DOWNLOADS)
+        self._open: dict[int, _Delivery] = {}
+        self._pause_s = pause_s
+        self._stopped = asyncio.Event()
+
+    async def renew(self) -> None:
+        """Give a sign of life for all that is being worked on.
+
+        Raises:
+            LedgerError: It could not be written.
+        """
+        if self._open:
+            await self.records.renew([each.claim for each in self._open.values()], self.lease_s)
+
+    def stop(self) -> None:
+        """Send nothing more; what was sent is brought home."""
+        self._stopped.set()
+        for each in list(self._open.values()):
+            if each.entry is not None:
+                self.scheduler.stop(each.entry)
+
+    def abandon(self) -> None:
+        """End all deliveries; see the cancellation of `deliver`."""
+        for each in self._open.values():
+            each.runner.cancel()
+
+    async def deliver(self, record_id: int) -> EntryState | None:
+        """Bring one record as far as it goes; return the state in which it ended, None if there is no record.
+
+        Raises:
+            DeliverLater: It is not at its end.
+            LedgerError: The database cannot be used.
+        Cancellation: What is not sent is withdrawn. A POST on its way ends, and the task's id is committed,
+            before this returns.
+        """
+        if record_id in self._open:
+            raise DeliverLater(self.lease_s / 2, "it is being worked on in this process")
+        runner = asyncio.current_task()
+        assert runner is not None
+        delivery = self._open[record_id] = _Delivery(self, record_id, runner)
+        try:
+            record = await self.records.claim(record_id, delivery.claim, self.worker, self.lease_s)
+            if record is not None:
+                return await self._go_on(delivery, record)
+        finally:
+            del self._open[record_id]
+            if delivery.noting is not None:
+                delivery.noting.cancel()
+        known = await self.records.read([record_id])
+        if known and known[0].state in OPEN:
+            raise DeliverLater(self.lease_s / 2, f"it is being worked on by {known[0].worker}")
+        return known[0].state if known else None
+
+    async def _go_on(self, delivery: _Delivery, record: JobRecord) -> EntryState:
+        delivery.state = record.state
+        if record.state is EntryState.SUBMITTING:
+            return await self._end(delivery, EntryState.AMBIGUOUS, {"error": _KILLED})
+        try:
+            settlement = await self._settlement(delivery, record)
+        except BaseException:
+            if not delivery.is_on_its_way:  # else its lease ends by itself, after its POST
+                await self._leave(delivery, delivery.state, delivery.facts())
+            raise
+        return await self._settled(delivery, record, settlement)
+
+    async def _settlement(self, delivery: _Delivery, record: JobRecord) -> Settlement:
+        """Send the request, or attach its task, and wait for the end."""
+        if self._stopped.is_set():
+            raise DeliverLater(0.0, "the worker is stopping")
+        if record.task_id is not None:
+            entry = self.scheduler.attach(
+                record.task_id, polling_url=record.polling_url, model=record.model, cost=record.cost
+            )
+            delivery.is_noted = True
+        else:
+            request = rebuild(LedgerEntry(record.id, "", record.state, record.model, record.fields))
+            try:
+                entry = self.scheduler.admit(request, priority=_PRIORITY, bounded=False, journal=delivery)
+            except BFLError as exc:
+                return Unsent(exc)
+        delivery.entry = entry
+        entry.heard = True  # the record tells
+        try:
+            await entry.wait_settled(None)
+        except asyncio.CancelledError:
+            self.scheduler.stop(entry)
+            await entry.wait_changed(lambda: not delivery.is_on_its_way)
+            await delivery.flush()
+            if entry.settlement is None or isinstance(entry.settlement, Ready):
+                raise
+        assert entry.settlement is not None
+        return entry.settlement
+
+    async def _settled(self, delivery: _Delivery, record: JobRecord, settlement: Settlement) -> EntryState:
+        await delivery.flush()
+        entry, facts = delivery.entry, delivery.facts()
+        if isinstance(settlement, Ready):
+            assert entry is not None
+            return await self._bring_home(delivery, record, entry, facts)
+        assert not isinstance(settlement, Answered)  # a job's request makes a task
+        error = settlement.error
+        facts["error"] = error_text(error)
+        match settlement:
+            case Moderated():
+                return await self._end(delivery, EntryState.MODERATED, facts)
+            case Lost(AmbiguousSubmitError()):
+                return await self._end(delivery, EntryState.AMBIGUOUS, facts)
+            case Failed() | Lost(UntrustedURLError()):
+                return await self._end(delivery, EntryState.FAILED, facts)
+            case Unsent(withdrawn=withdrawn):
+                if not (withdrawn or isinstance(error, STOPS)):
+                    return await self._end(delivery, EntryState.FAILED, facts)
+                await self._leave(delivery, EntryState.QUEUED, None if withdrawn else facts)
+                if not withdrawn:
+                    await self._rest(self._pause_s)
+            case _:  # it goes on unfollowed: asked again
+                await self._leave(delivery, delivery.state, facts)
+                if not isinstance(error, ClientClosedError):
+                    await self._rest(self._pause_s)
+        raise DeliverLater(0.0, str(error))
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
+
+    async def _bring_home(
+        self, delivery: _Delivery, record: JobRecord, entry: Entry, facts: dict[str, Fact]
+    ) -> EntryState:
+        result = entry.result
+        assert result is not None
+        left_s = (result.expires_at or 0.0) - time.time()
+        try:
+            async with self._downloads:
+                download = await result._fetch(min(max(_LEAST_DOWNLOAD_S, left_s), _MOST_DOWNLOAD_S))
+                name = _NAME.render(
+                    index=record.id, prompt="", model=record.model, seed=None, key="",
+                    task_id=result.task_id, suffix=download.suffix,
+                )  # fmt: skip
+                facts["file"] = await self.storage.save(name, download.data)
+                facts["sha256"] = await anyio.to_thread.run_sync(_sha256, download.data)
+        except HOPELESS as exc:
+            return await self._end(delivery, EntryState.FAILED, {**facts, "error": error_text(exc)})
+        except Exception as exc:  # of the download, or whatever a storage raises
+            _log.warning(
+                "the image of task %s is not saved yet: %s",
+                result.task_id,
+                type(exc).__name__,
+                extra={
+                    "bfl_task_id": result.task_id,
+                    "bfl_model": result.model,
+                    "bfl_error": type(exc).__name__,
+                },
+            )
+            said = error_text(exc) if isinstance(exc, BFLError) else f"{type(exc).__name__}: {exc}"
+            await self._leave(delivery, EntryState.SUBMITTED, {**facts, "error": said})
+            if not isinstance(exc, ClientClosedError):
+                await self._rest(min(self._pause_s, max(1.0, left_s / 10)))
+            raise DeliverLater(0.0, "its image is not saved yet") from exc
+        except BaseException:
+            await self._leave(delivery, EntryState.SUBMITTED, facts)
+            raise
+        return await self._end(delivery, EntryState.SAVED, facts)
+
+    async def _end(self, delivery: _Delivery, state: EntryState, facts: Mapping[str, Fact]) -> EntryState:
+        """Write down an end; what cannot be written is brought again."""
+        for pause_s in (*_WRITE_PAUSES_S, None):
+            try:
+                if await self.records.leave(delivery.record_id, delivery.claim, state, facts):
+                    return state
+                raise DeliverLater(self.lease_s / 2, "another worker took it over")
+            except LedgerError:
+                if pause_s is None:
+                    raise
+                await asyncio.sleep(pause_s)
+        raise AssertionError  # pragma: no cover
+
+    async def _leave(self, delivery: _Delivery, state: EntryState, facts: Mapping[str, Fact] | None) -> None:
+        """Give a record back that is not at its end. Not written: its lease ends by itself."""
+        with contextlib.suppress(LedgerError):
+            await self.records.leave(delivery.record_id, delivery.claim, state, facts)
+
+
+class _Delivery:
+    """One delivery of one record. It is the scheduler's journal of the request."""
+
+    def __init__(self, deliverer: Deliverer, record_id: int, runner: asyncio.Task[Any]) -> None:
+        self._deliverer = deliverer
+        self.runner = runner
+        self._records = deliverer.records
+        self.record_id = record_id
+        self.claim = uuid.uuid4().hex
+        self.state = EntryState.QUEUED  # as it was written last
+        self.entry: Entry | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self.noting: asyncio.Task[None] | None = None
+        self.is_noted = False  # the task's id is committed, or was tried to be
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """True while a POST is out, or what it brought is not committed."""
+        entry = self.entry
+        return entry is not None and (
+            entry.state is State.SUBMITTING or (entry.state is State.SUBMITTED and not self.is_noted)
+        )
+
+    def facts(self) -> dict[str, Fact]:
+        """What is known of the task: also written at the end, for it may not have been when it came."""
+        entry = self.entry
+        if entry is None:
+            return {}
+        return {"task_id": entry.task_id, "polling_url": entry.polling_url, "cost": entry.cost}
+
+    async def submitting(self) -> None:
+        """See `Journal.submitting`."""
+        await self.flush()
+        if not await self._records.submitting(self.record_id, self.claim):
+            raise LedgerError("another worker took the job over; nothing was sent")
+        self.state = EntryState.SUBMITTING
+
+    def queued(self) -> None:
+        """See `Journal.queued`."""
+        self.state = EntryState.QUEUED
+        self._writing = asyncio.create_task(self._write_queued())
+
+    async def _write_queued(self) -> None:
+        with contextlib.suppress(LedgerError):  # after a kill it is then ambiguous, for nothing
+            await self._records.queued(self.record_id, self.claim)
+
+    async def flush(self) -> None:
+        """Wait for what is being written: changes reach the table in their order."""
+        if self.noting is not None:
+            self.noting.cancel()
+            await asyncio.wait([self.noting])
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+
+    async def submitted(self, receipt: Receipt) -> None:
+        """See `Journal.submitted`."""
+        try:
+            await self._note(receipt)
+        except LedgerError as exc:
+            # It is followed all the same, and noted when the database is back; after a kill it is ambiguous.
+            _log.warning(
+                "task %s was accepted and could not be noted: %s",
+                receipt.task_id,
+                exc,
+                extra={"bfl_task_id": receipt.task_id, "bfl_error": type(exc).__name__},
+            )
+            self.noting = asyncio.create_task(self._note_later(receipt))
+        finally:
+            self.is_noted = True
+            if self.entry is not None:
+                self.entry.touch()
+
+    async def _note(self, receipt: Receipt) -> None:
+        self.state = EntryState.SUBMITTED
+        lease_s = self._deliverer.lease_s
+        if not await self._records.submitted(self.record_id, self.claim, receipt, lease_s):
+            _log.warning(
+                "task %s was accepted for a job that another worker has",
+                receipt.task_id,
+                extra={"bfl_task_id": receipt.task_id},
+            )
+
+    async def _note_later(self, receipt: Receipt) -> None:
+        while True:  # until the delivery ends, which writes the id as well
+            await asyncio.sleep(_NOTE_PAUSE_S)
+            with contextlib.suppress(LedgerError):
+                return await self._note(receipt)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+__all__ = ["DeliverLater", "Deliverer"]

@@ -1,0 +1,339 @@
+"""Batches that outgrow one machine: jobs in PostgreSQL, brought to workers by procrastinate, and paid once.
+
+```python
+app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo="postgresql://..."))
+async with app.open_async():
+    await apply_schema(app)
+    ids = await defer(app, requests)  # anywhere
+    await worker(app, bfl, storage=FolderStorage("out"))  # on as many machines as you like
+    for record in await results(app, ids): ...
+```
+
+procrastinate brings each job at least once; `delivery.py` and the table of records see to it that it is paid at most
+once. Beside them this module only defers, runs procrastinate's worker, and has jobs of dead workers brought again.
+
+That is procrastinate's own periodic job, before all others in line and without a lock, so that a dead worker that had
+it blocks none. Two things hang on there being one. procrastinate watches over its heartbeat and its listener only
+beside a periodic task that never ends; without any, both could die unseen. And a worker that stops gives no heartbeat
+to procrastinate, so its jobs are brought to others, who find them held: leases are prolonged here, to the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Final
+
+import anyio.to_thread
+
+# First: it says which extra is missing.
+from bfl_async.integrations.database import LOCK, Connection, apply_schema, fetch, records_of, transaction  # isort: skip
+import procrastinate
+from procrastinate import exceptions, jobs, retry, types
+
+from bfl_async._client import AsyncBFL
+from bfl_async._config import ACCOUNT
+from bfl_async.errors import ConfigError, InvalidRequestError, LedgerError
+from bfl_async.integrations.delivery import Deliverer, DeliverLater
+from bfl_async.integrations.records import JobRecord
+from bfl_async.integrations.storage import FolderStorage, Storage
+from bfl_async.models import ImageRequest, as_request
+from bfl_async.types import EntryState
+
+_log = logging.getLogger("bfl_async")
+
+QUEUE = "bfl_async"
+_TASK: Final = "bfl_async.generate"
+_RECOVER: Final = "bfl_async.recover"
+_FIRST, _NEXT = 100, 50  # priorities, higher first: of the recovery, and of what it finds; others have 0
+_DELIVERER: Final = "bfl_async_deliverer"  # in the context of procrastinate's worker
+_CHUNK = 500  # jobs that are deferred in one transaction
+_ABANDON_S = 10.0  # for POSTs on their way, when a worker is cancelled for the second time
+_BUG_S = 60.0  # before a job is brought again that ended with a bug
+
+
+async def defer(
+    app: procrastinate.App, requests: Iterable[ImageRequest], *, ids: Iterable[str] | None = None
+) -> list[int]:
+    """Put requests into the queue; return their jobs' ids, in order.
+
+    Files that are given as paths are read here: another machine may not have them.
+
+    Args:
+        ids: The caller's own, one for each request. An id that is known already makes no second job: its job's id
+            is returned. So the same call can be repeated until it succeeds.
+    Raises:
+        InvalidRequestError: An item is no request, or an id stands for another request already.
+        ConfigError: There are not as many ids as requests.
+        LedgerError: The database cannot be used; of each 500 requests all or none are deferred.
+    Cancellation: Of each 500 requests all or none are deferred; with `ids` the same call can be repeated.
+    """
+    wanted = [as_request(one) for one in requests]
+    names: list[str | None] = [None] * len(wanted) if ids is None else list(ids)
+    if len(names) != len(wanted):
+        raise ConfigError(f"defer: there are {len(wanted)} requests and {len(names)} ids")
+    found: list[int] = []
+    for at in range(0, len(wanted), _CHUNK):
+        chunk = [
+            (name, one.model, await anyio.to_thread.run_sync(_body, one))
+            for name, one in zip(names[at : at + _CHUNK], wanted[at : at + _CHUNK], strict=True)
+        ]
+        async with transaction(app, lock=ids is not None) as connection:
+            found += await _defer(app, connection, chunk)
+    return found
+
+
+async def _defer(
+    app: procrastinate.App, connection: Connection, chunk: Sequence[tuple[str | None, str, str]]
+) -> list[int]:
+    names = [name for name, _, _ in chunk if name is not None]
+    rows = await fetch(
+        connection,
+        "SELECT name, id, model, fields::text AS fields FROM bfl_jobs.records WHERE name = ANY(%(names)s)",
+        names=names,
+    )
+    known: dict[str, tuple[int | None, str, str]] = {
+        row["name"]: (row["id"], row["model"], row["fields"]) for row in rows
+    }
+    new: list[tuple[str | None, str, str]] = []
+    for name, model, fields in chunk:
+        if name is None or name not in known:
+            new.append((name, model, fields))
+            if name is not None:
+                known[name] = (None, model, fields)
+        elif known[name][1:] != (model, fields):
+            raise InvalidRequestError(f"the id {name!r} stands for another request already")
+    job_ids = await _bring(app, connection, [{} for _ in new])
+    async with connection.cursor() as cursor:
+        await cursor.executemany(
+            "INSERT INTO bfl_jobs.records (id, job, name, model, fields) VALUES (%s, %s, %s, %s, %s)",
+            [(job, job, *row) for job, row in zip(job_ids, new, strict=True)],
+        )
+    fresh = iter(job_ids)
+    by_name = {name: row[0] for name, row in known.items() if row[0] is not None}
+    found: list[int] = []
+    for name, _, _ in chunk:
+        job = by_name[name] if name in by_name else next(fresh)
+        if name is not None:
+            by_name[name] = job
+        found.append(job)
+    return found
+
+
+async def results(app: procrastinate.App, ids: Iterable[int]) -> list[JobRecord]:
+    """Return what is known of jobs, in the order of their ids; of those that have no record, nothing.
+
+    Raises:
+        LedgerError, ConfigError: The database cannot be used.
+    Cancellation: Ends the call.
+    """
+    return await records_of(app).read(sorted(set(ids)))
+
+
+async def retry_jobs(
+    app: procrastinate.App, state: EntryState, ids: Iterable[int] | None = None
+) -> list[int]:
+    """Send jobs again that ended as ambiguous, failed or moderated; return their ids.
+
+    Of ambiguous ones, and of failed ones whose result was lost, some are then paid twice.
+
+    Args:
+        ids: Only these; None: all in that state.
+    Raises:
+        ConfigError: The state is none of these.
+        LedgerError: The database cannot be used.
+    Cancellation: All of them are sent again, or none.
+    """
+    if state not in (EntryState.AMBIGUOUS, EntryState.FAILED, EntryState.MODERATED):
+        raise ConfigError(f"jobs that are {state} are not sent again")
+    async with transaction(app, lock=True) as connection:
+        rows = await fetch(
+            connection,
+            """
+            UPDATE bfl_jobs.records SET state = 'queued', error = NULL, ended_at = NULL, submitted_at = NULL,
+                task_id = NULL, polling_url = NULL, claim = NULL, claimed_until = NULL
+            WHERE state = %(state)s AND (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s)) RETURNING id
+            """,
+            state=state.value,
+            ids=None if ids is None else list(ids),
+        )
+        return await _bring_again(app, connection, [row["id"] for row in rows])
+
+
+async def worker(
+    app: procrastinate.App,
+    bfl: AsyncBFL,
+    *,
+    storage: Storage,
+    concurrency: int | None = None,
+    heartbeat_s: float = 10.0,
+    listen: bool = True,
+) -> None:
+    """Work on jobs until it is cancelled. As many workers as you like, each in a process of its own.
+
+    Args:
+        app: An open app; `apply_schema` made its tables.
+        bfl: An open client. Its limiter says how many tasks are active: this worker's share of the account's, or
+            all of them with a limiter that the workers share.
+        storage: Where images go; all workers should reach it.
+        concurrency: Jobs at a time, waiting ones included; None: twice the slots.
+        heartbeat_s: How often the worker gives a sign of life. After three times as long without one its jobs are
+            another's.
+        listen: Wait for PostgreSQL's notifications beside looking from time to time; False behind PgBouncer in
+            transaction mode.
+    Raises:
+        LedgerError: The database could not be used any more. Start the worker again.
+        ClientClosedError, ConfigError: The client or the app is not open here.
+    Cancellation: What was not sent goes back to the queue, what was sent is brought home, then this returns. A
+        second cancellation ends it at once; another worker then goes on.
+    """
+    lease_s = 3.0 * heartbeat_s
+    deliverer = Deliverer(bfl, records_of(app), storage, lease_s=lease_s)
+    if _TASK not in app.tasks:
+        app.task(name=_TASK, queue=QUEUE, pass_context=True, retry=_Again())(_generate)
+        recovering = app.task(name=_RECOVER, queue=QUEUE, pass_context=True, priority=_FIRST)(_recover)
+        seconds = min(59, max(1, round(heartbeat_s)))
+        app.periodic(cron=f"* * * * * */{seconds}")(recovering)
+    if concurrency is None:
+        pool = bfl.statistics().pools.get(ACCOUNT)
+        concurrency = 2 * (pool.limit if pool is not None else 12)
+    working = asyncio.create_task(
+        app.run_worker_async(
+            queues=[QUEUE],
+            concurrency=concurrency,
+            fetch_job_polling_interval=min(5.0, heartbeat_s),
+            listen_notify=listen,
+            delete_jobs="successful",  # the record stays, and the queue's table does not grow
+            additional_context={_DELIVERER: deliverer},
+            install_signal_handlers=False,
+            update_heartbeat_interval=heartbeat_s,
+            stalled_worker_timeout=lease_s,
+        )
+    )
+    keeping = asyncio.create_task(_keep(deliverer, heartbeat_s))
+    try:
+        await asyncio.wait([working])
+    except asyncio.CancelledError:
+        deliverer.stop()
+        working.cancel()
+        try:
+            await asyncio.wait([working])
+        except asyncio.CancelledError:
+            deliverer.abandon()
+            await asyncio.wait([working], timeout=_ABANDON_S)
+            raise
+        raise
+    finally:
+        for each in (keeping, working):
+            each.cancel()
+        await asyncio.wait([keeping])
+    problem = None if working.cancelled() else working.exception()
+    raise LedgerError("the database could not be used, so the worker has ended: start it again") from problem
+
+
+async def _generate(context: procrastinate.JobContext, record: int | None = None) -> None:
+    deliverer: Deliverer = context.additional_context[_DELIVERER]
+    job = record if record is not None else context.job.id
+    assert job is not None
+    if await deliverer.deliver(job) is None:
+        _log.warning("job %s has no record: nothing is done for it", job, extra={"bfl_job": job})
+
+
+class _Again(retry.BaseRetryStrategy):
+    """Every job that raised is brought again: one that is at its end returns."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: jobs.Job) -> retry.RetryDecision:
+        seconds = _BUG_S
+        if isinstance(exception, DeliverLater):
+            seconds = exception.seconds
+        elif isinstance(exception, asyncio.CancelledError):
+            seconds = 0.0
+        elif not isinstance(exception, LedgerError):
+            _log.error("a job failed by a bug", exc_info=exception, extra={"bfl_job": job.id})
+        return retry.RetryDecision(retry_in={"seconds": round(seconds)})
+
+
+async def _keep(deliverer: Deliverer, heartbeat_s: float) -> None:
+    """Prolong what this worker holds."""
+    while True:
+        with suppress(LedgerError):  # the worker itself ends where the database stays away
+            await deliverer.renew()
+        await asyncio.sleep(heartbeat_s)
+
+
+async def _recover(context: procrastinate.JobContext, timestamp: int) -> None:  # noqa: ARG001 - procrastinate's signature
+    deliverer: Deliverer = context.additional_context[_DELIVERER]
+    await recover(context.app, deliverer.lease_s)
+
+
+async def recover(app: procrastinate.App, stalled_s: float) -> int:
+    """Have jobs brought again whose worker has given no sign of life for so long; return how many.
+
+    Workers do it by themselves. A task that is paid and that no job stands for any more gets a new one.
+
+    Raises:
+        LedgerError: The database cannot be used.
+    Cancellation: Jobs may have been brought again already; call it again.
+    """
+    async with transaction(app) as connection:
+        locked = await fetch(connection, "SELECT pg_try_advisory_xact_lock(%(lock)s) AS mine", lock=LOCK)
+        if not locked[0]["mine"]:
+            return 0
+        stalled = list(await app.job_manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=stalled_s))
+        for job in stalled:
+            with suppress(exceptions.ConnectorException):  # it ended meanwhile
+                await app.job_manager.retry_job(job, priority=_FIRST if job.task_name == _RECOVER else _NEXT)
+        rows = await fetch(
+            connection,
+            """
+            SELECT id FROM bfl_jobs.records
+            WHERE state IN ('submitting', 'submitted')
+                AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
+                AND NOT EXISTS (
+                    SELECT FROM procrastinate_jobs WHERE procrastinate_jobs.id = records.job
+                        AND status IN ('todo', 'doing'))
+            """,
+        )
+        await _bring_again(app, connection, [row["id"] for row in rows])
+        return len(stalled) + len(rows)
+
+
+async def _bring_again(app: procrastinate.App, connection: Connection, ids: Sequence[int]) -> list[int]:
+    """Make new jobs for records."""
+    made = await _bring(app, connection, [{"record": record} for record in ids])
+    async with connection.cursor() as cursor:
+        await cursor.executemany(
+            "UPDATE bfl_jobs.records SET job = %s WHERE id = %s", list(zip(made, ids, strict=True))
+        )
+    return list(ids)
+
+
+async def _bring(
+    app: procrastinate.App, connection: Connection, arguments: Sequence[types.JSONDict]
+) -> list[int]:
+    if not arguments:
+        return []
+    deferrer = app.configure_task(_TASK, queue=QUEUE, connection=connection)
+    return await deferrer.batch_defer_async(*arguments)
+
+
+def _body(wanted: ImageRequest) -> str:
+    return json.dumps(wanted.body(), sort_keys=True)
+
+
+__all__ = [
+    "QUEUE",
+    "FolderStorage",
+    "JobRecord",
+    "Storage",
+    "apply_schema",
+    "defer",
+    "records_of",
+    "recover",
+    "results",
+    "retry_jobs",
+    "worker",
+]  # fmt: skip

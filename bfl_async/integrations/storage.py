@@ -1,0 +1,59 @@
+"""Where the images of a cluster's workers go: a small protocol, and a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Protocol
+
+import anyio.to_thread
+
+from bfl_async._manifest import save_new
+
+_PARTS = ".parts"  # files that are being written; those of a worker that was killed stay there
+
+
+class Storage(Protocol):
+    """Keeps images. What `save` returns stands in the record as the image's `file`."""
+
+    async def save(self, name: str, data: bytes) -> str:
+        """Return where the bytes are, once they are durable there.
+
+        A worker may be killed before it has noted that; another then saves the same bytes under the same name
+        again. A name holds the job's and the task's id, so no two images share one.
+
+        Raises:
+            Exception: Anything: the job stays submitted, and it is tried again until the result's URL ends.
+        Cancellation: As an exception; the same bytes may be saved again.
+        """
+        ...
+
+
+class FolderStorage:
+    """Images in a folder, local or shared: each is whole, and none replaces another.
+
+    Args:
+        folder: Made when it is missing.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder: Path = Path(folder)
+
+    async def save(self, name: str, data: bytes) -> str:
+        """See `Storage.save`; the result is the path.
+
+        Raises:
+            SaveError: The operating system refused.
+        Cancellation: A write that began ends, whole.
+        """
+        return await anyio.to_thread.run_sync(self._save, name, data)
+
+    def _save(self, name: str, data: bytes) -> str:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256(data).hexdigest()
+        chosen = save_new(self.folder, self.folder / _PARTS, name, data, digest, adopt=True, task_id="")
+        return str(self.folder / chosen)
+
+
+__all__ = ["FolderStorage", "Storage"]

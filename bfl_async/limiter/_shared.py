@@ -1,0 +1,628 @@
+"""What the limiters of several processes have in common: the side of one process.
+
+The state of an account is its *book*: pools, leases, and tickets (who waits), in one place that all processes reach.
+The book is changed in atomic steps only. In each step one process hands in a batch of operations, and whatever
+there is room for is then granted, to whichever process it belongs. Grants are fetched: the book wakes the
+process, which makes a step of its own and is told. A grant that nobody fetches within `FETCH_S` goes to the next
+one, and the process that slept is out of the line until it comes again.
+
+Each process has one coroutine that makes the steps, one at a time. What is said meanwhile is handed in with the
+next one, so that the busier a process is, the more operations go into a step. The limiter's methods only note what
+to say; a grant comes in a later turn of the loop, never within `enqueue`.
+
+The owner of the truth. A process knows best what it holds and what it waits for; the book knows the rest. Whenever the
+two may have parted (a step whose reply was lost, a book that was lost, a process that slept) the next batch
+is *full*: it tells all that the process holds and waits for, and the book follows. So there is one way back from
+everything. A lease that ran out under a task that lives is thereby taken again, past the limit: the server counts
+the task in any case.
+
+The operations of a batch, each a list:
+
+    w id priority arrival pools   let it wait; arrival 0: behind all
+    x id                          it waits no longer, and was never used
+    r id                          free its slots, whoever holds them: its task has ended
+    h id seconds pools            nobody follows its task any more: free its slots after so long
+    n id retry_after priority arrival pools   429: it waits again; retry_after -1: not told
+    c id task_id                  accepted; from here on the lease is known by the task's id
+    t id pools                    take it, also from another process, past the limit if need be
+    k id pools                    keep it; if it has run out, take it again
+    o ids                         (full) of my leases only these are left
+    l limits unless_others        set the limits; unless_others 1: only where no other process is
+    e                             the end of this process's session
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol, Self, TypeAlias
+
+from bfl_async._config import Limits, limits_from
+from bfl_async.errors import ConfigError, LeaseLostError, LimiterError, QueueFullError
+from bfl_async.types import Lease, PoolStatistics
+
+_log = logging.getLogger("bfl_async")
+
+FETCH_S = 1.0
+"""So long a grant waits to be fetched. Who sleeps longer is out of the line, and comes back to its old places."""
+
+_NET_S = 2.0  # a process that waits looks at least so often, should a wake-up be lost
+_LAST_STEP_S = 2.0  # for what is left to say when the limiter is closed
+_FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 1.0
+
+_TOLD_IN_FULL = ("w", "x", "k", "o", "h")  # what a full batch tells anew
+
+Op: TypeAlias = "list[str | int | float | list[str] | dict[str, int]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one process says in one step."""
+
+    session: str
+    seq: int
+    full: bool
+    epoch: str  # of the book that this process knows; "": none
+    limits: Mapping[str, int]  # for pools that the book does not have
+    lease_s: float
+    ops: list[Op]
+    waiting: int  # after it, and before what it is granted: while something waits, wake me
+
+
+@dataclass(frozen=True, slots=True)
+class StepReply:
+    """What the book answers. `next_s`: until something may change by time alone."""
+
+    epoch: str
+    resync: bool  # the book does not know this session: nothing was done, send a full batch
+    grants: list[tuple[str, int]]  # id and arrival
+    arrivals: list[tuple[str, int]]
+    lost: list[str]  # leases of this process that had run out
+    pools: dict[str, PoolStatistics]
+    next_s: float | None
+
+
+class StoreAwayError(Exception):
+    """The book cannot be reached; `hopeless` when trying again will not help."""
+
+    def __init__(self, message: str, *, hopeless: bool = False) -> None:
+        super().__init__(message)
+        self.hopeless = hopeless
+
+
+class Store(Protocol):
+    """Where the book is."""
+
+    async def step(self, batch: Batch) -> StepReply:
+        """Make one step.
+
+        Raises:
+            StoreAwayError: No reply; whether the step was made is not known.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """End all that runs. Must not raise."""
+        ...
+
+
+@dataclass(slots=True)
+class _Pool:
+    """The newest word of the book on a pool, and what this process has said since."""
+
+    limit: int
+    working: int
+    taken: int = 0
+    queued: int = 0
+
+    def statistics(self) -> PoolStatistics:
+        return PoolStatistics(self.limit, self.working, max(0, self.taken), max(0, self.queued))
+
+
+@dataclass(eq=False, slots=True)
+class _Session:
+    """From open() to aclose()."""
+
+    loop: asyncio.AbstractEventLoop
+    store: Store
+    opened: asyncio.Future[None]
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    runner: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle | None = None
+    seq: int = 0
+    full: bool = True
+    epoch: str = ""
+    beat_at: float = 0.0
+    said: int = 0  # operations noted since the start
+    heard: int = 0  # of these, those that the book has answered
+    sending: int = 0  # of these, those that are on their way
+    flushes: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)
+    failures: int = 0
+    away: LimiterError | None = None
+    closing: bool = False
+
+
+class SharedLimiter:
+    """The base of `RedisLimiter` and `FileLimiter`. It has no early grants (`Limits.overlap`): each lease waits for
+    a slot that is free.
+
+    Its own bound on the queue, `Limits.queue`, and `position` concern the requests of this process; `statistics` is the
+    account's, as the book last told it.
+    """
+
+    def __init__(self, limits: int | Limits | None, *, lease_s: float, away: str = "wait") -> None:
+        if isinstance(lease_s, bool) or not isinstance(lease_s, int | float) or not 1 <= lease_s <= 86_400:
+            raise ConfigError(f"lease_s must be seconds from 1 to 86,400, not {lease_s!r}")
+        if away not in ("wait", "fail"):
+            raise ConfigError(f"away must be 'wait' or 'fail', not {away!r}")
+        self._asks_for_limits = limits is not None
+        self._limits = limits_from(12 if limits is None else limits)
+        self._lease_s = float(lease_s)
+        self._fails_away = away == "fail"
+        self._account: str | None = None
+        self._session: _Session | None = None
+        self._rng = random.Random()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._waiting: dict[str, Lease] = {}  # by id; written by enqueue, _drop_waiting and _apply
+        self._held: dict[str, Lease] = {}  # those whose tasks are followed here
+        self._ids: dict[Lease, str] = {}  # of all that are held, waiting, or held for a while
+        self._holds: dict[Lease, asyncio.TimerHandle] = {}  # leases whose release is a matter of time
+        self._ops: list[Op] = []  # said, and not handed in yet
+        self._bounded = 0  # of those waiting, those that the bound on the queue holds for
+        self._arrivals = 0  # orders those to which the book has given no number yet
+        self._order: dict[Lease, int] = {}
+        self._pools = {name: _Pool(limit, limit) for name, limit in _by_name(self._limits).items()}
+
+    def __repr__(self) -> str:
+        pools = ", ".join(f"{name} {pool.taken}/{pool.working}" for name, pool in self._pools.items())
+        return f"<{type(self).__name__} {pools}; {len(self._held)} held and {len(self._waiting)} queued here>"
+
+    # --- what a subclass says -------------------------------------------------------------------------
+
+    def _make_store(self, account: str, session: str, wake: Callable[[], None]) -> Store:
+        """Return the account's book, not connected yet. `wake` is called in the loop when it has news."""
+        raise NotImplementedError
+
+    def _where(self) -> str:
+        """Name the book in messages, without a secret."""
+        raise NotImplementedError
+
+    # --- opening and closing --------------------------------------------------------------------------
+
+    def use_account(self, account: str) -> None:
+        """Name the account whose slots these are; see `AccountLimiter.use_account`."""
+        if self._account is not None and self._account != account:
+            raise ConfigError(
+                f"a {type(self).__name__} serves one account (key and host): make one for each of your clients"
+            )
+        self._account = account
+
+    async def open(self) -> None:
+        """Connect, once a client has named its account; see `Limiter.open`.
+
+        Raises:
+            LimiterError: The book cannot be used; with `away="wait"` only where waiting cannot help.
+            ConfigError: It is open in another event loop.
+        Cancellation: Leaves it opening; `aclose` ends that.
+        """
+        loop = asyncio.get_running_loop()
+        if self._session is not None and self._session.loop is not loop:
+            if not self._session.loop.is_closed():
+                raise ConfigError(f"a {type(self).__name__} belongs to one event loop: make one for each")
+            self._session = None  # a loop that is gone took its requests with it
+            self._forget()
+        if self._account is None:
+            return
+        session = self._session
+        if session is None:
+            name = uuid.uuid4().hex
+            wake = asyncio.Event()
+            store = self._make_store(self._account, name, wake.set)
+            session = _Session(loop, store, loop.create_future(), name, wake)
+            self._session = session
+            self._say_limits(unless_others=not self._asks_for_limits)
+            session.runner = loop.create_task(self._run(session))
+        try:
+            await asyncio.shield(session.opened)
+        except LimiterError:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Say what is left to say, for at most 2 s, and end all that runs. Idempotent.
+
+        Leases that are still held run out by themselves, unless their tasks are attached elsewhere.
+
+        Cancellation: Says nothing more; all that runs is ended.
+        """
+        session = self._session
+        if session is None or session.closing or session.loop is not asyncio.get_running_loop():
+            return
+        self._fail_waiting(LimiterError("the limiter was closed before the request had a slot"))
+        self._say(["e"])
+        session.closing = True
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_STEP_S):
+                    if session.away is None:
+                        await self._wait_heard(session)
+        finally:
+            if session.timer is not None:
+                session.timer.cancel()
+            for hold in self._holds.values():
+                hold.cancel()
+            if session.runner is not None:
+                session.runner.cancel()
+                await asyncio.wait([session.runner])
+            await session.store.aclose()
+            if not session.opened.done():
+                session.opened.cancel()
+            for _, waiter in session.flushes:
+                waiter.cancel()
+            for lease in self._ids:
+                lease.taken = False
+            self._session = None
+            self._forget()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def flush(self) -> None:
+        """Wait until the book has answered all that was said before, and its grants were handed out.
+
+        Raises:
+            ConfigError: It is not open.
+        Cancellation: Ends the wait.
+        """
+        await self._wait_heard(self._opened())
+
+    async def _wait_heard(self, session: _Session) -> None:
+        if session.heard < session.said:
+            waiter: asyncio.Future[None] = session.loop.create_future()
+            session.flushes.append((session.said, waiter))
+            await waiter
+
+    def _opened(self) -> _Session:
+        if self._session is None or self._session.closing:
+            raise ConfigError(f"the {type(self).__name__} is not open: its client opens it, or await open()")
+        return self._session
+
+    # --- the steps of this process ----------------------------------------------------------------------
+
+    def enqueue(self, lease: Lease) -> None:
+        """Let a lease wait; see `Limiter.enqueue`. It is granted in a later turn of the loop."""
+        session = self._opened()
+        if lease.taken or lease.place is not None:
+            raise ValueError("the lease is already queued or taken")
+        most = self._limits.queue
+        if most is not None and lease.bounded and lease not in self._order and self._bounded >= most:
+            room = min((pool.working - pool.taken for pool in self._known(lease.pools)), default=most + 1)
+            if self._bounded - max(0, room) >= most:
+                raise QueueFullError(
+                    f"{most} requests are waiting, as many as Limits(queue={most}) allows: try again later"
+                )
+        self._wait(lease, uuid.uuid4().hex)
+        self._say(["w", self._ids[lease], lease.priority, lease.arrival or 0, list(lease.pools)])
+        if session.away is not None and self._fails_away:
+            session.loop.call_soon(self._fail_waiting, session.away)
+
+    def withdraw(self, lease: Lease) -> None:
+        """Take a lease out of the queue; see `Limiter.withdraw`."""
+        if self._drop_waiting(lease):
+            self._say(["x", self._leave(lease)])
+
+    def release(self, lease: Lease, *, after_s: float = 0.0) -> None:
+        """Free a lease's slots, now or later; see `Limiter.release`."""
+        session = self._session
+        if session is None or not lease.taken or lease not in self._ids:
+            return
+        name = self._ids[lease]
+        if after_s <= 0:
+            self._free(lease)
+            self._say(["r", self._leave(lease)])
+        elif lease not in self._holds:
+            del self._held[name]
+            self._holds[lease] = session.loop.call_later(after_s, self._end_hold, lease)
+            self._say(["h", name, after_s, list(lease.pools)])
+
+    def refuse(self, lease: Lease, *, retry_after_s: float | None) -> None:
+        """Take a 429 for a lease; see `Limiter.refuse`."""
+        if not lease.taken:
+            return
+        name = self._ids[lease]
+        self._free(lease)
+        told = -1.0 if retry_after_s is None else max(0.0, retry_after_s)
+        self._wait(lease, name)
+        self._say(["n", name, told, lease.priority, lease.arrival or 0, list(lease.pools)])
+
+    def confirm(self, lease: Lease) -> None:
+        """Note that a task was accepted; see `Limiter.confirm`."""
+        if not lease.taken:
+            return
+        name = self._ids[lease]
+        task_id = lease.task_id if lease.task_id is not None else name
+        self._say(["c", name, task_id])
+        if task_id != name:
+            del self._held[name]
+            self._ids[lease] = task_id
+            self._held[task_id] = lease
+
+    def take(self, lease: Lease) -> None:
+        """Take slots past the limit; see `Limiter.take`."""
+        self._opened()
+        self.withdraw(lease)
+        if lease.taken:
+            return
+        lease.taken = True
+        name = lease.task_id if lease.task_id is not None else uuid.uuid4().hex
+        self._ids[lease] = name
+        self._held[name] = lease
+        for pool in self._known(lease.pools):
+            pool.taken += 1
+        self._say(["t", name, list(lease.pools)])
+
+    def resize(self, limits: int | Limits) -> None:
+        """Change the limits of all processes while leases are held; a lower one takes nothing back.
+
+        What 429s have taught is forgotten for a pool whose limit changes. A pool that is not named keeps its limit.
+        """
+        self._limits = limits_from(limits)
+        if self._session is not None:
+            self._say_limits(unless_others=False)
+
+    def position(self, lease: Lease) -> int | None:
+        """Return how many leases of this process are before this one. Takes O(queued)."""
+        if lease.place is None:
+            return None
+        rank = (lease.priority, self._order[lease])
+        return sum((other.priority, self._order[other]) < rank for other in self._waiting.values())
+
+    def statistics(self) -> Mapping[str, PoolStatistics]:
+        """Return the account's pools by name, over all processes."""
+        return {name: pool.statistics() for name, pool in self._pools.items()}
+
+    # --- the state behind them ------------------------------------------------------------------------
+
+    def _known(self, names: tuple[str, ...]) -> Iterator[_Pool]:
+        return (self._pools[name] for name in names if name in self._pools)
+
+    def _wait(self, lease: Lease, name: str) -> None:
+        if lease not in self._order:
+            self._arrivals += 1
+            self._order[lease] = self._arrivals
+        lease.place = name
+        self._waiting[name] = lease
+        self._ids[lease] = name
+        self._bounded += lease.bounded
+        for pool in self._known(lease.pools):
+            pool.queued += 1
+
+    def _drop_waiting(self, lease: Lease) -> bool:
+        name = self._ids.get(lease)
+        if name is None or self._waiting.get(name) is not lease:
+            return False
+        del self._waiting[name]
+        lease.place = None
+        self._bounded -= lease.bounded
+        for pool in self._known(lease.pools):
+            pool.queued -= 1
+        return True
+
+    def _leave(self, lease: Lease) -> str:
+        self._order.pop(lease, None)
+        return self._ids.pop(lease)
+
+    def _free(self, lease: Lease) -> None:
+        lease.taken = False
+        self._held.pop(self._ids[lease], None)
+        hold = self._holds.pop(lease, None)
+        if hold is not None:
+            hold.cancel()
+        for pool in self._known(lease.pools):
+            pool.taken -= 1
+
+    def _end_hold(self, lease: Lease) -> None:
+        """The book ends it by itself."""
+        self._free(lease)
+        self._leave(lease)
+
+    def _fail_waiting(self, error: LimiterError) -> None:
+        for lease in list(self._waiting.values()):
+            if self._drop_waiting(lease):
+                self._say(["x", self._leave(lease)])
+                lease.on_failed(error)
+
+    def _say_limits(self, *, unless_others: bool) -> None:
+        self._say(["l", _by_name(self._limits), int(unless_others)])
+
+    def _say(self, op: Op) -> None:
+        session = self._session
+        assert session is not None
+        session.said += 1
+        if session.away is not None and op[0] in ("w", "x"):
+            return  # the next batch is full and tells who waits
+        self._ops.append(op)
+        session.wake.set()
+
+    # --- the coroutine --------------------------------------------------------------------------------
+
+    async def _run(self, session: _Session) -> None:
+        try:
+            while True:
+                await session.wake.wait()
+                session.wake.clear()
+                batch = self._next_batch(session)
+                try:
+                    reply = await session.store.step(batch)
+                except StoreAwayError as exc:
+                    self._not_heard(session, batch, exc)
+                    if session.failures > 1:  # a connection that was cut is no reason to wait
+                        await asyncio.sleep(self._backoff_s(session.failures))
+                    session.wake.set()
+                else:
+                    self._apply(session, batch, reply)
+        except Exception as exc:  # a bug: nobody is to wait for ever
+            _log.error("the limiter failed by a bug", exc_info=exc, extra={"bfl_limiter": self._where()})
+            session.away = LimiterError(f"the limiter failed by a bug ({type(exc).__name__})")
+            session.away.__cause__ = exc
+            self._fails_away = True
+            self._fail_waiting(session.away)
+            if not session.opened.done():
+                session.opened.set_exception(session.away)
+
+    def _next_batch(self, session: _Session) -> Batch:
+        now = session.loop.time()
+        ops, self._ops = self._ops, []
+        session.sending = session.said
+        if session.full:
+            ops = [op for op in ops if op[0] not in _TOLD_IN_FULL]
+        if session.full or now >= session.beat_at:
+            ops.extend(["k", name, list(lease.pools)] for name, lease in self._held.items())
+            session.beat_at = now + self._lease_s / 3
+        if session.full:
+            ops.append(["o", [*self._held]])
+            ops.extend(
+                ["h", self._ids[lease], max(0.001, timer.when() - now), list(lease.pools)]
+                for lease, timer in self._holds.items()
+            )
+            ops.extend(
+                ["w", name, lease.priority, lease.arrival or 0, list(lease.pools)]
+                for name, lease in self._waiting.items()
+            )
+        session.seq += 1
+        if session.closing:
+            ops = [op for op in ops if op[0] != "e"]
+            ops.append(["e"])
+        return Batch(
+            session.name, session.seq, session.full, session.epoch, _by_name(self._limits), self._lease_s, ops,
+            waiting=len(self._waiting),
+        )  # fmt: skip
+
+    def _not_heard(self, session: _Session, batch: Batch, exc: StoreAwayError) -> None:
+        """No reply: what was said may or may not stand in the book. The next batch tells everything."""
+        session.failures += 1
+        session.full = True
+        self._ops[:0] = [op for op in batch.ops if op[0] not in _TOLD_IN_FULL]
+        if session.failures < 2 and not exc.hopeless:
+            return
+        error = LimiterError(f"{self._where()} cannot be reached: {exc}")
+        error.__cause__ = exc.__cause__
+        if session.away is None:
+            self._ops = [op for op in self._ops if op[0] not in _TOLD_IN_FULL]
+            _log.warning(
+                "%s; %s",
+                error,
+                "requests fail" if self._fails_away else "requests wait until it is back",
+                extra={"bfl_limiter": self._where(), "bfl_queued": len(self._waiting)},
+            )
+        session.away = error
+        if not session.opened.done():
+            if self._fails_away or exc.hopeless:
+                session.opened.set_exception(error)
+            else:
+                session.opened.set_result(None)
+        if self._fails_away:
+            self._fail_waiting(error)
+
+    def _backoff_s(self, failures: int) -> float:
+        longest: float = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** (min(failures, 10) - 2))
+        return longest * self._rng.uniform(0.5, 1.0)
+
+    def _apply(self, session: _Session, batch: Batch, reply: StepReply) -> None:
+        session.failures = 0
+        if session.away is not None:
+            session.away = None
+            _log.warning("%s is back", self._where(), extra={"bfl_limiter": self._where()})
+        if reply.resync:
+            session.full = True
+            self._ops[:0] = [op for op in batch.ops if op[0] not in _TOLD_IN_FULL]
+            session.wake.set()
+            return
+        same_book = session.epoch == reply.epoch
+        session.full = False
+        session.epoch = reply.epoch
+        self._tell_of_lost(reply.lost, same_book=same_book)
+        self._pools = {
+            name: _Pool(pool.limit, pool.working, pool.taken, pool.queued)
+            for name, pool in reply.pools.items()
+        }
+        for name, arrival in reply.arrivals:
+            if (lease := self._waiting.get(name)) is not None:
+                lease.arrival = arrival
+        for name, arrival in reply.grants:
+            waiting = self._waiting.get(name)
+            if waiting is None:
+                # Withdrawn in this very moment: that stands in the next batch. Or from a step that was
+                # thought to be lost, and is nobody's.
+                if not any(op[0] == "x" and op[1] == name for op in self._ops):
+                    self._say(["x", name])
+                continue
+            del self._waiting[name]
+            waiting.place = None
+            self._bounded -= waiting.bounded
+            waiting.arrival = arrival
+            waiting.taken = True
+            self._held[name] = waiting
+            waiting.on_granted()
+        session.heard = max(session.heard, session.sending)
+        if not session.opened.done():
+            session.opened.set_result(None)
+        still: list[tuple[int, asyncio.Future[None]]] = []
+        for number, waiter in session.flushes:
+            if number > session.heard:
+                still.append((number, waiter))
+            elif not waiter.done():
+                waiter.set_result(None)
+        session.flushes = still
+        self._set_timer(session, reply.next_s)
+
+    def _tell_of_lost(self, lost: list[str], *, same_book: bool) -> None:
+        lost = [name for name in lost if name in self._held]
+        if not lost:
+            return
+        facts = {"bfl_limiter": self._where(), "bfl_leases": len(lost)}
+        if same_book:
+            _log.warning(
+                "%s",
+                LeaseLostError(
+                    f"{len(lost)} leases ran out while their tasks went on: was the process paused for more "
+                    f"than {self._lease_s:g} s? Their slots are taken again, past the limit if need be"
+                ),
+                extra=facts,
+            )
+        else:
+            _log.warning(
+                "%s had lost its data: %d leases stand there again", self._where(), len(lost), extra=facts
+            )
+
+    def _set_timer(self, session: _Session, next_s: float | None) -> None:
+        """Look again by time: to keep what is held, and while something waits also for what time may bring."""
+        now = session.loop.time()
+        at = session.beat_at
+        if self._waiting:
+            at = min(at, now + _NET_S * self._rng.uniform(0.75, 1.0))
+            if next_s is not None:
+                # A little late, and not all processes at once.
+                at = min(at, now + max(0.001, next_s) + self._rng.uniform(0.001, 0.01))
+        if session.timer is not None:
+            session.timer.cancel()
+        session.timer = session.loop.call_at(at, session.wake.set)
+
+
+def _by_name(limits: Limits) -> dict[str, int]:
+    return {"account": limits.account, **limits.pools}

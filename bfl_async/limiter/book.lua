@@ -1,0 +1,360 @@
+-- One step of one process on the account's book: its operations, then all grants that there is room for.
+-- `_shared.py` says what each operation means; `file.py` has the same book in SQL. Times are Redis's own.
+--
+-- KEYS[1]   what all keys begin with; its hash tag keeps them on one node of a cluster
+-- ARGV[1]   the batch, as JSON
+--
+--   :meta     hash: epoch, arrivals, grants_at (no grant before that moment)
+--   :pools    hash: name -> JSON of the pool, slots taken and requests queued included
+--   :leases   hash: id -> JSON {o: owner, "" for nobody; n: its owner was told; p: pools; a: its member in the queue}
+--   :expiry   sorted set: id of a lease -> when it runs out
+--   :tickets  hash: id -> JSON {o, p, m: member of its queue}
+--   :queues   set of the names of queues; :q:<name> sorted set by priority, then by member: arrival and id
+--   :seen     hash: session -> number of its last batch
+--   :alive    sorted set: session -> when it runs out
+--   :t:<session> set of its tickets; :g:<session> list of its leases that it was not told of yet
+--   :w:<session> channel on which it is woken
+
+local base = KEYS[1]
+local batch = cjson.decode(ARGV[1])
+local me = batch.session
+local call = redis.call
+local META, POOLS, LEASES, EXPIRY = base .. ':meta', base .. ':pools', base .. ':leases', base .. ':expiry'
+local TICKETS, QUEUES, SEEN, ALIVE = base .. ':tickets', base .. ':queues', base .. ':seen', base .. ':alive'
+local FIRST_QUIET_S, MAX_QUIET_S, KEEP_S = 2, 60, 7 * 86400
+local time = call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+
+local pools, changed = {}, {}
+local woken, lost, arrivals = {}, {}, {}
+
+local function new_pool(limit)
+  return {limit = limit, working = limit, taken = 0, queued = 0, quiet = FIRST_QUIET_S, probing = 0, paused = 0, raise = 0}
+end
+
+local function count(names, field, change)
+  for _, name in ipairs(names) do
+    local pool = pools[name]
+    if pool then
+      pool[field] = pool[field] + change
+      changed[name] = true
+    end
+  end
+end
+
+local function known(names)
+  local found = {}
+  for _, name in ipairs(names) do
+    if pools[name] then found[#found + 1] = name end
+  end
+  return found
+end
+
+local function read(key, id)
+  local text = call('HGET', key, id)
+  return text and cjson.decode(text) or nil
+end
+
+local function add_lease(id, owner, names, told, until_, member)
+  call('HSET', LEASES, id, cjson.encode({o = owner, n = told, p = names, a = member}))
+  call('ZADD', EXPIRY, until_, id)
+  count(names, 'taken', 1)
+end
+
+local function drop_lease(id)
+  local lease = read(LEASES, id)
+  if not lease then return end
+  call('HDEL', LEASES, id)
+  call('ZREM', EXPIRY, id)
+  if lease.n == 0 then call('LREM', base .. ':g:' .. lease.o, 0, id) end
+  count(lease.p, 'taken', -1)
+end
+
+local function add_ticket(id, owner, names, priority, arrival)
+  names = known(names)
+  if arrival == 0 then
+    arrival = call('HINCRBY', META, 'arrivals', 1)
+  elseif arrival > tonumber(call('HGET', META, 'arrivals') or '0') then
+    call('HSET', META, 'arrivals', string.format('%.0f', arrival))
+  end
+  local queue = table.concat(names, '\31')
+  local member = string.format('%016.0f:%s', arrival, id)
+  call('ZADD', base .. ':q:' .. queue, priority, member)
+  call('SADD', QUEUES, queue)
+  call('HSET', TICKETS, id, cjson.encode({o = owner, p = names, m = member}))
+  call('SADD', base .. ':t:' .. owner, id)
+  call('EXPIRE', base .. ':t:' .. owner, KEEP_S)
+  call('EXPIRE', base .. ':q:' .. queue, KEEP_S)
+  count(names, 'queued', 1)
+  arrivals[#arrivals + 1] = {id, arrival}
+end
+
+local function drop_ticket(id)
+  local ticket = read(TICKETS, id)
+  if not ticket then return end
+  call('HDEL', TICKETS, id)
+  call('ZREM', base .. ':q:' .. table.concat(ticket.p, '\31'), ticket.m)
+  call('SREM', base .. ':t:' .. ticket.o, id)
+  count(ticket.p, 'queued', -1)
+end
+
+local function drop_session(session)
+  for _, id in ipairs(call('SMEMBERS', base .. ':t:' .. session)) do drop_ticket(id) end
+  for _, id in ipairs(call('LRANGE', base .. ':g:' .. session, 0, -1)) do drop_lease(id) end
+  call('DEL', base .. ':t:' .. session, base .. ':g:' .. session)
+  call('HDEL', SEEN, session)
+  call('ZREM', ALIVE, session)
+end
+
+local function set_limits(limits)
+  for name, limit in pairs(limits) do
+    local pool = pools[name]
+    if not pool then
+      pools[name] = new_pool(limit)
+      changed[name] = true
+    elseif pool.limit ~= limit then
+      pool.limit, pool.working, pool.quiet, pool.probing = limit, limit, FIRST_QUIET_S, 0
+      pool.paused, pool.raise = 0, 0
+      changed[name] = true
+    end
+  end
+end
+
+local function let_time_pass()
+  for _, id in ipairs(call('ZRANGEBYSCORE', EXPIRY, '-inf', now)) do
+    local lease = read(LEASES, id)
+    -- A grant that was not fetched: whoever waits there is dead, or asleep and comes anew.
+    if lease and lease.n == 0 then drop_session(lease.o) end
+    drop_lease(id)
+  end
+  for _, session in ipairs(call('ZRANGEBYSCORE', ALIVE, '-inf', now)) do drop_session(session) end
+  for name, pool in pairs(pools) do
+    while pool.raise > 0 and pool.raise <= now do
+      pool.working = math.min(pool.limit, pool.working + 1)
+      pool.probing = 1
+      pool.raise = pool.working < pool.limit and pool.raise + pool.quiet or 0
+      changed[name] = true
+    end
+  end
+end
+
+local function refuse(id, retry_after_s, priority, arrival, names)
+  local lease = read(LEASES, id)
+  if not lease then
+    if call('HEXISTS', TICKETS, id) == 0 then add_ticket(id, me, names, priority, arrival) end
+    return
+  end
+  local narrowest
+  for _, name in ipairs(known(lease.p)) do
+    if not narrowest or pools[name].limit < pools[narrowest].limit then narrowest = name end
+  end
+  drop_lease(id)
+  if narrowest then
+    local pool = pools[narrowest]
+    local refused_probe = pool.probing == 1 or pool.taken == 0
+    pool.probing = 0
+    pool.working = math.max(1, math.min(pool.working, pool.taken))
+    if pool.taken == 0 or retry_after_s >= 0 then
+      local pause_s = retry_after_s >= 0 and retry_after_s or pool.quiet
+      pool.paused = math.max(pool.paused, now + math.max(pause_s, 0.05))
+    end
+    if refused_probe then pool.quiet = math.min(MAX_QUIET_S, pool.quiet * 2) end
+    pool.raise = pool.working < pool.limit and now + pool.quiet or 0
+    changed[narrowest] = true
+  end
+  add_ticket(id, me, lease.p, priority, arrival)
+end
+
+local ended = false
+local apply = {
+  w = function(id, priority, arrival, names)
+    if call('HEXISTS', TICKETS, id) == 0 and call('HEXISTS', LEASES, id) == 0 then
+      add_ticket(id, me, names, priority, arrival)
+    end
+  end,
+  x = function(id)
+    drop_ticket(id)
+    local lease = read(LEASES, id)
+    if lease and lease.o == me then drop_lease(id) end
+  end,
+  r = drop_lease,
+  h = function(id, seconds, names)
+    local lease = read(LEASES, id)
+    if lease and (lease.o == me or lease.o == '') then
+      call('HSET', LEASES, id, cjson.encode({o = '', n = 1, p = lease.p}))
+      call('ZADD', EXPIRY, now + seconds, id)
+    elseif not lease and batch.full then
+      add_lease(id, '', known(names), 1, now + seconds)
+    end
+  end,
+  n = refuse,
+  c = function(id, task)
+    local lease = read(LEASES, id)
+    if not lease or lease.o ~= me then return end
+    for _, name in ipairs(known(lease.p)) do
+      local pool = pools[name]
+      if pool.probing == 1 and pool.taken >= pool.working then
+        pool.probing, pool.quiet = 0, FIRST_QUIET_S
+        changed[name] = true
+      end
+    end
+    if task == id then return end
+    drop_lease(id)
+    if call('HEXISTS', LEASES, task) == 0 then add_lease(task, me, lease.p, 1, now + batch.lease_s) end
+  end,
+  t = function(id, names)
+    local lease = read(LEASES, id)
+    if not lease then
+      add_lease(id, me, known(names), 1, now + batch.lease_s)
+    else
+      call('HSET', LEASES, id, cjson.encode({o = me, n = 1, p = lease.p}))
+      call('ZADD', EXPIRY, now + batch.lease_s, id)
+    end
+  end,
+  k = function(id, names)
+    local lease = read(LEASES, id)
+    if not lease then
+      add_lease(id, me, known(names), 1, now + batch.lease_s)
+      lost[#lost + 1] = id
+    elseif lease.o == me then
+      call('ZADD', EXPIRY, now + batch.lease_s, id)
+    end
+  end,
+  o = function(ids)
+    local kept = {}
+    for _, id in ipairs(ids) do kept[id] = true end
+    local all = call('HGETALL', LEASES)
+    for i = 1, #all, 2 do
+      if not kept[all[i]] and cjson.decode(all[i + 1]).o == me then drop_lease(all[i]) end
+    end
+  end,
+  l = function(limits, unless_others)
+    if unless_others == 0 or call('ZCARD', ALIVE) <= 1 then set_limits(limits) end
+  end,
+  e = function()
+    drop_session(me)
+    ended = true
+  end,
+}
+
+local function has_room(names)
+  for _, name in ipairs(names) do
+    local pool = pools[name]
+    if pool and (pool.taken >= pool.working or now < pool.paused) then return false end
+  end
+  return true
+end
+
+local function head_of(queue)
+  local key = base .. ':q:' .. queue
+  while true do
+    local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    if #first == 0 then
+      call('SREM', QUEUES, queue)
+      return nil
+    end
+    local id = string.sub(first[1], 18)
+    local ticket = read(TICKETS, id)
+    if ticket then return {id = id, member = first[1], priority = tonumber(first[2]), ticket = ticket} end
+    call('ZREM', key, first[1]) -- only where Redis has dropped keys for want of memory
+  end
+end
+
+-- Wake a process, once in a step; false if nobody listens there. One that died is cut off by its machine, and its
+-- tickets would else hold up the line. One that has lost its connection comes anew, to its old places.
+local function wake(owner)
+  if not woken[owner] then woken[owner] = call('PUBLISH', base .. ':w:' .. owner, '1') > 0 end
+  return woken[owner]
+end
+
+local function grant_all()
+  local heads = {}
+  local function look(queue) heads[queue] = head_of(queue) end
+  local function look_everywhere()
+    for _, queue in ipairs(call('SMEMBERS', QUEUES)) do look(queue) end
+  end
+  look_everywhere()
+  while true do
+    local best, from
+    for queue, head in pairs(heads) do
+      if (not best or head.priority < best.priority
+          or (head.priority == best.priority and head.member < best.member)) and has_room(head.ticket.p) then
+        best, from = head, queue
+      end
+    end
+    if not best then return end
+    local owner = best.ticket.o
+    if owner == me or wake(owner) then
+      drop_ticket(best.id)
+      add_lease(best.id, owner, best.ticket.p, 0, now + batch.fetch_s, best.member)
+      call('RPUSH', base .. ':g:' .. owner, best.id)
+      look(from)
+    else
+      drop_session(owner)
+      heads = {}
+      look_everywhere()
+    end
+  end
+end
+
+local flat = call('HGETALL', POOLS)
+for i = 1, #flat, 2 do pools[flat[i]] = cjson.decode(flat[i + 1]) end
+local epoch = call('HGET', META, 'epoch')
+if not epoch then
+  epoch = batch.new_epoch
+  call('HSET', META, 'epoch', epoch)
+  -- A book that is new because Redis lost it: those whose leases stood there come back first.
+  local up_s = tonumber(string.match(call('INFO', 'server'), 'uptime_in_seconds:(%d+)') or '0')
+  if batch.epoch ~= '' or up_s < batch.grace_s then call('HSET', META, 'grants_at', now + batch.grace_s) end
+end
+for name, limit in pairs(batch.limits) do
+  if not pools[name] then
+    pools[name] = new_pool(limit)
+    changed[name] = true
+  end
+end
+let_time_pass()
+
+local seen = tonumber(call('HGET', SEEN, me) or '-1')
+local resync = not batch.full and batch.seq ~= seen + 1
+if not resync then
+  if batch.full then drop_session(me) end
+  call('HSET', SEEN, me, batch.seq)
+  call('ZADD', ALIVE, now + batch.lease_s, me)
+  for _, op in ipairs(batch.ops) do apply[op[1]](unpack(op, 2)) end
+end
+local grants_at = tonumber(call('HGET', META, 'grants_at') or '0')
+if now >= grants_at then grant_all() end
+
+local grants = {}
+if not resync and not ended then
+  for _, id in ipairs(call('LRANGE', base .. ':g:' .. me, 0, -1)) do
+    local lease = read(LEASES, id)
+    if lease then
+      grants[#grants + 1] = {id, tonumber(string.sub(lease.a, 1, 16))}
+      call('HSET', LEASES, id, cjson.encode({o = me, n = 1, p = lease.p}))
+      call('ZADD', EXPIRY, now + batch.lease_s, id)
+    end
+  end
+  call('DEL', base .. ':g:' .. me)
+end
+for name in pairs(changed) do call('HSET', POOLS, name, cjson.encode(pools[name])) end
+if batch.full or ended or batch.seq % 10 == 0 then
+  for _, key in ipairs({META, POOLS, LEASES, EXPIRY, TICKETS, QUEUES, SEEN, ALIVE}) do call('EXPIRE', key, KEEP_S) end
+end
+
+local next_at = grants_at > now and grants_at or math.huge
+for _, pool in pairs(pools) do
+  if pool.paused > now then next_at = math.min(next_at, pool.paused) end
+  if pool.raise > now then next_at = math.min(next_at, pool.raise) end
+end
+for _, key in ipairs({EXPIRY, ALIVE}) do
+  local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  if #first > 0 then next_at = math.min(next_at, tonumber(first[2])) end
+end
+local shown = {}
+for name, pool in pairs(pools) do shown[#shown + 1] = {name, pool.limit, pool.working, pool.taken, pool.queued} end
+return cjson.encode({
+  epoch = epoch, resync = resync, grants = grants, arrivals = arrivals, lost = lost, pools = shown,
+  next_s = next_at < math.huge and math.max(0, next_at - now) or -1,
+})

@@ -1,0 +1,640 @@
+"""The limiter of the processes of one machine, through a small SQLite database.
+
+A step is one transaction, in a thread of the limiter's own. Nobody can wake another process through a file, so that a
+process that waits looks every 30 ms whether the file was written, and reads only if it was. Who does not wait does
+not look.
+
+The database holds nothing that outlives the processes, and a crash of the whole machine may take it: so it is never
+synced to the disk, and a broken one is made anew. Its journal is no WAL: releases of SQLite up to 3.51.2 can corrupt
+one that several processes write (fixed in 3.51.3, and in 3.50.7 and 3.44.6), and most Pythons have one of these.
+
+Times are of the system's monotonic clock, which all processes of a machine share. It starts anew with the machine:
+a database from before knows moments that are still to come, and is emptied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import socket
+import sqlite3
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias, cast
+
+from bfl_async._config import Limits, state_folder
+from bfl_async.limiter._shared import FETCH_S, Batch, Op, SharedLimiter, StepReply, Store, StoreAwayError
+from bfl_async.types import PoolStatistics
+
+_LOOK_S = 0.03
+_YOUNG_NS = 50_000_000  # file systems tell times in steps of some ms: two writes may have the same
+_LIVENESS_S = 0.25  # between looks, while waiting, whether another process has died
+_LOCKED_S = 5.0
+_FIRST_QUIET_S, _MAX_QUIET_S = 2.0, 60.0
+_VERSION = 1  # of the tables; another one has another file
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS book (epoch TEXT NOT NULL, arrivals INTEGER NOT NULL, now REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS pools (
+  name TEXT PRIMARY KEY, most INTEGER, working INTEGER, quiet_s REAL, probing INTEGER, paused_until REAL,
+  raise_at REAL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS leases (
+  number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, owner TEXT NOT NULL, told INTEGER NOT NULL,
+  pools TEXT NOT NULL, arrival INTEGER NOT NULL, ends_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS tickets (
+  id TEXT PRIMARY KEY, owner TEXT NOT NULL, pools TEXT NOT NULL, priority INTEGER NOT NULL,
+  arrival INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS line ON tickets (pools, priority, arrival, id);
+CREATE TABLE IF NOT EXISTS sessions (
+  id TEXT PRIMARY KEY, seq INTEGER NOT NULL, ends_at REAL NOT NULL, machine TEXT NOT NULL, pid INTEGER NOT NULL,
+  started TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+class FileLimiter(SharedLimiter):
+    """Shares an account's limit between the processes of one machine, through a file.
+
+    ```python
+    async with FileLimiter(limits=12) as limiter, AsyncBFL(limiter=limiter) as bfl:
+        ...
+    ```
+
+    Args:
+        path: A folder on a local disk, in which each account has a small database; None: `bfl-async` in the user's
+            state folder (`XDG_STATE_HOME`, else `~/.local/state`).
+        limits: An int is the account's limit. The last process to open sets it for all; None: as it is, else 12.
+        lease_s: So long the slots of a process that died, or that stood still, stay taken.
+    Raises:
+        ConfigError: A value is wrong.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        limits: int | Limits | None = 12,
+        *,
+        lease_s: float = 60.0,
+    ) -> None:
+        self._folder = state_folder() if path is None else Path(path)
+        super().__init__(limits, lease_s=lease_s)
+
+    def _where(self) -> str:
+        return f"the limiter's folder {str(self._folder)!r}"
+
+    def _make_store(self, account: str, session: str, wake: Callable[[], None]) -> Store:
+        return _FileStore(self._folder / f"slots-{_VERSION}-{account}.db", session, wake)
+
+
+_Work: TypeAlias = "tuple[Batch, asyncio.Future[StepReply]]"
+
+
+class _FileStore:
+    """The book in a file, and the thread that opens it."""
+
+    def __init__(self, path: Path, session: str, wake: Callable[[], None]) -> None:
+        self._path = path
+        self._session = session
+        self._wake = wake
+        self._loop = asyncio.get_running_loop()
+        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._ended = self._loop.create_future()
+        self._thread: threading.Thread | None = None
+
+    async def step(self, batch: Batch) -> StepReply:
+        """Make one transaction; see `Store.step`."""
+        if self._thread is None:
+            # A daemon: a process whose loop died without aclose() must be able to end.
+            self._thread = threading.Thread(target=self._run, name="bfl-async-limiter", daemon=True)
+            self._thread.start()
+        reply: asyncio.Future[StepReply] = self._loop.create_future()
+        self._work.put((batch, reply))
+        return await reply
+
+    async def aclose(self) -> None:
+        """End the thread; it closes the file."""
+        if self._thread is not None:
+            self._work.put(None)
+            await self._ended
+            self._thread.join()
+
+    # --- in the thread --------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        with suppress(RuntimeError):  # the loop is gone, and with it all who could want something
+            try:
+                self._serve()
+            finally:
+                self._loop.call_soon_threadsafe(self._ended.set_result, None)
+
+    def _serve(self) -> None:
+        book: Book | None = None
+        watching = False
+        looked_at = 0.0
+        try:
+            while True:
+                try:
+                    work = self._work.get(timeout=_LOOK_S if watching else None)
+                except queue.Empty:
+                    assert book is not None
+                    now = time.monotonic()
+                    try:
+                        if book.has_changed() or (now - looked_at > _LIVENESS_S and book.somebody_died()):
+                            watching = False
+                            self._loop.call_soon_threadsafe(self._wake)
+                    except (sqlite3.Error, OSError):
+                        watching = False  # the next step tells what is wrong
+                    if now - looked_at > _LIVENESS_S:
+                        looked_at = now
+                    continue
+                if work is None:
+                    return
+                batch, reply = work
+                try:
+                    if book is None:
+                        book = open_book(self._path, self._session)
+                    answer: StepReply | Exception = book.step(batch, time.monotonic())
+                except (sqlite3.Error, OSError) as exc:
+                    if book is not None:
+                        book.close()
+                        book = None
+                    # A file that cannot be made or read will not get better; one that is locked will.
+                    hopeless = "locked" not in str(exc)
+                    answer = StoreAwayError(f"{type(exc).__name__}: {exc}", hopeless=hopeless)
+                    answer.__cause__ = exc
+                except Exception as exc:  # a bug: the limiter tells those who wait
+                    answer = exc
+                watching = isinstance(answer, StepReply) and batch.waiting > len(answer.grants)
+                self._loop.call_soon_threadsafe(_settle, reply, answer)
+        finally:
+            if book is not None:
+                book.close()
+
+
+def _settle(reply: asyncio.Future[StepReply], answer: StepReply | Exception) -> None:
+    if reply.done():
+        return
+    if isinstance(answer, Exception):
+        reply.set_exception(answer)
+    else:
+        reply.set_result(answer)
+
+
+def open_book(path: Path, session: str) -> Book:
+    """Open the book, or make it. One that is broken is made anew: nothing but a machine that crashed can do that."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        return Book(path, session)
+    except sqlite3.OperationalError:
+        raise  # locked, no rights, no space
+    except sqlite3.DatabaseError:
+        path.unlink()
+        return Book(path, session)
+
+
+@dataclass(slots=True)
+class _Pool:
+    most: int
+    working: int
+    quiet_s: float = _FIRST_QUIET_S
+    probing: bool = False
+    paused_until: float = 0.0
+    raise_at: float = 0.0
+    taken: int = 0
+    queued: int = 0
+
+
+class Book:
+    """The account's book, as `book.lua` has it for Redis: the operations stand in `_shared.py`."""
+
+    def __init__(self, path: Path, session: str) -> None:
+        self._me = session
+        self._db = sqlite3.connect(path, timeout=_LOCKED_S, isolation_level=None)
+        try:
+            self._db.execute("PRAGMA journal_mode=TRUNCATE")
+            self._db.execute("PRAGMA synchronous=OFF")
+            self._db.execute("BEGIN IMMEDIATE")
+            for statement in _TABLES.split(";"):
+                self._db.execute(statement)
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.close()
+            raise
+        self._path = path
+        self._version = 0  # of the data, when this process saw it last
+        self._written_ns = 0  # the file's time then; 0: too young to tell
+        self._pools: dict[str, _Pool] = {}  # valid within a step
+        self._now = 0.0
+        self._batch: Batch | None = None
+        self._lost: list[str] = []
+        self._arrivals: list[tuple[str, int]] = []
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def has_changed(self) -> bool:
+        """Tell whether this process was granted something, without a write."""
+        written_ns = self._path.stat().st_mtime_ns  # a look costs 0.2 ms without this
+        if written_ns == self._written_ns:
+            return False
+        self._written_ns = written_ns if time.time_ns() - written_ns > _YOUNG_NS else 0
+        version = self._number("PRAGMA data_version")
+        if version == self._version:
+            return False
+        self._version = version
+        return self._number("SELECT count(*) FROM leases WHERE owner = ? AND told = 0", self._me) > 0
+
+    def somebody_died(self) -> bool:
+        """Tell whether a process is gone whose session stands here."""
+        return bool(self._dead_sessions())
+
+    def step(self, batch: Batch, now: float) -> StepReply:
+        """Make one step."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            reply = self._step(batch, now)
+            # Read before the commit, while nobody else can write: no change falls between the two.
+            self._version = self._number("PRAGMA data_version")
+            self._db.execute("COMMIT")
+            self._written_ns = 0
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
+        return reply
+
+    # --- within a step --------------------------------------------------------------------------------
+
+    def _number(self, sql: str, *values: str | float) -> int:
+        row = self._db.execute(sql, values).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def _rows(self, sql: str, *values: str | float) -> list[tuple[str, ...]]:
+        with closing(self._db.execute(sql, values)) as cursor:
+            return cursor.fetchall()
+
+    def _step(self, batch: Batch, now: float) -> StepReply:
+        self._now, self._batch, self._lost, self._arrivals = now, batch, [], []
+        book = self._rows("SELECT epoch, now FROM book")
+        if book and float(book[0][1]) > now + 1.0:  # from before the machine started
+            for table in ("book", "pools", "leases", "tickets", "sessions"):
+                self._db.execute(f"DELETE FROM {table}")
+            book = []
+        epoch = book[0][0] if book else uuid.uuid4().hex
+        if book:
+            self._db.execute("UPDATE book SET now = ?", (now,))
+        else:
+            self._db.execute("INSERT INTO book VALUES (?, 0, ?)", (epoch, now))
+        self._read_pools()
+        for name, limit in batch.limits.items():
+            self._pools.setdefault(name, _Pool(limit, limit))
+        self._let_time_pass()
+        seen = self._rows("SELECT seq FROM sessions WHERE id = ?", self._me)
+        resync = not batch.full and (not seen or int(seen[0][0]) != batch.seq - 1)
+        if not resync:
+            if batch.full:
+                self._drop_session(self._me)
+            self._db.execute(
+                "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, ends_at = excluded.ends_at",
+                (self._me, batch.seq, now + batch.lease_s, *_here()),
+            )
+            for op in batch.ops:
+                self._apply(op)
+        self._grant_all()
+        grants: list[tuple[str, int]] = []
+        if not resync:
+            rows = self._rows(
+                "SELECT id, arrival FROM leases WHERE owner = ? AND told = 0 ORDER BY number", self._me
+            )
+            grants = [(name, int(arrival)) for name, arrival in rows]
+            self._db.execute(
+                "UPDATE leases SET told = 1, ends_at = ? WHERE owner = ? AND told = 0",
+                (now + batch.lease_s, self._me),
+            )
+        self._write_pools()
+        ends = [pool.paused_until for pool in self._pools.values() if pool.paused_until > now]
+        ends += [pool.raise_at for pool in self._pools.values() if pool.raise_at > now]
+        for table in ("leases", "sessions"):
+            ends += [float(row[0]) for row in self._rows(f"SELECT min(ends_at) FROM {table}") if row[0]]
+        return StepReply(
+            epoch=epoch,
+            resync=resync,
+            grants=grants,
+            arrivals=self._arrivals,
+            lost=self._lost,
+            pools={
+                name: PoolStatistics(pool.most, pool.working, pool.taken, pool.queued)
+                for name, pool in self._pools.items()
+            },
+            next_s=max(0.0, min(ends) - now) if ends else None,
+        )
+
+    def _read_pools(self) -> None:
+        rows = self._db.execute(
+            "SELECT name, most, working, quiet_s, probing, paused_until, raise_at FROM pools"
+        )
+        self._pools = {
+            name: _Pool(most, working, quiet_s, bool(probing), paused_until, raise_at)
+            for name, most, working, quiet_s, probing, paused_until, raise_at in rows
+        }
+        for text, number in self._db.execute("SELECT pools, count(*) FROM leases GROUP BY pools"):
+            for pool in self._of(_names(text)):
+                pool.taken += number
+        for text, number in self._db.execute("SELECT pools, count(*) FROM tickets GROUP BY pools"):
+            for pool in self._of(_names(text)):
+                pool.queued += number
+
+    def _write_pools(self) -> None:
+        self._db.executemany(
+            "INSERT OR REPLACE INTO pools VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (name, pool.most, pool.working, pool.quiet_s, pool.probing, pool.paused_until, pool.raise_at)
+                for name, pool in self._pools.items()
+            ],
+        )
+
+    def _of(self, names: Iterable[str]) -> list[_Pool]:
+        return [self._pools[name] for name in names if name in self._pools]
+
+    def _add_lease(
+        self,
+        name: str,
+        owner: str,
+        pools: Sequence[str],
+        ends_at: float,
+        *,
+        told: bool = True,
+        arrival: int = 0,
+    ) -> None:
+        known = [pool for pool in pools if pool in self._pools]
+        self._db.execute(
+            "INSERT INTO leases (id, owner, told, pools, arrival, ends_at) VALUES (?, ?, ?, ?, ?, ?)",
+            (name, owner, told, _text(known), arrival, ends_at),
+        )
+        for pool in self._of(known):
+            pool.taken += 1
+
+    def _lease(self, name: str) -> tuple[str, list[str]] | None:
+        """The owner and the pools of a lease."""
+        rows = self._rows("SELECT owner, pools FROM leases WHERE id = ?", name)
+        return (rows[0][0], _names(rows[0][1])) if rows else None
+
+    def _drop_lease(self, name: str) -> None:
+        lease = self._lease(name)
+        if lease is not None:
+            self._db.execute("DELETE FROM leases WHERE id = ?", (name,))
+            for pool in self._of(lease[1]):
+                pool.taken -= 1
+
+    def _add_ticket(self, name: str, pools: Sequence[str], priority: int, arrival: int) -> None:
+        if arrival == 0:
+            self._db.execute("UPDATE book SET arrivals = arrivals + 1")
+            arrival = self._number("SELECT arrivals FROM book")
+        else:
+            self._db.execute("UPDATE book SET arrivals = max(arrivals, ?)", (arrival,))
+        known = [pool for pool in pools if pool in self._pools]
+        self._db.execute(
+            "INSERT INTO tickets VALUES (?, ?, ?, ?, ?)", (name, self._me, _text(known), priority, arrival)
+        )
+        for pool in self._of(known):
+            pool.queued += 1
+        self._arrivals.append((name, arrival))
+
+    def _has_ticket(self, name: str) -> bool:
+        return self._number("SELECT count(*) FROM tickets WHERE id = ?", name) > 0
+
+    def _drop_ticket(self, name: str) -> None:
+        rows = self._rows("SELECT pools FROM tickets WHERE id = ?", name)
+        if rows:
+            self._db.execute("DELETE FROM tickets WHERE id = ?", (name,))
+            for pool in self._of(_names(rows[0][0])):
+                pool.queued -= 1
+
+    def _drop_session(self, session: str) -> None:
+        """Forget its place in the line; slots that it has stay taken to their time, as the server may count them."""
+        for (name,) in self._rows("SELECT id FROM tickets WHERE owner = ?", session):
+            self._drop_ticket(name)
+        for (name,) in self._rows("SELECT id FROM leases WHERE owner = ? AND told = 0", session):
+            self._drop_lease(name)
+        self._db.execute("DELETE FROM sessions WHERE id = ?", (session,))
+
+    def _dead_sessions(self) -> list[str]:
+        machine, mine, _ = _here()
+        rows = self._rows("SELECT id, pid, started FROM sessions WHERE machine = ?", machine)
+        return [
+            session for session, pid, started in rows if int(pid) != mine and not _is_alive(int(pid), started)
+        ]
+
+    def _let_time_pass(self) -> None:
+        for session in self._dead_sessions():
+            self._drop_session(session)
+        for name, owner, told in self._rows(
+            "SELECT id, owner, told FROM leases WHERE ends_at <= ?", self._now
+        ):
+            # A grant that was not fetched: whoever waits there is asleep, and comes anew.
+            if not told:
+                self._drop_session(owner)
+            self._drop_lease(name)
+        for (session,) in self._rows("SELECT id FROM sessions WHERE ends_at <= ?", self._now):
+            self._drop_session(session)
+        for pool in self._pools.values():
+            while 0 < pool.raise_at <= self._now:
+                pool.working = min(pool.most, pool.working + 1)
+                pool.probing = True
+                pool.raise_at = pool.raise_at + pool.quiet_s if pool.working < pool.most else 0.0
+
+    def _apply(self, op: Op) -> None:
+        match op:
+            case ["w", str(name), int(priority), int(arrival), list(pools)]:
+                if self._lease(name) is None and not self._has_ticket(name):
+                    self._add_ticket(name, pools, priority, arrival)
+            case ["x", str(name)]:
+                self._drop_ticket(name)
+                if self._owns(name):
+                    self._drop_lease(name)
+            case ["r", str(name)]:
+                self._drop_lease(name)
+            case ["h", str(name), float() | int() as seconds, list(pools)]:
+                self._hold(name, seconds, pools)
+            case ["n", str(name), float() | int() as retry_after_s, int(priority), int(arrival), list(pools)]:
+                self._refuse(name, retry_after_s, priority, arrival, pools)
+            case ["c", str(name), str(task_id)]:
+                self._confirm(name, task_id)
+            case ["t", str(name), list(pools)]:
+                if self._lease(name) is None:
+                    self._add_lease(name, self._me, pools, self._later)
+                else:
+                    self._db.execute(
+                        "UPDATE leases SET owner = ?, told = 1, ends_at = ? WHERE id = ?",
+                        (self._me, self._later, name),
+                    )
+            case ["k", str(name), list(pools)]:
+                if self._lease(name) is None:
+                    self._add_lease(name, self._me, pools, self._later)
+                    self._lost.append(name)
+                else:
+                    self._db.execute(
+                        "UPDATE leases SET ends_at = ? WHERE id = ? AND owner = ?",
+                        (self._later, name, self._me),
+                    )
+            case ["o", list(names)]:
+                kept = set(names)
+                for (name,) in self._rows("SELECT id FROM leases WHERE owner = ?", self._me):
+                    if name not in kept:
+                        self._drop_lease(name)
+            case ["l", dict(limits), int(unless_others)]:
+                if not unless_others or self._number("SELECT count(*) FROM sessions") <= 1:
+                    self._set_limits(limits)
+            case ["e"]:
+                self._drop_session(self._me)
+            case _:  # pragma: no cover
+                raise ValueError(f"no operation of the book: {op[0]}")
+
+    @property
+    def _later(self) -> float:
+        assert self._batch is not None
+        return self._now + self._batch.lease_s
+
+    def _owns(self, name: str) -> bool:
+        lease = self._lease(name)
+        return lease is not None and lease[0] == self._me
+
+    def _hold(self, name: str, seconds: float, pools: Sequence[str]) -> None:
+        assert self._batch is not None
+        lease = self._lease(name)
+        if lease is not None and lease[0] in (self._me, ""):
+            self._db.execute(
+                "UPDATE leases SET owner = '', told = 1, ends_at = ? WHERE id = ?",
+                (self._now + seconds, name),
+            )
+        elif lease is None and self._batch.full:
+            self._add_lease(name, "", pools, self._now + seconds)
+
+    def _refuse(
+        self, name: str, retry_after_s: float, priority: int, arrival: int, pools: Sequence[str]
+    ) -> None:
+        lease = self._lease(name)
+        if lease is None:
+            if not self._has_ticket(name):
+                self._add_ticket(name, pools, priority, arrival)
+            return
+        self._drop_lease(name)
+        known = self._of(lease[1])
+        if known:
+            pool = min(known, key=lambda each: each.most)
+            refused_probe = pool.probing or pool.taken == 0
+            pool.probing = False
+            pool.working = max(1, min(pool.working, pool.taken))
+            if pool.taken == 0 or retry_after_s >= 0:
+                pause_s = retry_after_s if retry_after_s >= 0 else pool.quiet_s
+                pool.paused_until = max(pool.paused_until, self._now + max(pause_s, 0.05))
+            if refused_probe:
+                pool.quiet_s = min(_MAX_QUIET_S, 2 * pool.quiet_s)
+            pool.raise_at = self._now + pool.quiet_s if pool.working < pool.most else 0.0
+        self._add_ticket(name, pools, priority, arrival)
+
+    def _confirm(self, name: str, task_id: str) -> None:
+        lease = self._lease(name)
+        if lease is None or lease[0] != self._me:
+            return
+        for pool in self._of(lease[1]):
+            if pool.probing and pool.taken >= pool.working:
+                pool.probing, pool.quiet_s = False, _FIRST_QUIET_S
+        if task_id != name:
+            self._drop_lease(name)
+            if self._lease(task_id) is None:
+                self._add_lease(task_id, self._me, lease[1], self._later)
+
+    def _set_limits(self, limits: Mapping[str, int]) -> None:
+        for name, limit in limits.items():
+            pool = self._pools.get(name)
+            if pool is None or pool.most != limit:
+                taken, queued = (0, 0) if pool is None else (pool.taken, pool.queued)
+                self._pools[name] = _Pool(limit, limit, taken=taken, queued=queued)
+
+    def _grant_all(self) -> None:
+        """Grant what there is room for, best first, to whichever process it belongs."""
+        lines = {text: self._head(text) for (text,) in self._rows("SELECT DISTINCT pools FROM tickets")}
+        while True:
+            fitting = [
+                (head[0], head[1], text)
+                for text, head in lines.items()
+                if head is not None
+                and all(
+                    pool.taken < pool.working and self._now >= pool.paused_until
+                    for pool in self._of(_names(text))
+                )
+            ]
+            if not fitting:
+                return
+            _, arrival, text = min(fitting)
+            head = lines[text]
+            assert head is not None
+            _, _, name, owner = head
+            self._drop_ticket(name)
+            self._add_lease(name, owner, _names(text), self._now + FETCH_S, told=False, arrival=arrival)
+            lines[text] = self._head(text)
+
+    def _head(self, pools: str) -> tuple[int, int, str, str] | None:
+        row = self._db.execute(
+            "SELECT priority, arrival, id, owner FROM tickets WHERE pools = ? ORDER BY priority, arrival LIMIT 1",
+            (pools,),
+        ).fetchone()
+        return cast("tuple[int, int, str, str] | None", row)
+
+
+def _text(names: Sequence[str]) -> str:
+    return "\x1f".join(names)
+
+
+def _names(text: str) -> list[str]:
+    return text.split("\x1f") if text else []
+
+
+# --- who lives ------------------------------------------------------------------------------------------
+
+
+def _here() -> tuple[str, int, str]:
+    """The machine as this process sees it, its number there, and when it was started."""
+    pid = os.getpid()
+    return _machine(), pid, _started(pid) or ""
+
+
+def _machine() -> str:
+    """Where a process number means the same process: not in another container that shares the file."""
+    try:
+        return os.readlink("/proc/self/ns/pid") + socket.gethostname()
+    except OSError:
+        return socket.gethostname()
+
+
+def _started(pid: int) -> str | None:
+    """When a process was started, in the kernel's ticks; None: not known. A number may be given out again."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else fields[19].decode()
+
+
+def _is_alive(pid: int, started: str) -> bool:
+    if started:
+        return _started(pid) == started
+    if sys.platform == "win32":
+        return True  # there is no harmless question there: its leases run out
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,1 @@
+"""Programs that use the package; the tests run each of them."""

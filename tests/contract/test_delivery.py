@@ -1,0 +1,309 @@
+"""What every engine's job stands on: a record that is brought twice, late, or after a kill is paid once."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import procrastinate
+import psycopg
+import pytest
+
+from bfl_async import AsyncBFL, Fixed, request
+from bfl_async.integrations.delivery import Deliverer, DeliverLater
+from bfl_async.integrations.procrastinate import (
+    FolderStorage,
+    JobRecord,
+    defer,
+    records_of,
+    results,
+    retry_jobs,
+)
+from bfl_async.sandbox import Sandbox
+from bfl_async.types import EntryState, Receipt
+from tests.integration.postgres import app, dsn, postgres
+from tests.waiting import wait_until
+
+__all__ = ["app", "dsn", "postgres"]
+
+LEASE_S = 30.0
+
+
+async def one_job(app: procrastinate.App, prompt: str = "a cat") -> int:
+    (job,) = await defer(app, [request("flux-2-klein-4b", prompt=prompt, width=256, height=256)])
+    return job
+
+
+async def record_of(app: procrastinate.App, job: int) -> JobRecord:
+    (record,) = await results(app, [job])
+    return record
+
+
+async def until_record(app: procrastinate.App, job: int, holds: Callable[[JobRecord], bool]) -> None:
+    async with asyncio.timeout(10.0):
+        while True:
+            if holds(await record_of(app, job)):
+                return
+            await asyncio.sleep(0.005)
+
+
+async def end_lease(dsn: str) -> None:
+    """As if the worker that holds it had given no sign of life for long."""
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        await connection.execute("UPDATE bfl_jobs.records SET claimed_until = now() - interval '1 second'")
+
+
+def deliverer(bfl: AsyncBFL, app: procrastinate.App, folder: Path) -> Deliverer:
+    return Deliverer(bfl, records_of(app), FolderStorage(folder), lease_s=LEASE_S)
+
+
+async def test_a_job_is_sent_saved_and_recorded(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The thin path: one image, and all that is known of it."""
+    job = await one_job(app)
+    assert (await record_of(app, job)).state is EntryState.QUEUED
+    assert await deliverer(bfl, app, tmp_path).deliver(job) is EntryState.SAVED
+    record = await record_of(app, job)
+    assert record.ok
+    assert record.task_id in bfl_sandbox.tasks
+    assert record.polling_url is not None
+    assert record.cost == bfl_sandbox.tasks[record.task_id].cost
+    assert record.file is not None
+    assert hashlib.sha256(Path(record.file).read_bytes()).hexdigest() == record.sha256
+    assert [path.name for path in tmp_path.glob("*.jpg")] == [Path(record.file).name]
+    assert record.submitted_at is not None
+    assert record.ended_at is not None
+
+
+async def test_a_late_delivery_does_nothing(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A job that is at its end is skipped, by the same worker and by another."""
+    job = await one_job(app)
+    for _ in range(2):
+        for each in (deliverer(bfl, app, tmp_path), deliverer(bfl, app, tmp_path)):
+            assert await each.deliver(job) is EntryState.SAVED
+    assert bfl_sandbox.statistics().accepted == 1
+    assert await deliverer(bfl, app, tmp_path).deliver(job + 1000) is None
+
+
+@pytest.mark.bfl_sandbox(service_s=math.inf)
+async def test_of_two_deliveries_at_once_one_goes_on(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """In one worker or in several: the others are told to come back, and one task is paid."""
+    job = await one_job(app)
+    desk, other = deliverer(bfl, app, tmp_path), deliverer(bfl, app, tmp_path)
+    deliveries = [asyncio.create_task(each.deliver(job)) for each in (desk, desk, other, other)]
+    await bfl_sandbox.wait_accepted(1)
+    (task_id,) = bfl_sandbox.tasks
+    bfl_sandbox.settle(task_id, "Ready")
+    ends = await asyncio.gather(*deliveries, return_exceptions=True)
+    assert sum(isinstance(end, DeliverLater) for end in ends) >= 2
+    assert EntryState.SAVED in ends
+    assert bfl_sandbox.statistics().accepted == 1
+
+
+@pytest.mark.bfl_sandbox(service_s=math.inf)
+async def test_a_task_of_a_dead_worker_is_attached_and_paid_once(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path, dsn: str
+) -> None:
+    """Its id was committed before the first poll, so whoever comes next brings the image home."""
+    job = await one_job(app)
+    async with AsyncBFL(bfl_sandbox.key, base_url=bfl_sandbox.url, polling=Fixed(0.01)) as dying:
+        lost = asyncio.create_task(deliverer(dying, app, tmp_path).deliver(job))
+        await bfl_sandbox.wait_accepted(1)
+        await until_record(app, job, lambda record: record.state is EntryState.SUBMITTED)
+        with pytest.raises(DeliverLater, match="is being worked on by"):
+            await deliverer(bfl, app, tmp_path).deliver(job)
+        await end_lease(dsn)
+        second = asyncio.create_task(deliverer(bfl, app, tmp_path).deliver(job))
+        await wait_until(lambda: bfl.statistics().active > 0)
+        (task_id,) = bfl_sandbox.tasks
+        bfl_sandbox.settle(task_id, "Ready")
+        assert await second is EntryState.SAVED
+        with pytest.raises(
+            DeliverLater, match="took it over"
+        ):  # it was only slow: it writes nothing any more
+            await lost
+    assert bfl_sandbox.statistics().accepted == 1
+    assert len(list(tmp_path.glob("*.jpg"))) == 1, "both saved the same bytes under the same name"
+
+
+async def test_what_a_dead_worker_may_have_sent_is_ambiguous_until_asked_for(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path, dsn: str
+) -> None:
+    """Killed between POST and commit: reported, never sent again unasked."""
+    job = await one_job(app)
+    records = records_of(app)
+    assert await records.claim(job, "of the dead", "elsewhere:1", LEASE_S) is not None
+    assert await records.submitting(job, "of the dead")
+    await end_lease(dsn)
+    for _ in range(2):
+        assert await deliverer(bfl, app, tmp_path).deliver(job) is EntryState.AMBIGUOUS
+    record = await record_of(app, job)
+    assert record.error is not None
+    assert "may exist and be paid" in record.error
+    assert bfl_sandbox.statistics().accepted == 0
+    assert await retry_jobs(app, EntryState.AMBIGUOUS) == [job]
+    assert await deliverer(bfl, app, tmp_path).deliver(job) is EntryState.SAVED
+    assert bfl_sandbox.statistics().accepted == 1
+
+
+async def test_a_worker_that_lost_its_claim_before_the_post_sends_nothing(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path, dsn: str
+) -> None:
+    """A stall between claim and POST: the token of the newer claim is what counts."""
+    job = await one_job(app)
+    records = records_of(app)
+    assert await records.claim(job, "slow", "elsewhere:1", LEASE_S) is not None
+    await end_lease(dsn)
+    assert await records.claim(job, "newer", "elsewhere:2", LEASE_S) is not None
+    assert not await records.submitting(job, "slow")
+    assert await records.submitting(job, "newer")
+    assert bfl_sandbox.statistics().accepted == 0
+
+
+async def test_who_has_the_answer_after_all_is_believed(app: procrastinate.App, dsn: str) -> None:
+    """Another had to call it ambiguous while this worker stalled with its POST out: now the task is known."""
+    job = await one_job(app)
+    records = records_of(app)
+    assert await records.claim(job, "slow", "elsewhere:1", LEASE_S) is not None
+    assert await records.submitting(job, "slow")
+    await end_lease(dsn)
+    assert await records.claim(job, "newer", "elsewhere:2", LEASE_S) is not None
+    assert await records.leave(job, "newer", EntryState.AMBIGUOUS)
+    assert await records.submitted(job, "slow", Receipt("the task", None, 1.0), LEASE_S)
+    record = await record_of(app, job)
+    assert (record.state, record.task_id) == (EntryState.SUBMITTED, "the task")
+    assert await records.claim(job, "third", "elsewhere:3", LEASE_S) is None
+    assert await records.leave(job, "slow", EntryState.SAVED, {"file": "1.jpg"})
+    assert not await records.submitted(job, "newer", Receipt("another", None, 1.0), LEASE_S)
+
+
+@pytest.mark.bfl_sandbox(service_s=math.inf)
+async def test_a_sign_of_life_keeps_what_is_being_worked_on(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path, dsn: str
+) -> None:
+    """However long a task takes: its lease is prolonged."""
+    job = await one_job(app)
+    desk = deliverer(bfl, app, tmp_path)
+    running = asyncio.create_task(desk.deliver(job))
+    await until_record(app, job, lambda record: record.state is EntryState.SUBMITTED)
+    await end_lease(dsn)
+    await desk.renew()
+    with pytest.raises(DeliverLater, match="is being worked on by"):
+        await deliverer(bfl, app, tmp_path).deliver(job)
+    (task_id,) = bfl_sandbox.tasks
+    bfl_sandbox.settle(task_id, "Ready")
+    assert await running is EntryState.SAVED
+
+
+async def test_a_lost_answer_is_ambiguous(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The API has no idempotency key."""
+    bfl_sandbox.script(["submit-reset-after"])
+    job = await one_job(app)
+    assert await deliverer(bfl, app, tmp_path).deliver(job) is EntryState.AMBIGUOUS
+    assert await deliverer(bfl, app, tmp_path).deliver(job) is EntryState.AMBIGUOUS
+    assert bfl_sandbox.statistics().accepted == 1
+
+
+@pytest.mark.bfl_sandbox(credits=0.0)
+async def test_without_credits_a_job_stays_queued(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """402 is no end of a job: it is brought again, and the record says why."""
+    job = await one_job(app)
+    desk = deliverer(bfl, app, tmp_path)
+    delivery = asyncio.create_task(desk.deliver(job))
+    await until_record(app, job, lambda record: record.error is not None)
+    assert not delivery.done(), "it rests in its place: the next job would meet the same refusal"
+    desk.stop()
+    with pytest.raises(DeliverLater):
+        await delivery
+    record = await record_of(app, job)
+    assert record.state is EntryState.QUEUED
+    assert record.error is not None
+    assert "InsufficientCreditsError" in record.error
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [("Content Moderated", EntryState.MODERATED), ("Error", EntryState.FAILED), (422, EntryState.FAILED)],
+)
+async def test_an_end_without_an_image_is_recorded(
+    app: procrastinate.App,
+    bfl: AsyncBFL,
+    bfl_sandbox: Sandbox,
+    tmp_path: Path,
+    word: str | int,
+    state: EntryState,
+) -> None:
+    """Moderated, failed, refused."""
+    bfl_sandbox.script([word])
+    job = await one_job(app)
+    assert await deliverer(bfl, app, tmp_path).deliver(job) is state
+    record = await record_of(app, job)
+    assert record.error
+    assert record.file is None
+
+
+async def test_an_image_that_cannot_be_stored_is_tried_again_and_paid_once(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Whatever a storage raises: the task stays submitted, and the next delivery attaches it."""
+
+    class Broken:
+        async def save(self, name: str, data: bytes) -> str:
+            raise OSError("the bucket is away")
+
+    job = await one_job(app)
+    with pytest.raises(DeliverLater):
+        await Deliverer(bfl, records_of(app), Broken(), lease_s=LEASE_S, pause_s=0.01).deliver(job)
+    record = await record_of(app, job)
+    assert (record.state, record.error) == (EntryState.SUBMITTED, "OSError: the bucket is away")
+    assert await deliverer(bfl, app, tmp_path).deliver(job) is EntryState.SAVED
+    assert bfl_sandbox.statistics().accepted == 1
+
+
+@pytest.mark.bfl_sandbox(service_s=math.inf, limit=1)
+async def test_a_stopped_worker_gives_back_what_it_has_not_sent(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """What was sent is brought home, the rest is free for others at once."""
+    first, second = await one_job(app), await one_job(app, "a dog")
+    desk = deliverer(bfl, app, tmp_path)
+    running = asyncio.create_task(desk.deliver(first))
+    await bfl_sandbox.wait_accepted(1)
+    waiting = asyncio.create_task(desk.deliver(second))
+    await wait_until(lambda: bfl.statistics().queued > 0)
+    desk.stop()
+    with pytest.raises(DeliverLater):
+        await waiting
+    assert await records_of(app).claim(second, "another", "elsewhere:1", LEASE_S) is not None
+    (task_id,) = bfl_sandbox.tasks
+    bfl_sandbox.settle(task_id, "Ready")
+    assert await running is EntryState.SAVED
+    assert bfl_sandbox.statistics().accepted == 1
+
+
+@pytest.mark.bfl_sandbox(submit_rtt_s=0.2)
+async def test_a_cancelled_delivery_commits_the_task_of_a_post_on_its_way(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Cancellation loses no id."""
+    job = await one_job(app)
+    delivery = asyncio.create_task(deliverer(bfl, app, tmp_path).deliver(job))
+    await wait_until(lambda: bfl.statistics().submitting > 0)
+    delivery.cancel()
+    await asyncio.wait([delivery])
+    record = await record_of(app, job)
+    assert record.task_id is not None
+    assert await deliverer(bfl, app, tmp_path).deliver(job) is EntryState.SAVED
+    assert bfl_sandbox.statistics().accepted == 1
