@@ -1,0 +1,329 @@
+"""`WebhookReceiver`: finds the request that a delivery belongs to.
+
+The task's id is known only after the submit, and a delivery may overtake the submit's own answer. So each submit
+names a URL of its own, `<url>/<nonce>`, and a secret of its own, the HMAC of the user's secret with that nonce.
+Any process that has the user's secret can check any delivery, and nothing has to be stored for it.
+
+A delivery that is not genuine changes nothing and is counted. A genuine one is handed over in one synchronous
+step. One that nobody here waits for goes to the relay, if there is one, and else is kept a while: its task may be
+attached yet. Whatever becomes of deliveries, the client polls slowly besides, and where several in a row stay out,
+it polls as without a webhook until one comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import math
+import re
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from bfl_async._config import is_loopback
+from bfl_async.errors import ConfigError, ReplayError, SignatureError, WebhookError
+from bfl_async.status import TaskStatus
+from bfl_async.types import Delivery, Expectation, Relay
+from bfl_async.webhooks.verify import Scheme, verify
+
+_log = logging.getLogger("bfl_async")
+
+_NONCE_BYTES = 16
+_NONCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_LEAST_SECRET_CHARS = 16
+_URL_MAX_CHARS = 2_083 - 65  # the API's bound, less a nonce
+_SEEN = 10_000  # task ids that are remembered, to tell a delivery that comes again
+_KEPT = 256  # deliveries that nobody waited for; at most 1 MB each, some KB usually
+_MISSED_IN_A_ROW = 3
+_PUBLISH_S = (
+    10.0  # the API waits 30 s for an answer. Source: BFL skills, webhook-integration, read 2026-09-25
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookStatistics:
+    """Counts of a receiver since its start.
+
+    `delivered` were handed to a request, `unmatched` were genuine and nobody here waited for them, `duplicates`
+    had come before or came after a poll had seen the end, `rejected` were not genuine or could not be read. `missed`
+    tasks were seen to end by a poll before their delivery came.
+    """
+
+    delivered: int
+    unmatched: int
+    duplicates: int
+    rejected: int
+    missed: int
+
+
+class WebhookReceiver:
+    """Takes deliveries for the clients that it is given to: `AsyncBFL(webhook=receiver)`.
+
+    Put its route into your web application: `bfl_async.integrations.aiohttp.webhook_app(receiver)` or
+    `bfl_async.integrations.fastapi.webhook_app(receiver)`, mounted where `url` leads to. Behind another
+    framework call `receive`.
+
+    Args:
+        url: What the API is told, https (http on this machine), without a query. A part of the path is added.
+        secret: At least 16 characters, the same in all processes; the API is never told it, only what is
+            derived from it.
+        scheme: The one proof that is accepted, "secret" or "signature"; None: either, as BFL's texts differ.
+        poll_s: Seconds between the polls of a task whose delivery is expected.
+        relay: Hands deliveries on to the process that waits for them; None: there is one process.
+    Raises:
+        ConfigError: A value is wrong.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        secret: str,
+        *,
+        scheme: Scheme | None = None,
+        poll_s: float = 30.0,
+        relay: Relay | None = None,
+    ) -> None:
+        self._url = _checked_url(url)
+        if not isinstance(secret, str) or len(secret.strip()) < _LEAST_SECRET_CHARS:
+            raise ConfigError(f"the webhook's secret needs at least {_LEAST_SECRET_CHARS} characters")
+        if scheme not in (None, "secret", "signature"):
+            raise ConfigError(f"scheme must be 'secret', 'signature' or None, not {scheme!r}")
+        if isinstance(poll_s, bool) or not isinstance(poll_s, int | float) or not 0 < poll_s < math.inf:
+            raise ConfigError(f"poll_s must be a positive number of seconds, not {poll_s!r}")
+        self._key = secret.encode("utf-8", "surrogatepass")
+        self._scheme: Scheme | None = scheme
+        self._poll_s = float(poll_s)
+        self._relay = relay
+        self._relay_is_open = False
+        # Written by the expectations; read by _hand_over:
+        self._by_nonce: dict[str, _Expected] = {}
+        self._by_task: dict[str, _Expected] = {}
+        self._seen: OrderedDict[str, None] = (
+            OrderedDict()
+        )  # ids of ended tasks that were delivered, oldest first
+        self._kept: OrderedDict[str, Delivery] = OrderedDict()  # by task id: nobody waited for them
+        self._missed_in_a_row = 0
+        self._warned = False
+        self._delivered = self._unmatched = self._duplicates = self._rejected = self._missed = 0
+
+    # --- what the client asks -----------------------------------------------------------------------------
+
+    @property
+    def poll_s(self) -> float:
+        """Seconds between the polls of a task whose delivery is expected."""
+        return self._poll_s
+
+    @property
+    def comes_through(self) -> bool:
+        """False while deliveries stay out, several in a row: tasks are then polled as without a webhook."""
+        return self._missed_in_a_row < _MISSED_IN_A_ROW
+
+    def expect(self, on_delivery: Callable[[Delivery], None]) -> Expectation:
+        """Expect the deliveries of one request; see `bfl_async.types.Webhook`."""
+        nonce = secrets.token_urlsafe(_NONCE_BYTES)
+        expected = _Expected(self, nonce, f"{self._url}/{nonce}", self._secret_of(nonce), on_delivery)
+        self._by_nonce[nonce] = expected
+        return expected
+
+    async def open(self) -> None:
+        """Subscribe to the relay, if there is one. Idempotent; the client calls it.
+
+        Raises:
+            Exception: What the relay's `open` raises.
+        Cancellation: May leave the receiver without its subscription; call it again.
+        """
+        if self._relay is not None and not self._relay_is_open:
+            await self._relay.open(self._relayed)
+            self._relay_is_open = True
+
+    async def aclose(self) -> None:
+        """End the subscription. Idempotent; without a relay there is nothing to close.
+
+        Cancellation: The relay may stay open.
+        """
+        if self._relay is not None and self._relay_is_open:
+            self._relay_is_open = False
+            await self._relay.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # --- what comes in ------------------------------------------------------------------------------------
+
+    async def receive(self, nonce: str, headers: Mapping[str, str], body: bytes) -> Delivery:
+        """Take one delivery: check it, and hand it to who waits for it.
+
+        Without a relay nothing is waited for. A request that it ends has ended when this returns.
+
+        Args:
+            nonce: What the URL's path has after the receiver's own.
+            headers: In any case of letters.
+            body: As it came, byte for byte; at most 1 MB is read.
+        Raises:
+            SignatureError: It is not genuine: answer 401.
+            ReplayError: It came before, or is too old: answer 2xx, so that it is not sent again.
+            WebhookError: It cannot be read, or names another task than its URL: answer 400.
+            Exception: The relay failed, by its own error: answer 5xx, so that it is sent again.
+        Cancellation: What was not handed on to the relay is lost here; the poll finds it.
+        """
+        try:
+            if not _NONCE.fullmatch(nonce):
+                raise SignatureError("the delivery came to a URL that no submit named")
+            delivery = verify(body, headers, self._secret_of(nonce), now=time.time(), scheme=self._scheme)
+            expected = self._by_nonce.get(nonce)
+            if expected is not None and expected.task_id not in (None, delivery.task_id):
+                raise WebhookError("the delivery names another task than its URL", task_id=delivery.task_id)
+        except WebhookError:
+            self._rejected += 1
+            raise
+        self._missed_in_a_row = 0
+        delivery = replace(delivery, nonce=nonce)
+        if delivery.task_id in self._seen:
+            self._duplicates += 1
+            raise ReplayError(
+                "the delivery was received before, or a poll was faster", task_id=delivery.task_id
+            )
+        if not self._hand_over(delivery):
+            await self._pass_on(delivery)
+        return delivery
+
+    def statistics(self) -> WebhookStatistics:
+        """Return the counts as they stand now."""
+        return WebhookStatistics(
+            self._delivered, self._unmatched, self._duplicates, self._rejected, self._missed
+        )
+
+    def _relayed(self, delivery: Delivery) -> None:
+        self._missed_in_a_row = 0
+        if delivery.task_id not in self._seen:
+            self._hand_over(delivery)
+
+    def _hand_over(self, delivery: Delivery) -> bool:
+        """Give a genuine delivery to who waits for it, by its nonce first; False if nobody does."""
+        expected = self._by_nonce.get(delivery.nonce or "") or self._by_task.get(delivery.task_id)
+        if expected is None:
+            return False
+        self._delivered += 1
+        self._note_seen(delivery)
+        expected.on_delivery(delivery)
+        return True
+
+    async def _pass_on(self, delivery: Delivery) -> None:
+        if self._relay is not None:
+            async with asyncio.timeout(_PUBLISH_S):
+                await self._relay.publish(delivery)
+        else:
+            _log.info(
+                "a delivery for task %s, which nobody waits for: it can be attached",
+                delivery.task_id,
+                extra={"bfl_task_id": delivery.task_id, "bfl_status": str(delivery.status)},
+            )
+        self._unmatched += 1
+        self._kept[delivery.task_id] = delivery
+        while len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        self._note_seen(delivery)
+
+    def _note_seen(self, delivery: Delivery) -> None:
+        """Remember a task that has ended; one that goes on is delivered again."""
+        status = delivery.status
+        if not isinstance(status, TaskStatus) or not (
+            status is TaskStatus.READY or status.is_moderation or status.is_failure
+        ):
+            return
+        self._remember(delivery.task_id)
+
+    def _remember(self, task_id: str) -> None:
+        self._seen[task_id] = None
+        while len(self._seen) > _SEEN:
+            self._seen.popitem(last=False)
+
+    def _secret_of(self, nonce: str) -> str:
+        return hmac.new(self._key, b"bfl-async webhook " + nonce.encode(), hashlib.sha256).hexdigest()
+
+    # --- called by expectations ---------------------------------------------------------------------------
+
+    def _name(self, expected: _Expected, task_id: str) -> None:
+        self._by_task[task_id] = expected
+        kept = self._kept.pop(task_id, None)
+        if kept is not None:
+            self._delivered += 1
+            expected.on_delivery(kept)
+
+    def _end(self, expected: _Expected, *, missed: bool) -> None:
+        self._by_nonce.pop(expected.nonce, None)
+        if expected.task_id is not None and self._by_task.get(expected.task_id) is expected:
+            del self._by_task[expected.task_id]
+        if missed:
+            if expected.task_id is not None:
+                self._remember(expected.task_id)
+            self._missed += 1
+            self._missed_in_a_row += 1
+            if self._missed_in_a_row == _MISSED_IN_A_ROW and not self._warned:
+                self._warned = True
+                _log.warning(
+                    "%d tasks in a row ended without their webhook delivery: is the URL reachable? "
+                    "They are polled until one comes",
+                    _MISSED_IN_A_ROW,
+                    extra={"bfl_missed": _MISSED_IN_A_ROW},
+                )
+
+    def __repr__(self) -> str:
+        return f"<WebhookReceiver {self._url} expected={len(self._by_nonce)} delivered={self._delivered}>"
+
+
+class _Expected:
+    """One request's place with a receiver; see `bfl_async.types.Expectation`."""
+
+    __slots__ = ("_receiver", "nonce", "on_delivery", "secret", "task_id", "url")
+
+    def __init__(
+        self,
+        receiver: WebhookReceiver,
+        nonce: str,
+        url: str,
+        secret: str,
+        on_delivery: Callable[[Delivery], None],
+    ) -> None:
+        self._receiver = receiver
+        self.nonce = nonce
+        self.url = url
+        self.secret = secret
+        self.on_delivery = on_delivery
+        self.task_id: str | None = None
+
+    def name(self, task_id: str) -> None:
+        self.task_id = task_id
+        self._receiver._name(self, task_id)
+
+    def end(self, *, missed: bool) -> None:
+        self._receiver._end(self, missed=missed)
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except (ValueError, TypeError, AttributeError) as exc:
+        raise ConfigError("the webhook's url is not a URL") from exc
+    plain = isinstance(url, str) and url.isascii() and url.isprintable() and " " not in url
+    if not plain or not host or len(url) > _URL_MAX_CHARS or parts.username is not None:
+        raise ConfigError("the webhook's url is not a URL that the API can call")
+    if parts.query or parts.fragment:
+        raise ConfigError("the webhook's url must have no query: a part of the path is added to it")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+        raise ConfigError("the webhook's url must be https (http on this machine alone)")
+    return url.rstrip("/")

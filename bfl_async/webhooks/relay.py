@@ -1,0 +1,162 @@
+"""`RedisRelay`: deliveries reach the process that waits, through Redis's publish and subscribe."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bfl_async._wire import json_object
+from bfl_async.errors import ConfigError, TransportError, WebhookError
+from bfl_async.limiter.redis import close_quietly, connect, host_of, listen
+from bfl_async.types import Delivery
+from bfl_async.webhooks.verify import read_delivery
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+_log = logging.getLogger("bfl_async")
+
+_SUBSCRIBE_S = 2.0
+_REPLY_S = 5.0
+
+
+class RedisRelay:
+    """Carries deliveries between the processes that reach one Redis.
+
+    ```python
+    receiver = WebhookReceiver(url, secret, relay=RedisRelay("redis://localhost"))
+    ```
+
+    A delivery that came to one process is published to all; the one whose request it is ends it. What is published
+    while a process is cut off from Redis is lost for it, and its polls find the end. Who can publish in this Redis
+    can end requests: it is trusted, as it is with `RedisLimiter`. Messages hold what deliveries hold, the prompt
+    and a signed URL among it; Redis does not store them.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`.
+        namespace: Begins the channel's name. Receivers with different ones hear nothing of each other.
+    Raises:
+        ConfigError: A value is wrong; at the opening, that the extra `redis` is not installed.
+    """
+
+    def __init__(self, url: str, *, namespace: str = "bfl-async") -> None:
+        self._host = host_of(url)
+        if not isinstance(namespace, str) or not namespace or not namespace.isprintable():
+            raise ConfigError(f"namespace must be printable text, not {namespace!r}")
+        self._url = url  # it may hold a password: never shown
+        self._channel = f"{namespace}:deliveries"
+        self._on_delivery: Callable[[Delivery], None] | None = None
+        self._publisher: Redis | None = None
+        self._subscriber: Redis | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self._tried = asyncio.Event()  # to subscribe
+        self._is_away = False
+
+    async def open(self, on_delivery: Callable[[Delivery], None]) -> None:
+        """Subscribe; see `Relay.open`. While Redis is away it is tried again, and nothing fails.
+
+        Raises:
+            ConfigError: The extra `redis` is missing, or the URL is none.
+        Cancellation: Nothing stays open.
+        """
+        self._on_delivery = on_delivery
+        self._publisher = connect(self._url, reply_s=_REPLY_S)
+        self._subscriber = connect(self._url, reply_s=None)
+        self._tried.clear()
+        self._listener = asyncio.get_running_loop().create_task(
+            listen(self._subscriber, self._channel, heard=self._heard, cut=self._cut)
+        )
+        try:
+            async with asyncio.timeout(_SUBSCRIBE_S):
+                await self._tried.wait()
+        except TimeoutError:
+            self._cut()
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
+
+    async def publish(self, delivery: Delivery) -> None:
+        """Tell all processes; see `Relay.publish`.
+
+        Raises:
+            TransportError: Redis cannot be reached, or the relay is not open.
+        Cancellation: Ends the call; others may have been told.
+        """
+        if self._publisher is None:
+            raise TransportError("the relay is not open: open its receiver first")
+        from redis.exceptions import RedisError
+
+        message = {"body": dict(delivery.raw), "scheme": delivery.scheme, "nonce": delivery.nonce}
+        try:
+            await self._publisher.publish(self._channel, json.dumps(message))
+        except (RedisError, OSError, TimeoutError) as exc:
+            raise TransportError(
+                f"the delivery could not be passed on: Redis on {self._host} is away ({type(exc).__name__})",
+                task_id=delivery.task_id,
+            ) from exc
+
+    async def aclose(self) -> None:
+        """End the subscription and the connections. Idempotent.
+
+        Cancellation: A connection may stay open; call it again.
+        """
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.wait([self._listener])
+            self._listener = None
+        for client in (self._subscriber, self._publisher):
+            if client is not None:
+                await close_quietly(client.aclose)
+        self._subscriber = self._publisher = None
+
+    def _heard(self, message: str | None) -> None:
+        self._tried.set()
+        self._is_away = False
+        if message is None or self._on_delivery is None:
+            return
+        delivery = _read(message)
+        if delivery is None:
+            _log.warning(
+                "a message on the channel %s is no delivery, and is passed over",
+                self._channel,
+                extra={"bfl_channel": self._channel},
+            )
+        else:
+            self._on_delivery(delivery)
+
+    def _cut(self) -> None:
+        self._tried.set()
+        if not self._is_away:
+            self._is_away = True
+            _log.warning(
+                "Redis on %s is away: deliveries of other processes do not come, and tasks are polled",
+                self._host,
+                extra={"bfl_channel": self._channel},
+            )
+
+    def __repr__(self) -> str:
+        return f"<RedisRelay {self._host} {self._channel}>"
+
+
+def _read(message: str) -> Delivery | None:
+    """The delivery that a message holds; None if it holds none."""
+    said = json_object(message.encode("utf-8", "surrogatepass"))
+    if said is None:
+        return None
+    nonce, scheme = said.get("nonce"), said.get("scheme")
+    if not isinstance(nonce, str | None) or scheme not in ("secret", "signature"):
+        return None
+    try:
+        delivery = read_delivery(
+            json.dumps(said.get("body")).encode(),
+            "secret" if scheme == "secret" else "signature",
+            now=time.time(),
+        )
+    except WebhookError:
+        return None
+    return replace(delivery, nonce=nonce)

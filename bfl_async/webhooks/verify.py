@@ -1,0 +1,120 @@
+"""Is a delivery genuine, and what does it say? Pure functions, no clock, no I/O.
+
+BFL's own texts contradict each other about the proof (read 2026-09-25). The parameter tables say that the secret is
+"sent in the `X-Webhook-Secret` header", and a handler written from real deliveries compares that header; one
+page of skills says `X-BFL-Signature: sha256=<hex>`, the HMAC-SHA256 of the raw body. So either is accepted unless
+one is pinned. In the same way the id is `id` or `task_id`, and success is `Ready` or, before 2026-02-17,
+`SUCCESS`. A delivery is otherwise a poll's answer, and is read by the same function.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal, TypeAlias
+
+from bfl_async._wire import json_object, number_of, parse_poll
+from bfl_async.errors import ReplayError, SignatureError, WebhookError
+from bfl_async.status import TaskStatus, status_from
+from bfl_async.types import JSON, Delivery
+
+Scheme: TypeAlias = Literal["secret", "signature"]
+"""What vouches for a delivery: the header `X-Webhook-Secret`, or `X-BFL-Signature`."""
+
+BODY_MAX_BYTES = 1_000_000
+_OLDEST_S = 600.0  # what a result's URL lasts: an older delivery brings nothing
+_ID_MAX_CHARS = 512
+_MILLISECONDS_FROM = 1e11  # a larger number of seconds is thousands of years away
+_OLD_WORDS = {"SUCCESS": TaskStatus.READY, "FAILED": TaskStatus.FAILED, "ERROR": TaskStatus.ERROR}
+
+
+def verify(
+    body: bytes, headers: Mapping[str, str], secret: str, *, now: float, scheme: Scheme | None = None
+) -> Delivery:
+    """Return what a delivery says, if it is genuine.
+
+    Args:
+        body: As it came, byte for byte, before any JSON parsing.
+        headers: In any case of letters.
+        secret: The `webhook_secret` of the submit.
+        now: Unix time, for deliveries that carry a `timestamp`.
+        scheme: The one proof that is accepted; None: either.
+    Raises:
+        SignatureError: No proof, or a wrong one.
+        ReplayError: Its own timestamp is more than 10 minutes off.
+        WebhookError: Too large, or no delivery that can be read.
+    """
+    if len(body) > BODY_MAX_BYTES:
+        raise WebhookError(f"the delivery has {len(body)} bytes: more than {BODY_MAX_BYTES} are not read")
+    return read_delivery(body, _proof(body, headers, secret, scheme), now=now)
+
+
+def read_delivery(body: bytes, proof: Scheme, *, now: float) -> Delivery:
+    """Return what a delivery says whose proof was right; raises as `verify` does."""
+    data = json_object(body)
+    reply = parse_poll(body)
+    task_id = None if data is None else _task_id(data)
+    if data is None or reply is None or task_id is None:
+        raise WebhookError("the delivery holds no task and status that can be read", task_id=task_id)
+    sent_at = _timestamp(data.get("timestamp"))
+    if sent_at is not None and abs(now - sent_at) > _OLDEST_S:
+        raise ReplayError("the delivery's timestamp is more than 10 minutes off", task_id=task_id)
+    status = _OLD_WORDS.get(reply.status, reply.status)
+    return Delivery(
+        task_id=task_id,
+        status=status_from(status),
+        result=reply.result,
+        details=reply.details,
+        cost=reply.cost,
+        raw=reply.raw,
+        scheme=proof,
+        progress=reply.progress,
+    )
+
+
+def _proof(body: bytes, headers: Mapping[str, str], secret: str, scheme: Scheme | None) -> Scheme:
+    if not secret:
+        raise SignatureError("there is no secret to check the delivery with")  # an empty header would match
+    key = secret.encode("utf-8", "surrogatepass")
+    given = {name.lower(): value for name, value in headers.items()}
+    if scheme != "signature":
+        told = given.get("x-webhook-secret")
+        if told is not None and hmac.compare_digest(told.encode("utf-8", "surrogatepass"), key):
+            return "secret"
+    if scheme != "secret":
+        kind, _, told_hex = given.get("x-bfl-signature", "").strip().partition("=")
+        right = hmac.new(key, body, hashlib.sha256).hexdigest()
+        told_bytes = told_hex.lower().encode("utf-8", "surrogatepass")
+        if kind.lower() == "sha256" and hmac.compare_digest(told_bytes, right.encode()):
+            return "signature"
+    raise SignatureError("the delivery's secret or signature is missing or wrong")
+
+
+def _task_id(data: Mapping[str, JSON]) -> str | None:
+    for name in ("id", "task_id"):
+        found = data.get(name)
+        if isinstance(found, int) and not isinstance(found, bool) and abs(found) < 10**30:
+            found = str(found)
+        if isinstance(found, str) and found.strip() and len(found) <= _ID_MAX_CHARS:
+            return found
+    return None
+
+
+def _timestamp(value: JSON) -> float | None:
+    """Unix time of a timestamp in seconds, milliseconds or words; None where it is none."""
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            try:
+                value = float(value)
+            except ValueError:
+                return None
+    number = number_of(value)
+    if number is None or not math.isfinite(number) or number <= 0:
+        return None
+    return number / 1000 if number >= _MILLISECONDS_FROM else number

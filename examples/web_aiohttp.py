@@ -1,0 +1,18 @@
+"""An image by HTTP, with aiohttp. It stands in the README."""
+
+from aiohttp import web
+
+from bfl_async.integrations.aiohttp import CLIENT, client_context, errors
+
+
+async def create(request: web.Request) -> web.Response:
+    result = await request.app[CLIENT].generate("flux-dev", prompt=request.query["prompt"], timeout=60)
+    return web.Response(body=await result.read(), content_type="image/jpeg")
+
+
+app = web.Application(middlewares=[errors])
+app.cleanup_ctx.append(client_context())  # opens a client, and drains it at the end
+app.router.add_post("/images", create)
+
+if __name__ == "__main__":
+    web.run_app(app)
