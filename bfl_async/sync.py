@@ -1,0 +1,653 @@
+"""`BFL`: the client for code without asyncio, a blocking face of `AsyncBFL`.
+
+```python
+with BFL() as bfl:
+    result = bfl.generate("flux-pro-1.1", prompt="a cat")
+    result.save("cat.jpg")
+```
+
+The client's loop runs in one thread of its own, and each call waits for what it does there: so all that is promised
+of `AsyncBFL` holds here as well, from several threads at a time, and where the calling thread has a loop of its
+own (a notebook). Ctrl-C ends a wait as a cancellation does: what was not sent is withdrawn, what was sent is followed
+to its end.
+
+Each call hands over to that of `AsyncBFL`, and a test compares their names, parameters and defaults. Why the thread is
+not anyio's blocking portal: that one cancels by scope, again and again until a coroutine ends, where the client is
+written for asyncio's single cancellation; and a client that was forgotten must be closed without waiting, also when
+the collector runs in that very thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+import os
+import queue
+import threading
+import warnings
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Concatenate, Literal, NoReturn, ParamSpec, Self, TypeVar, cast, overload
+
+from bfl_async._client import AsyncBFL, check_many, typed, typed_nowait
+from bfl_async._handle import HandleFacts
+from bfl_async.download import closed_error
+from bfl_async.errors import BFLError, ClientClosedError, ConfigError
+from bfl_async.models import ImageRequest
+from bfl_async.result import ResultFacts
+from bfl_async.types import ResultOrError, Update
+
+if TYPE_CHECKING:
+    from bfl_async._account import DeletedFinetune, Finetune, UsageReport
+    from bfl_async._handle import TaskHandle as AsyncTaskHandle
+    from bfl_async._stream import OutcomeStream as AsyncOutcomeStream
+    from bfl_async.result import Result as AsyncResult
+    from bfl_async.types import JSON, Estimate, Reply, Statistics
+    from bfl_async.types import Outcome as AsyncOutcome
+
+__all__ = ["BFL", "Outcome", "OutcomeStream", "Result", "TaskHandle"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Portal:
+    """The thread in which a client's loop runs."""
+
+    def __init__(self) -> None:
+        # Held while something is handed to the loop: what was handed over, the loop has seen before it is told to
+        # stop, so that no caller waits for a loop that has ended. Reentrant, as the collector may run in between.
+        self._lock = threading.RLock()
+        self._loop: asyncio.AbstractEventLoop | None = None  # None: not running, or told to stop
+        self._told_to_stop: asyncio.Event | None = None
+        self._farewell: Callable[[], Awaitable[None]] | None = None  # what is awaited before the loop ends
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+
+    @property
+    def is_running(self) -> bool:
+        """True where calls can be made: false in a process that was forked from the client's."""
+        return self._loop is not None and os.getpid() == self._pid
+
+    def start(self) -> None:
+        """Start the thread. Idempotent."""
+        with self._lock:
+            if self._loop is not None:
+                return
+            ready: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
+            # A daemon: a program that forgot to close its client must be able to end.
+            self._thread = threading.Thread(target=self._run, args=[ready], name="bfl-async", daemon=True)
+            self._thread.start()
+            self._loop, self._pid = ready.result(), os.getpid()
+
+    def _run(self, ready: concurrent.futures.Future[asyncio.AbstractEventLoop]) -> None:
+        async def serve() -> None:
+            self._told_to_stop = asyncio.Event()
+            ready.set_result(asyncio.get_running_loop())
+            await self._told_to_stop.wait()
+            if self._farewell is not None:
+                await self._farewell()
+
+        try:
+            with asyncio.Runner() as runner:
+                runner.get_loop()
+                runner.run(serve())
+        except BaseException as exc:  # no loop could be made: who waits for it is told
+            if ready.done():
+                raise
+            ready.set_exception(exc)
+
+    def stop(self) -> None:
+        """End the loop, and wait for the thread's end. Idempotent."""
+        self.abandon(None)
+        if self._thread is not None:
+            self._thread.join()
+
+    def abandon(self, farewell: Callable[[], Awaitable[None]] | None) -> None:
+        """Let the loop await `farewell()` and end, without waiting for it. Callable from any thread."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+            if loop is not None and os.getpid() == self._pid:
+                assert self._told_to_stop is not None
+                self._farewell = farewell
+                loop.call_soon_threadsafe(self._told_to_stop.set)
+
+    def begin(self, work: Callable[[], Awaitable[T]]) -> concurrent.futures.Future[T]:
+        """Begin to await `work()` in the loop.
+
+        Raises:
+            ClientClosedError: The loop does not run.
+            ConfigError: Called in the loop's own thread, which would wait for itself, or after a fork.
+        """
+        if os.getpid() != self._pid:
+            raise ConfigError("the client was made before a fork: each process needs a client of its own")
+
+        async def run() -> T:
+            return await work()
+
+        with self._lock:
+            if self._loop is None:
+                raise ClientClosedError("the client is not open: use `with BFL() as bfl`, or open()")
+            if threading.current_thread() is self._thread:
+                raise ConfigError("a blocking call in the client's own thread would wait for itself for ever")
+            return asyncio.run_coroutine_threadsafe(run(), self._loop)
+
+    def call(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Await `work()` in the loop, and return what it returns. Ctrl-C cancels it."""
+        future = self.begin(work)
+        try:
+            return result_of(future)
+        except BaseException:
+            future.cancel()  # no effect where the call itself has raised
+            raise
+
+    def run(self, step: Callable[[], T]) -> T:
+        """Make one synchronous step in the loop; here, where there is no loop that could disturb it."""
+        if not self.is_running or threading.current_thread() is self._thread:
+            return step()
+
+        async def once() -> T:
+            return step()
+
+        return self.call(once)
+
+    def post(self, step: Callable[[], None]) -> None:
+        """Make one synchronous step in the loop, some time."""
+        with self._lock:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(step)
+
+
+def result_of(future: concurrent.futures.Future[T]) -> T:
+    """Wait for what was begun."""
+    try:
+        return future.result()
+    except concurrent.futures.CancelledError:
+        raise ClientClosedError("the client was closed while this call waited") from None
+
+
+class Result(ResultFacts):
+    """One finished generation, whose bytes can be fetched while its client is open."""
+
+    @classmethod
+    def _of(cls, result: AsyncResult, portal: _Portal) -> Self:
+        made = cls.__new__(cls)
+        made.__dict__.update(result.__dict__, _source=(result, portal))
+        return made
+
+    def read(self, *, timeout: float = 60.0) -> bytes:
+        """Download the image or video and return its bytes as they came; see `bfl_async.Result.read`."""
+        return self._fetched(lambda result: result.read(timeout=timeout))
+
+    def save(self, path: str | os.PathLike[str], *, timeout: float = 60.0) -> Path:
+        """Download and write to `path`; return the path written. See `bfl_async.Result.save`."""
+        return self._note_saved(self._fetched(lambda result: result.save(path, timeout=timeout)))
+
+    def _fetched(self, fetch: Callable[[AsyncResult], Awaitable[T]]) -> T:
+        if self._source is None:  # after unpickling
+            raise closed_error(self._record())
+        result, portal = cast("tuple[AsyncResult, _Portal]", self._source)
+        if not portal.is_running:
+            raise closed_error(self._record())
+        return portal.call(lambda: fetch(result))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(ResultOrError[Result]):
+    """One item of a stream: the request as it was given, with its result or its error."""
+
+    index: int
+    request: object = field(repr=False)  # it holds the prompt
+    task_id: str | None
+    result: Result | None
+    error: BFLError | None
+
+    @classmethod
+    def _of(cls, outcome: AsyncOutcome, portal: _Portal) -> Self:
+        result = None if outcome.result is None else Result._of(outcome.result, portal)
+        return cls(outcome.index, outcome.request, outcome.task_id, result, outcome.error)
+
+
+class TaskHandle(HandleFacts):
+    """One request, followed by the client. Any number of threads may wait for it."""
+
+    __slots__ = ("_handle", "_portal")
+
+    def __init__(self, handle: AsyncTaskHandle, portal: _Portal) -> None:
+        self._entry = handle._entry
+        self._handle = handle
+        self._portal = portal
+
+    @property
+    def queue_position(self) -> int | None:
+        """How many requests are before this one; None when it is not queued."""
+        return self._portal.run(lambda: self._handle.queue_position)
+
+    def result(self, *, timeout: float | None = None) -> Result:
+        """Wait for the result; see `bfl_async.TaskHandle.result`. Ctrl-C ends this wait and nothing else."""
+        if self.done():  # also when the client is closed
+            return Result._of(self._entry.value(), self._portal)
+        return Result._of(self._portal.call(lambda: self._handle.result(timeout=timeout)), self._portal)
+
+    def accepted(self) -> str:
+        """Wait until the server has accepted the request; return the task id. See `bfl_async.TaskHandle.accepted`."""
+        known = self.task_id
+        return known if known is not None else self._portal.call(self._handle.accepted)
+
+    def updates(self) -> Iterator[Update]:
+        """Iterate over the changes, from the present state to the terminal one; see `bfl_async.TaskHandle.updates`."""
+        changes = self._handle.updates()
+        while (update := self._portal.call(lambda: anext(changes, None))) is not None:
+            yield update
+
+    def withdraw(self) -> bool:
+        """Take the request back if nothing was sent; True if so. See `bfl_async.TaskHandle.withdraw`."""
+        return self._portal.run(self._handle.withdraw)
+
+
+class _End:
+    """The end of a source."""
+
+
+_END = _End()
+
+
+class _Source:
+    """A stream's source as the loop sees it: each item is asked of the thread that iterates the stream.
+
+    So a generator runs where it was made, and may wait, read a database, or use the client itself.
+    """
+
+    def __init__(self, asked: queue.SimpleQueue[object]) -> None:
+        self._asked = asked
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ImageRequest:
+        answer: asyncio.Future[ImageRequest | _End] = asyncio.get_running_loop().create_future()
+        self._asked.put(answer)
+        item = await answer
+        if isinstance(item, _End):
+            raise StopAsyncIteration
+        return item
+
+
+class OutcomeStream:
+    """Exactly one `Outcome` for each request of a source; an iterator and a context manager.
+
+    The source is read, lazily, in the thread that iterates. Several threads may iterate one stream; each outcome
+    goes to one of them. Leaving the `with`, `close()` or losing the last reference withdraws what is queued.
+    """
+
+    def __init__(
+        self,
+        requests: Iterable[ImageRequest],
+        begin: Callable[[_Source], AsyncOutcomeStream],
+        portal: _Portal,
+    ) -> None:
+        self._requests = iter(requests)
+        self._events: queue.SimpleQueue[object] = (
+            queue.SimpleQueue()
+        )  # items wanted, and the outcome that came
+        self._portal = portal
+        self._outcomes = portal.run(lambda: begin(_Source(self._events)))
+        self._awaited: concurrent.futures.Future[AsyncOutcome | _End] | None = None
+        self._lock = threading.Lock()  # of who iterates
+
+    @property
+    def in_flight(self) -> tuple[TaskHandle, ...]:
+        """Handles of the requests that were sent and have no outcome yet."""
+        handles = self._portal.run(lambda: self._outcomes.in_flight)
+        return tuple(TaskHandle(handle, self._portal) for handle in handles)
+
+    @property
+    def waiting(self) -> tuple[Outcome, ...]:
+        """Outcomes that stand and were not handed out: what a consumer that stops would leave behind."""
+        waiting = self._portal.run(lambda: self._outcomes.waiting)
+        return tuple(Outcome._of(outcome, self._portal) for outcome in waiting)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Outcome:
+        """Wait for the next outcome, and give the stream the requests that it has room for meanwhile.
+
+        Ctrl-C ends this wait; no outcome is lost, the next call returns it.
+        """
+        with self._lock:
+            if self._awaited is None:
+                awaited = self._portal.begin(lambda: anext(self._outcomes, _END))
+                awaited.add_done_callback(self._events.put)
+                self._awaited = awaited
+            while (event := self._events.get()) is not self._awaited:
+                self._answer(cast("asyncio.Future[ImageRequest | _End]", event))
+            awaited, self._awaited = self._awaited, None
+        outcome = result_of(awaited)
+        if isinstance(outcome, _End):
+            raise StopIteration
+        return Outcome._of(outcome, self._portal)
+
+    def _answer(self, wanted: asyncio.Future[ImageRequest | _End]) -> None:
+        """Read the source once, for the loop."""
+        item: ImageRequest | _End = _END
+        error: Exception | None = None
+        try:
+            if not wanted.done():
+                item = next(self._requests, _END)
+        except Exception as exc:  # the source's own: raised when the outcomes of what was read are handed out
+            error = exc
+        except BaseException:  # Ctrl-C
+            self._events.put(wanted)
+            raise
+
+        def answer() -> None:
+            if wanted.done():
+                return
+            if error is not None:
+                wanted.set_exception(error)
+            else:
+                wanted.set_result(item)
+
+        self._portal.post(answer)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def stop(self) -> None:
+        """Read the source no further and send nothing more; go on iterating for what was sent. Idempotent."""
+        self._portal.run(self._outcomes.stop)
+
+    def close(self) -> None:
+        """Withdraw what is queued and stop reading the source. Idempotent."""
+        if self._portal.is_running:
+            self._portal.call(self._outcomes.aclose)
+
+
+def _parameters_of(
+    init: Callable[Concatenate[AsyncBFL, P], None],
+) -> Callable[[Callable[..., None]], Callable[Concatenate[BFL, P], None]]:
+    """Give a constructor the parameters of the client's."""
+
+    def give(made: Callable[..., None]) -> Callable[Concatenate[BFL, P], None]:
+        return cast("Callable[Concatenate[BFL, P], None]", functools.wraps(init)(made))
+
+    return give
+
+
+class BFL:
+    """The Black Forest Labs FLUX image API, for code without asyncio. Parameters and calls are those of `AsyncBFL`.
+
+    Usable from any number of threads, which share its slots. It starts one thread when it is opened, and ends it
+    when it is closed. There is no `session=`, and a stream takes iterables, not async ones.
+    """
+
+    _bfl: AsyncBFL
+    _portal: _Portal
+    _client: BFL | None  # of a view: what is opened and closed
+
+    @_parameters_of(AsyncBFL.__init__)
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        self._client = None
+        self._opening = threading.Lock()  # of the threads that open it
+        self._portal = _Portal()
+        self._bfl = cast("Callable[..., AsyncBFL]", AsyncBFL)(*args, **kwargs)
+        if self._bfl._session is not None:
+            raise ConfigError("session= belongs to an event loop of your own: use AsyncBFL there")
+
+    # --- opening and closing ----------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def open(self) -> Self:
+        """Open the client, where a `with` does not fit. Idempotent.
+
+        Raises:
+            ClientClosedError: It was closed; a closed client stays closed.
+            ConfigError: It is a view, which is opened with its client.
+        """
+        self._check_client("opened")
+        with self._opening:
+            self._portal.start()
+            try:
+                self._portal.call(self._bfl.open)
+            except BaseException:
+                self._portal.stop()
+                raise
+        return self
+
+    def close(self, *, drain: float | None = 0.0) -> None:
+        """Close the client and end its thread; see `AsyncBFL.aclose`. Idempotent, from any thread.
+
+        Ctrl-C ends the drain; the closing is carried through, for at most `Timeouts.close`.
+
+        Args:
+            drain: Seconds to let queued and running requests end first; None: until they have.
+        Raises:
+            ConfigError: It is a view, which is closed with its client.
+        """
+        self._check_client("closed")
+        self._portal.start()  # also where it was never opened: it stays closed then
+        try:
+            self._portal.call(lambda: self._bfl.aclose(drain=drain))
+        except BaseException:
+            self._portal.call(self._bfl.aclose)
+            raise
+        finally:
+            self._portal.stop()
+
+    def _check_client(self, verb: str) -> None:
+        if self._client is not None:
+            raise ConfigError(f"a view of with_options() is {verb} with its client")
+
+    def __del__(self) -> None:
+        # Nothing is waited for: at the interpreter's end the thread stands still.
+        if self._client is None and self._portal.is_running:
+            warnings.warn(
+                "a BFL client was not closed: use `with`, or call close()", ResourceWarning, stacklevel=2
+            )
+            self._portal.abandon(self._bfl.aclose)
+
+    # --- one request ------------------------------------------------------------------------------------
+
+    @typed_nowait
+    def submit_nowait(
+        self, request_or_model: ImageRequest | str, /, *, priority: int | None = None, **fields: object
+    ) -> TaskHandle:
+        """Queue one request and return its handle at once; see `AsyncBFL.submit_nowait`."""
+
+        async def submit() -> AsyncTaskHandle:
+            submit_nowait = cast("Callable[..., AsyncTaskHandle]", self._bfl.submit_nowait)
+            return submit_nowait(request_or_model, priority=priority, **fields)
+
+        return TaskHandle(self._portal.call(submit), self._portal)
+
+    @typed
+    def submit(
+        self,
+        request_or_model: ImageRequest | str,
+        /,
+        *,
+        timeout: float | None = None,
+        priority: int | None = None,
+        **fields: object,
+    ) -> TaskHandle:
+        """Send one request and return its handle once the server has accepted it; see `AsyncBFL.submit`."""
+        submit = cast("Callable[..., Awaitable[AsyncTaskHandle]]", self._bfl.submit)
+        handle = self._portal.call(
+            lambda: submit(request_or_model, timeout=timeout, priority=priority, **fields)
+        )
+        return TaskHandle(handle, self._portal)
+
+    @typed
+    def generate(
+        self,
+        request_or_model: ImageRequest | str,
+        /,
+        *,
+        timeout: float | None = None,
+        priority: int | None = None,
+        **fields: object,
+    ) -> Result:
+        """Send one request and return its result; see `AsyncBFL.generate`."""
+        generate = cast("Callable[..., Awaitable[AsyncResult]]", self._bfl.generate)
+        result = self._portal.call(
+            lambda: generate(request_or_model, timeout=timeout, priority=priority, **fields)
+        )
+        return Result._of(result, self._portal)
+
+    def attach(
+        self,
+        task_id: str,
+        *,
+        polling_url: str | None = None,
+        model: str | None = None,
+        cost: float | None = None,
+    ) -> TaskHandle:
+        """Follow a task of another process or an earlier run; see `AsyncBFL.attach`."""
+
+        async def attach() -> AsyncTaskHandle:
+            return self._bfl.attach(task_id, polling_url=polling_url, model=model, cost=cost)
+
+        return TaskHandle(self._portal.call(attach), self._portal)
+
+    # --- many requests ----------------------------------------------------------------------------------
+
+    def stream(
+        self,
+        requests: Iterable[ImageRequest],
+        *,
+        ordered: bool = False,
+        priority: int | None = None,
+        window: int | None = None,
+        timeout: float | None = None,
+    ) -> OutcomeStream:
+        """Run many requests; yield exactly one `Outcome` for each, as they complete. See `AsyncBFL.stream`."""
+        check_many(requests)
+        if not isinstance(requests, Iterable):
+            raise ConfigError("here a stream takes no async iterable: use AsyncBFL")
+
+        def begin(source: _Source) -> AsyncOutcomeStream:
+            return self._bfl.stream(
+                source, ordered=ordered, priority=priority, window=window, timeout=timeout
+            )
+
+        return OutcomeStream(requests, begin, self._portal)
+
+    @overload
+    def gather(
+        self,
+        requests: Iterable[ImageRequest],
+        *,
+        return_exceptions: Literal[False] = False,
+        priority: int | None = None,
+        timeout: float | None = None,
+    ) -> list[Result]: ...
+
+    @overload
+    def gather(
+        self,
+        requests: Iterable[ImageRequest],
+        *,
+        return_exceptions: bool,
+        priority: int | None = None,
+        timeout: float | None = None,
+    ) -> list[Result | BFLError]: ...
+
+    def gather(
+        self,
+        requests: Iterable[ImageRequest],
+        *,
+        return_exceptions: bool = False,
+        priority: int | None = None,
+        timeout: float | None = None,
+    ) -> list[Result] | list[Result | BFLError]:
+        """Run requests together; return their results in input order. See `AsyncBFL.gather`."""
+        taken = list(requests)
+        found = self._portal.call(
+            lambda: self._bfl.gather(
+                taken, return_exceptions=return_exceptions, priority=priority, timeout=timeout
+            )
+        )
+        return [one if isinstance(one, BFLError) else Result._of(one, self._portal) for one in found]
+
+    # --- the account, the client --------------------------------------------------------------------------
+
+    def credits(self) -> float:
+        """Ask for the account's balance, in credits (1 credit = 0.01 USD); see `AsyncBFL.credits`."""
+        return self._portal.call(self._bfl.credits)
+
+    def finetunes(self) -> list[Finetune]:
+        """Ask for the account's finetunes; see `AsyncBFL.finetunes`."""
+        return self._portal.call(self._bfl.finetunes)
+
+    def finetune_details(self, finetune_id: str) -> Finetune:
+        """Ask what is known of one finetune; see `AsyncBFL.finetune_details`."""
+        return self._portal.call(lambda: self._bfl.finetune_details(finetune_id))
+
+    def delete_finetune(self, finetune_id: str) -> DeletedFinetune:
+        """Delete a finetune; see `AsyncBFL.delete_finetune`."""
+        return self._portal.call(lambda: self._bfl.delete_finetune(finetune_id))
+
+    def report_usage(self, model_slug: str, generations: int = 1) -> UsageReport:
+        """Report the use of a licensed model; see `AsyncBFL.report_usage`."""
+        return self._portal.call(lambda: self._bfl.report_usage(model_slug, generations))
+
+    def get(self, path: str, *, timeout: float | None = None) -> Reply:
+        """Ask the API a question that this release has no method for; see `AsyncBFL.get`."""
+        return self._portal.call(lambda: self._bfl.get(path, timeout=timeout))
+
+    def post(
+        self,
+        path: str,
+        *,
+        json: Mapping[str, JSON] | None = None,
+        timeout: float | None = None,
+        priority: int | None = None,
+    ) -> Reply:
+        """POST to an endpoint that this release does not know; see `AsyncBFL.post`."""
+        return self._portal.call(lambda: self._bfl.post(path, json=json, timeout=timeout, priority=priority))
+
+    def estimate(self, request: ImageRequest) -> Estimate:
+        """Return what a request will cost, as far as it can be known; see `AsyncBFL.estimate`."""
+        return self._bfl.estimate(request)
+
+    def statistics(self) -> Statistics:
+        """Return a frozen snapshot of queue, slots and counts; see `AsyncBFL.statistics`."""
+        return self._portal.run(self._bfl.statistics)
+
+    def timings(self) -> dict[str, JSON]:
+        """Return what was learnt of the models' times; see `AsyncBFL.timings`."""
+        return self._portal.run(self._bfl.timings)
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is queued or in flight; True if so. See `AsyncBFL.drain`."""
+        return self._portal.call(lambda: self._bfl.drain(timeout))
+
+    def with_options(self, *, timeout: float | None = None, priority: int | None = None) -> BFL:
+        """Return a view of this client whose calls have other defaults; see `AsyncBFL.with_options`."""
+        view = object.__new__(BFL)
+        view._client = self._client or self
+        view._portal = self._portal
+        view._bfl = self._bfl.with_options(timeout=timeout, priority=priority)
+        return view
+
+    def __repr__(self) -> str:
+        return self._portal.run(lambda: repr(self._bfl)).replace("AsyncBFL", "BFL")
+
+    def __reduce__(self) -> NoReturn:
+        self._bfl.__reduce__()
