@@ -2,45 +2,53 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import logging
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
+import click.shell_completion
 
 from bfl_async import __version__
-from bfl_async.cli.files import check_folder, folder_of, read_prompts, result_name
+from bfl_async.cli.catalog import estimate, models
+from bfl_async.cli.exit_codes import ExitCode, exit_code_of
+from bfl_async.cli.fields import MODEL_NAME, field_options, make_request, model_option, row_options
+from bfl_async.cli.files import check_folder, folder_of, is_pipe, read_prompt, result_name
+from bfl_async.cli.jobs import enqueue, jobs, worker_command
+from bfl_async.cli.output import discard, print_json, say, wants_color
 
 if TYPE_CHECKING:
-    from bfl_async import AsyncBFL, TaskHandle
+    from bfl_async import AsyncBFL, Budget, TaskHandle, Timeouts
+    from bfl_async.cli.interrupts import Interrupts
+    from bfl_async.cli.rows import Rows
     from bfl_async.result import Result
+    from bfl_async.types import Limiter
 
-DEFAULT_MODEL = "flux-pro-1.1"
+_T = TypeVar("_T")
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
 _SANDBOX_SPEED = 10.0
-_FORMATS = {".png": "png", ".webp": "webp"}  # what a file's suffix asks for; jpeg is the API's default
-
-EXIT_FAILED, EXIT_USAGE, EXIT_PARTIAL, EXIT_ACCOUNT, EXIT_MODERATED = 1, 2, 3, 4, 5
-EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
+_NAME = "bfl-async"
+_COMPLETE_VARIABLE = "_BFL_ASYNC_COMPLETE"  # what a shell asks with
 
 
 def invoke(argv: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
-    # The library warns of tasks that go on when a client closes; here a line of the command's own says so.
-    logging.getLogger("bfl_async").addHandler(logging.NullHandler())
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("default", category=UserWarning)
             warnings.showwarning = lambda message, *_: say(f"warning: {message}")
-            code = cli.main(list(argv), prog_name="bfl-async", standalone_mode=False)
+            if instruction := os.environ.get(_COMPLETE_VARIABLE):
+                return click.shell_completion.shell_complete(cli, {}, _NAME, _COMPLETE_VARIABLE, instruction)
+            # In place of `cli.main`, which has an exit code of its own for a reader that has gone.
+            with cli.make_context(_NAME, list(argv), color=wants_color()) as context:
+                code = cli.invoke(context)
     except click.exceptions.Exit as exc:
         return exc.exit_code
     except click.ClickException as exc:
@@ -48,130 +56,135 @@ def invoke(argv: Sequence[str]) -> int:
         return exc.exit_code
     except (click.Abort, KeyboardInterrupt):
         say("interrupted")
-        return EXIT_INTERRUPTED
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone: nothing is left to say, also not at the interpreter's end.
-        _discard_stdout()
-        return EXIT_FAILED
+        discard(sys.stdout)
+        return ExitCode.READER_GONE
     except OSError as exc:
-        _discard_stdout()
+        discard(sys.stdout)
         say(f"error: cannot write the output: {exc.strerror or type(exc).__name__}")
-        return EXIT_FAILED
-    return code if isinstance(code, int) else 0
+        return ExitCode.FAILED
+    return code if isinstance(code, int) else ExitCode.DONE
 
 
-def _discard_stdout() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def run_command(work: Callable[[Interrupts], Coroutine[object, object, int]]) -> int:
+    """Run a coroutine; turn its error, or the signal that ended it, into one line and an exit code."""
+    import asyncio
 
-
-def say(text: str) -> None:
-    """Write one line to stderr."""
-    click.echo(" ".join(text.split()), err=True)
-
-
-def run_command(work: Callable[[], Coroutine[object, object, int]]) -> int:
-    """Run a coroutine; turn its error into one line and an exit code."""
+    from bfl_async.cli.interrupts import Interrupts
     from bfl_async.errors import BFLError
 
+    interrupts = Interrupts()
     try:
-        return asyncio.run(_until_terminated(work()))
+        code = asyncio.run(interrupts.run(work(interrupts)))
     except BFLError as exc:
         say(f"error: {exc}")
         return exit_code_of(exc)
-
-
-async def _until_terminated(work: Coroutine[object, object, int]) -> int:
-    """Run the work; SIGTERM ends it as Ctrl-C does, so that what goes on is named."""
-    loop = asyncio.get_running_loop()
-    this = asyncio.current_task()
-    assert this is not None
-    terminated = False
-
-    def terminate() -> None:
-        nonlocal terminated
-        terminated = True
-        this.cancel()
-
-    with contextlib.suppress(NotImplementedError):  # no such signals there
-        loop.add_signal_handler(signal.SIGTERM, terminate)
-    try:
-        return await work
     except asyncio.CancelledError:
-        if not terminated:
+        if interrupts.exit_code is None:
             raise
-        say("terminated")
-        return EXIT_TERMINATED
-    finally:
-        with contextlib.suppress(NotImplementedError):
-            loop.remove_signal_handler(signal.SIGTERM)
+        code = ExitCode.FAILED
+    if interrupts.exit_code is None:
+        return code
+    if interrupts.exit_code is not ExitCode.READER_GONE:
+        say(interrupts.exit_code.name.lower())
+    return interrupts.exit_code
 
 
-def exit_code_of(error: BaseException) -> int:
-    """Return the exit code of an error."""
-    from bfl_async import errors
+async def in_thread(work: Callable[[], _T]) -> _T:
+    """Do what blocks in a thread, which a signal leaves behind."""
+    import anyio.to_thread
 
-    if isinstance(error, errors.ConfigError | errors.InvalidRequestError):
-        return EXIT_USAGE
-    if isinstance(error, errors.AuthenticationError | errors.InsufficientCreditsError):
-        return EXIT_ACCOUNT
-    if isinstance(error, errors.TaskModeratedError):
-        return EXIT_MODERATED
-    return EXIT_FAILED
+    return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
-async def open_client(stack: AsyncExitStack, *, sandbox: bool, limit: int | None = None) -> AsyncBFL:
-    """Open a client, against an embedded sandbox if asked for."""
-    from bfl_async import AsyncBFL
+async def open_client(
+    stack: AsyncExitStack,
+    *,
+    sandbox: bool,
+    limit: int | None = None,
+    timeouts: Timeouts | None = None,
+    budget: Budget | None = None,
+    submits: bool = True,
+    redis: str | None = None,
+) -> AsyncBFL:
+    """Open a client, against an embedded sandbox if asked for.
+
+    Args:
+        limit: Active tasks of the account; None: what those who share it were told, else 12.
+        submits: Slots are needed; they are shared with all other runs of this user.
+        redis: A Redis server through which slots are shared between machines instead.
+    """
+    from bfl_async import Adaptive, AsyncBFL, LimiterError
 
     account = limit if limit is not None else 12
-    if not sandbox:
-        return await stack.enter_async_context(AsyncBFL(limits=account))
-    from bfl_async.sandbox import Sandbox
+    if sandbox:
+        from bfl_async.sandbox import Sandbox
 
-    server = await stack.enter_async_context(Sandbox(limit=account, speed=_SANDBOX_SPEED))
-    return await stack.enter_async_context(AsyncBFL(server.key, base_url=server.url, limits=account))
+        server = await stack.enter_async_context(Sandbox(limit=account, speed=_SANDBOX_SPEED))
+        return await stack.enter_async_context(
+            AsyncBFL(server.key, base_url=server.url, limits=account, timeouts=timeouts, budget=budget)
+        )
+    from bfl_async._config import resolve_base_url
+    from bfl_async.cli.cache import load_timings, save_timings
+
+    base_url = resolve_base_url(None, allow_http=False)
+
+    async def enter(limiter: Limiter | None) -> AsyncBFL:
+        polling = Adaptive(timings=load_timings(base_url))
+        return await stack.enter_async_context(
+            AsyncBFL(limits=account, limiter=limiter, polling=polling, timeouts=timeouts, budget=budget)
+        )
+
+    bfl: AsyncBFL | None = None
+    if redis is not None:
+        from bfl_async.limiter import RedisLimiter
+
+        bfl = await enter(await stack.enter_async_context(RedisLimiter(redis, limits=limit)))
+    elif submits:
+        from bfl_async.limiter import FileLimiter
+
+        limiter = await stack.enter_async_context(FileLimiter(limits=limit))
+        try:
+            bfl = await enter(limiter)
+        except LimiterError as exc:
+            say(f"warning: other runs on this machine cannot be seen, and may take the same slots: {exc}")
+    opened = bfl if bfl is not None else await enter(None)
+
+    def keep_timings() -> None:
+        if opened.statistics().ready:
+            save_timings(base_url, opened.timings())
+
+    stack.callback(keep_timings)
+    return opened
 
 
-sandbox_option = click.option(
-    "--sandbox", is_flag=True, help="Use an embedded fake server for this run: no key, no cost."
+def sandbox_option(command: _Command) -> _Command:
+    """Add the option for an embedded server."""
+    return click.option(
+        "--sandbox", is_flag=True, help="Use an embedded fake server for this run: no key, no cost."
+    )(command)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {code.meaning}" for code in ExitCode),
 )
-model_option = click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True, metavar="MODEL")
-
-
-def field_options(command: Callable[..., int]) -> Callable[..., int]:
-    """The options that are fields of a request."""
-    for option in (
-        click.option("--width", type=int, help="px"),
-        click.option("--height", type=int, help="px"),
-        click.option("--seed", type=int),
-        click.option("--steps", type=int),
-        click.option("--guidance", type=float),
-        click.option("--safety-tolerance", type=int, help="0 is the strictest"),
-        click.option("--output-format", type=click.Choice(["jpeg", "png", "webp"])),
-    ):
-        command = option(command)
-    return command
-
-
-def given(fields: dict[str, object]) -> dict[str, object]:
-    """The fields that were asked for: what is left out is not sent."""
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="bfl-async")
+@click.version_option(__version__, prog_name=_NAME)
 def cli() -> None:
     """Generate images with the Black Forest Labs FLUX API.
 
     The key is read from BFL_API_KEY, the host from BFL_BASE_URL. With --sandbox neither is needed.
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage or invalid request, 3 a part of a batch failed, 4 the key or the
-    credits, 5 moderated, 130 and 143 interrupted.
+    \b
+    Examples:
+      bfl-async generate "a cat in the snow" -o cat.jpg
+      bfl-async batch prompts.txt -m flux-dev -o out
     """
 
 
 @cli.command()
-@click.argument("prompt")
+@click.argument("prompt", required=False)
 @model_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File or folder to write to.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for the image.")
@@ -179,28 +192,28 @@ def cli() -> None:
 @field_options
 @sandbox_option
 def generate(
-    prompt: str,
+    prompt: str | None,
     model: str,
     output: Path | None,
     timeout: float | None,
     as_json: bool,
     sandbox: bool,
-    **fields: object,
+    set_fields: Sequence[str],
+    fields: Mapping[str, object],
 ) -> int:
-    """Generate one image and save it.
+    """Generate one image or video and save it.
+
+    A PROMPT of - is read from standard input.
 
     \b
     Examples:
       bfl-async generate "a cat in the snow" -o cat.jpg
-      bfl-async generate "a cat" -m flux-2-pro --width 1024 --height 1024 --json
+      bfl-async generate "make it night" -m flux-2-pro --set input_image=cat.jpg --json
     """
 
-    async def work() -> int:
-        from bfl_async.models import request
-
-        if output is not None and fields["output_format"] is None:
-            fields["output_format"] = _FORMATS.get(output.suffix.lower())
-        wanted = request(model, prompt=prompt, **given(fields))
+    async def work(_: Interrupts) -> int:
+        asked = read_prompt() if prompt == "-" else prompt
+        wanted = make_request(model, asked, set_fields, fields, output=output)
         check_folder(folder_of(output))
         async with AsyncExitStack() as stack:
             left = name_what_is_left(stack, sandbox=sandbox)
@@ -212,68 +225,137 @@ def generate(
                 if not handle.done():
                     left.append(handle)
                 raise
-            await save_and_print(result, output, as_json=as_json, prompt=prompt)
+            await save_and_print(result, output, as_json=as_json, prompt=asked)
         return 0
 
     return run_command(work)
 
 
 @cli.command()
-@click.argument("file", metavar="FILE|-")
-@model_option
+@row_options
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("out"), show_default=True,
-              help="Folder for the images.")  # fmt: skip
+              help="Folder for the images, the manifest and the ledger.")  # fmt: skip
+@click.option("--ledger", type=click.Path(path_type=Path), help="The run's record.  [default: OUTPUT/run.db]")
+@click.option("--name", "name", metavar="TEMPLATE",
+              help="The images' names, of index slug model seed task_id key ext.  "
+              "[default: {index:05}-{slug}.{ext}]")  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), help="Active tasks at a time.  [default: 12]")
 @click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for each image."
+    "--retry-ambiguous", is_flag=True, help="Send again what may have been made: some is paid twice."
 )
-@field_options
+@click.option("--retry-failed", is_flag=True, help="Send failed ones again.")
+@click.option("--retry-moderated", is_flag=True, help="Send moderated ones again.")
+@click.option("--dry-run", is_flag=True, help="Check FILE, tell count, cost and time, and send nothing.")
+@click.option("--max-cost", type=click.FloatRange(min=0), metavar="USD",
+              help="Ask first, or stop, where the new requests may cost more.")  # fmt: skip
+@click.option("--budget", type=click.FloatRange(min=0, min_open=True), metavar="USD",
+              help="Stop before this run has spent more; the rest stays for the next.")  # fmt: skip
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True),
+              help="Seconds to follow each task.  [default: 600]")  # fmt: skip
 @sandbox_option
 def batch(
-    file: str,
-    model: str,
+    rows: Rows,
     output: Path,
+    ledger: Path | None,
+    name: str | None,
     limit: int | None,
+    retry_ambiguous: bool,
+    retry_failed: bool,
+    retry_moderated: bool,
+    dry_run: bool,
+    max_cost: float | None,
+    budget: float | None,
     timeout: float | None,
     sandbox: bool,
-    **fields: object,
 ) -> int:
-    """Generate an image for each line of FILE (- is standard input).
+    """Generate an image for each row of a file.
 
-    Prints a JSON line for each outcome to stdout, and the progress to stderr.
+    FILE is text with a prompt a line, JSON lines, CSV or TSV; - is standard input. All of it is kept in a ledger:
+    the same command again resumes, pays for nothing twice, and does nothing for what is done. Rows that are equal
+    are as many images.
+
+    Prints a JSON line for each outcome to stdout, a summary as the last, and the progress to stderr. Ctrl-C,
+    SIGTERM, or the end of who reads stdout stops it: nothing more is sent, what runs is fetched and saved. Another
+    signal leaves at once.
 
     \b
     Examples:
       bfl-async batch prompts.txt -o out
-      grep cat prompts.txt | bfl-async batch - -m flux-dev --seed 1 -o cats
+      bfl-async batch animals.csv --prompt "{animal} in {style}" --repeat 4 --seed 1 -o out
+      bfl-async batch prompts.tsv --column prompt=Caption -m flux-dev --dry-run
+      grep cat prompts.txt | bfl-async batch - -m flux-dev -o cats
     """
 
-    async def work() -> int:
-        from bfl_async.cli.run_batch import run_batch
-        from bfl_async.models import request
+    async def work(interrupts: Interrupts) -> int:
+        from bfl_async import Batch, Budget, Timeouts
+        from bfl_async._naming import DEFAULT_TEMPLATE, NameTemplate
+        from bfl_async.cli.run_batch import check_cost, make_plan, run_batch, tell_plan
+        from bfl_async.cli.show_status import LEDGER_NAME
 
-        request(model, prompt="", **given(fields))  # the options are checked before anything is read or paid
-        prompts = read_prompts(file)
-        check_folder(output)
+        NameTemplate(name if name is not None else DEFAULT_TEMPLATE)  # checked before anything is read
+        where = ledger if ledger is not None else output / LEDGER_NAME
+        slots = limit if limit is not None else 12
         async with AsyncExitStack() as stack:
-            left = name_what_is_left(stack, sandbox=sandbox)
-            bfl = await open_client(stack, sandbox=sandbox, limit=limit)
-            return await run_batch(
+            plan = None
+            if not is_pipe(rows.name):
+                plan = await in_thread(lambda: make_plan(rows, where))
+            elif dry_run or max_cost is not None:
+                raise click.UsageError("--dry-run and --max-cost need a file: a pipe can be read only once")
+            if dry_run:
+                assert plan is not None
+                tell_plan(plan, slots)
+                return 0
+            if max_cost is not None:
+                checked, most_usd = plan, max_cost
+                assert checked is not None
+                await in_thread(lambda: check_cost(checked, most_usd))
+            check_folder(output)
+            timeouts = None if timeout is None else Timeouts(task=timeout)
+            cap = None if budget is None else Budget(usd=budget)
+            bfl = await open_client(stack, sandbox=sandbox, limit=limit, timeouts=timeouts, budget=cap)
+            run = Batch.open(
+                where,
                 bfl,
-                prompts,
-                output,
-                lambda prompt: request(model, prompt=prompt, **given(fields)),
-                left,
-                timeout=timeout,
+                save_to=output,
+                name=name if name is not None else DEFAULT_TEMPLATE,
+                retry_ambiguous=retry_ambiguous,
+                retry_failed=retry_failed,
+                retry_moderated=retry_moderated,
+            )
+            return await run_batch(
+                bfl, run, rows, new=None if plan is None else plan.new, interrupts=interrupts
             )
 
     return run_command(work)
 
 
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path), default=Path("out"))
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def status(run: Path, as_json: bool) -> int:
+    """Show how far a batch is, also while it runs in another shell.
+
+    RUN is its output folder or its ledger.
+
+    \b
+    Examples:
+      bfl-async status out
+      watch bfl-async status out
+    """
+    from bfl_async.cli.show_status import show_status
+    from bfl_async.errors import BFLError
+
+    try:
+        return show_status(run, as_json=as_json)
+    except BFLError as exc:
+        say(f"error: {exc}")
+        return exit_code_of(exc)
+
+
 @cli.command("result")
 @click.argument("task_id")
 @click.option("--polling-url", help="As it was printed; without it the base URL's own is asked.")
-@click.option("-m", "--model", default=None, metavar="MODEL")
+@click.option("-m", "--model", default=None, type=MODEL_NAME, metavar="MODEL")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File or folder to write to.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for the image.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of the file's name.")
@@ -292,10 +374,10 @@ def result_command(
     \b
     Examples:
       bfl-async result 4ca5b657-4b04-4afc-9c4b-7445c578d324
-      bfl-async result TASK_ID --polling-url https://api.eu4.bfl.ai/v1/get_result?id=TASK_ID -o cat.jpg
+      bfl-async result TASK_ID --polling-url https://api.bfl.ai/v1/get_result?id=TASK_ID -o cat.jpg
     """
 
-    async def work() -> int:
+    async def work(_: Interrupts) -> int:
         check_folder(folder_of(output))
         async with AsyncExitStack() as stack:
             bfl = await open_client(stack, sandbox=sandbox)
@@ -310,7 +392,9 @@ def result_command(
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @sandbox_option
 def credits_command(as_json: bool, sandbox: bool) -> int:
-    """Print the account's balance in credits (1 credit = 0.01 USD).
+    """Print the account's balance.
+
+    It is in credits: 1 credit = 0.01 USD.
 
     \b
     Examples:
@@ -318,11 +402,132 @@ def credits_command(as_json: bool, sandbox: bool) -> int:
       bfl-async credits --json
     """
 
-    async def work() -> int:
+    async def work(_: Interrupts) -> int:
         async with AsyncExitStack() as stack:
-            bfl = await open_client(stack, sandbox=sandbox)
+            bfl = await open_client(stack, sandbox=sandbox, submits=False)
             balance = await bfl.credits()
-        click.echo(json.dumps({"credits": balance}) if as_json else f"{balance:g}")
+        if as_json:
+            print_json({"credits": balance})
+        else:
+            click.echo(f"{balance:g}")
+        return 0
+
+    return run_command(work)
+
+
+@cli.command()
+@click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="The page.  [default: FOLDER/gallery.html]"
+)
+def gallery(folder: Path, output: Path | None) -> int:
+    """Write one HTML page that shows a folder of images.
+
+    It tells what the folder's manifest.jsonl knows of them.
+
+    \b
+    Examples:
+      bfl-async gallery out
+      bfl-async gallery out -o shown.html
+    """
+    from bfl_async.cli.gallery import write_gallery
+
+    click.echo(str(write_gallery(folder, output)))
+    return 0
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@sandbox_option
+def doctor(as_json: bool, sandbox: bool) -> int:
+    """Check what generating needs, and say what to do.
+
+    Looks at key, host, clock, proxy, credits, folders, versions and extras: a line each, `ok`, `warn` or `FAIL`.
+    Exit code 0 unless one FAILs: 4 for key and credits alone, else 1. What --json prints has all versions, for a bug
+    report, and of the key its last four characters.
+
+    \b
+    Examples:
+      bfl-async doctor
+      bfl-async doctor --json
+    """
+    import asyncio
+
+    from bfl_async.cli.doctor import examine
+
+    return asyncio.run(examine(as_json=as_json, sandbox=sandbox))
+
+
+@cli.group("finetunes", invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
+@sandbox_option
+@click.pass_context
+def finetunes(context: click.Context, as_json: bool, sandbox: bool) -> int | None:
+    """List the account's finetunes, show or delete one.
+
+    \b
+    Examples:
+      bfl-async finetunes
+      bfl-async finetunes show my-style
+    """
+    if context.invoked_subcommand is not None:
+        return None
+
+    async def work(_: Interrupts) -> int:
+        async with AsyncExitStack() as stack:
+            bfl = await open_client(stack, sandbox=sandbox, submits=False)
+            for found in await bfl.finetunes():
+                if as_json:
+                    print_json({"finetune_id": found.finetune_id, "details": found.details})
+                else:
+                    click.echo(found.finetune_id)
+        return 0
+
+    return run_command(work)
+
+
+@finetunes.command("show")
+@click.argument("finetune_id", metavar="ID")
+@sandbox_option
+def show_finetune(finetune_id: str, sandbox: bool) -> int:
+    """Print what is known of one finetune, as JSON.
+
+    \b
+    Examples:
+      bfl-async finetunes show my-style
+      bfl-async finetunes show my-style | jq .trigger_word
+    """
+
+    async def work(_: Interrupts) -> int:
+        async with AsyncExitStack() as stack:
+            bfl = await open_client(stack, sandbox=sandbox, submits=False)
+            found = await bfl.finetune_details(finetune_id)
+        click.echo(json.dumps(found.details, ensure_ascii=False))  # the server's own object, as it is
+        return 0
+
+    return run_command(work)
+
+
+@finetunes.command("delete")
+@click.argument("finetune_id", metavar="ID")
+@click.confirmation_option(prompt="Delete this finetune for good?", help="Do not ask.")
+@sandbox_option
+def delete_finetune(finetune_id: str, sandbox: bool) -> int:
+    """Delete one finetune.
+
+    It cannot be brought back.
+
+    \b
+    Examples:
+      bfl-async finetunes delete my-style
+      bfl-async finetunes delete my-style --yes
+    """
+
+    async def work(_: Interrupts) -> int:
+        async with AsyncExitStack() as stack:
+            bfl = await open_client(stack, sandbox=sandbox, submits=False)
+            deleted = await bfl.delete_finetune(finetune_id)
+        say(deleted.message)
         return 0
 
     return run_command(work)
@@ -334,7 +539,9 @@ def credits_command(as_json: bool, sandbox: bool) -> int:
 @click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True,
               help="Service times are divided by it.")  # fmt: skip
 def sandbox_command(port: int, limit: int, speed: float) -> int:
-    """Run the fake server until Ctrl-C, and print the variables that point at it.
+    """Run the fake server until Ctrl-C.
+
+    Prints the variables that point at it.
 
     \b
     Examples:
@@ -342,7 +549,9 @@ def sandbox_command(port: int, limit: int, speed: float) -> int:
       bfl-async sandbox > sandbox.env &   # then: set -a; . ./sandbox.env
     """
 
-    async def work() -> int:
+    async def work(_: Interrupts) -> int:
+        import asyncio
+
         from bfl_async.sandbox import Sandbox
 
         stopped = asyncio.Event()
@@ -353,13 +562,40 @@ def sandbox_command(port: int, limit: int, speed: float) -> int:
                 click.echo(f"BFL_BASE_URL={server.url}\nBFL_API_KEY={server.key}")
                 sys.stdout.flush()
                 say(f"the sandbox listens on {server.url}; stop it with Ctrl-C")
+                say(f"watch it, and turn its fault dials: {server.url}/sandbox")
                 await stopped.wait()
         except OSError as exc:
             say(f"error: cannot listen on port {port}: {exc.strerror}; choose another with --port")
-            return EXIT_FAILED
+            return ExitCode.FAILED
         return 0
 
     return run_command(work)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> int:
+    """Print the script that completes this command in a shell.
+
+    It completes commands, options, choices, names of models and files. It is asked each time, so that it knows the
+    models of the release that is installed.
+
+    \b
+    Examples:
+      source <(bfl-async completion bash)   # in ~/.bashrc; the same for zsh, after compinit
+      bfl-async completion fish > ~/.config/fish/completions/bfl-async.fish
+    """
+    script = click.shell_completion.get_completion_class(shell)
+    assert script is not None
+    click.echo(script(cli, {}, _NAME, _COMPLETE_VARIABLE).source())
+    return 0
+
+
+cli.add_command(models)
+cli.add_command(worker_command)
+cli.add_command(enqueue)
+cli.add_command(jobs)
+cli.add_command(estimate)
 
 
 async def save_and_print(result: Result, output: Path | None, *, as_json: bool, prompt: str | None) -> None:
@@ -376,16 +612,17 @@ async def save_and_print(result: Result, output: Path | None, *, as_json: bool, 
     if not as_json:
         click.echo(str(path))
         return
-    shown = {
-        "file": str(path),
-        "task_id": result.task_id,
-        "model": result.model,
-        "prompt": prompt if prompt is not None else result.prompt,
-        "seed": result.seed,
-        "cost": result.cost,
-        "duration": result.duration,
-    }
-    click.echo(json.dumps(shown, ensure_ascii=False))
+    print_json(
+        {
+            "file": str(path),
+            "task_id": result.task_id,
+            "model": result.model,
+            "prompt": prompt if prompt is not None else result.prompt,
+            "seed": result.seed,
+            "cost": result.cost,
+            "duration": result.duration,
+        }
+    )
 
 
 def name_what_is_left(stack: AsyncExitStack, *, sandbox: bool) -> list[TaskHandle | Result]:
@@ -405,10 +642,11 @@ def name_what_is_left(stack: AsyncExitStack, *, sandbox: bool) -> list[TaskHandl
     return left
 
 
-def say_how_to_attach(task_id: str, polling_url: str | None, model: str | None) -> None:
-    """Say how a task that goes on is brought home."""
+def say_how_to_attach(task_id: str, polling_url: str | None, model: str | None, *, done: bool = True) -> None:
+    """Say how a task that goes on is brought home; `done`: this command waits for it no longer."""
     from shlex import quote
 
+    what = "paid and not saved; fetch it with" if done else "running; if this is killed, fetch it with"
     url = f" --polling-url {quote(polling_url)}" if polling_url else ""
     name = f" -m {quote(model)}" if model else ""
-    say(f"paid and not saved; fetch it with: bfl-async result {quote(task_id)}{name}{url}")
+    say(f"{what}: bfl-async result {quote(task_id)}{name}{url}")

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import re
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import click
 
-_SLUG_CHARS = 40
-_MAX_LINE_BYTES = 1_000_000
+from bfl_async._naming import slug
+from bfl_async.cli.exit_codes import ExitCode
+
+_MAX_PROMPT_BYTES = 1_000_000
+MAX_LINE_BYTES = 32 * 1024 * 1024  # an input image in base64 may stand in one
 
 
 class InputError(click.ClickException):
     """An input or a folder that cannot be used."""
 
-    exit_code = 2
+    exit_code: ClassVar[int] = ExitCode.USAGE
 
     def show(self, file: object = None) -> None:  # noqa: ARG002 - click's signature
         """Write the error as one line."""
@@ -51,66 +53,76 @@ def folder_of(output: Path | None) -> Path:
     return output if output.is_dir() else output.parent
 
 
-def read_prompts(name: str) -> Iterable[str] | AsyncIterator[str]:
-    """Return the prompts of a file, one a line, empty lines left out; `-` is standard input.
-
-    A file is read to its end once before, so that a bad line is found before anything is paid. Standard input
-    and other pipes can be read only once, and are read as they come.
+def read_prompt() -> str:
+    """Return the one prompt that standard input holds, of any number of lines.
 
     Raises:
-        InputError: The file cannot be read, is no text, or holds no prompt.
+        InputError: It is no text, or empty.
+    """
+    data = sys.stdin.buffer.read(_MAX_PROMPT_BYTES + 1)
+    if len(data) > _MAX_PROMPT_BYTES:
+        raise InputError(f"standard input is longer than {_MAX_PROMPT_BYTES} bytes")
+    try:
+        prompt = data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as exc:
+        raise InputError("standard input is not UTF-8 text") from exc
+    if not prompt:
+        raise InputError("standard input held no prompt")
+    return prompt
+
+
+def folder_of_input(name: str) -> Path:
+    """Return the folder of an input file: names in its rows are looked for there."""
+    return Path() if name == "-" else Path(name).parent
+
+
+def is_pipe(name: str) -> bool:
+    """True for an input that can be read only once: standard input, or a named pipe."""
+    path = Path(name)
+    try:
+        return name == "-" or path.is_fifo() or path.is_char_device()
+    except ValueError:  # a NUL in the name
+        return False
+
+
+def read_lines(name: str) -> Iterator[bytes] | AsyncIterator[bytes]:
+    """Return the lines of a file, as they are; `-` is standard input.
+
+    A file can be read again by calling this again. Standard input and other pipes can be read only once, and are
+    read as they come: these lines are an async iterator.
+
+    Raises:
+        InputError: The file cannot be read.
     """
     if name == "-":
-        return _pipe_prompts(os.dup(sys.stdin.fileno()), "standard input")
+        return _pipe_lines(os.dup(sys.stdin.fileno()))
     path = Path(name)
-    if path.is_fifo() or path.is_char_device():
+    if is_pipe(name):
         try:
-            return _pipe_prompts(os.open(path, os.O_RDONLY), repr(name))
+            return _pipe_lines(os.open(path, os.O_RDONLY))
         except OSError as exc:
             raise InputError(f"cannot read {name!r}: {exc.strerror}") from exc
-    if sum(1 for _ in _file_prompts(path)) == 0:
-        raise InputError(f"{name!r} holds no prompt: write one a line")
-    return _file_prompts(path)
+    return _file_lines(path)
 
 
-def _file_prompts(path: Path) -> Iterator[str]:
+def _file_lines(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES + 1), b""), start=1):
-                prompt = decode_prompt(line, number, repr(str(path)))
-                if prompt:
-                    yield prompt
+            yield from iter(lambda: file.readline(MAX_LINE_BYTES + 1), b"")
     except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
         reason = getattr(exc, "strerror", None) or "not a usable name"
         raise InputError(f"cannot read {str(path)!r}: {reason}") from exc
 
 
-def decode_prompt(line: bytes, number: int, name: str) -> str:
-    """Return the prompt on one line.
-
-    Raises:
-        InputError: It is no UTF-8 text.
-    """
-    if len(line) > _MAX_LINE_BYTES:
-        raise InputError(f"line {number} of {name} is longer than {_MAX_LINE_BYTES} bytes")
-    try:
-        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        raise InputError(
-            f"line {number} of {name} is not UTF-8 text: give a text file with one prompt a line"
-        )
-    return text.strip()
-
-
-async def _pipe_prompts(fd: int, name: str) -> AsyncIterator[str]:
+async def _pipe_lines(fd: int) -> AsyncIterator[bytes]:
     """Lines of a pipe as they come. A daemon thread reads, unbuffered: a blocked read cannot be cancelled, and a
     buffer's lock that it held would abort the interpreter at its end.
     """
+    import asyncio
+
     loop = asyncio.get_running_loop()
     chunks: asyncio.Queue[bytes] = asyncio.Queue()
-    wanted = threading.Semaphore(1)  # one piece ahead: a pipe's writer is held back by who reads the outcomes
+    wanted = threading.Semaphore(1)  # one piece ahead
 
     def read() -> None:
         chunk = b"-"
@@ -127,31 +139,17 @@ async def _pipe_prompts(fd: int, name: str) -> AsyncIterator[str]:
         os.close(fd)
 
     threading.Thread(target=read, name="bfl-async-input", daemon=True).start()
-    number = 0
-    found = False
     rest = b""
     ended = False
     while not ended:
         chunk = await chunks.get()
         ended = not chunk
         *lines, rest = (rest + chunk).split(b"\n")
-        if ended or len(rest) > _MAX_LINE_BYTES:
+        if ended or len(rest) > MAX_LINE_BYTES:
             lines, rest = [*lines, rest], b""
         for line in lines:
-            number += 1
-            prompt = decode_prompt(line, number, name)
-            if prompt:
-                found = True
-                yield prompt
+            yield line
         wanted.release()
-    if not found:
-        raise InputError(f"{name} held no prompt: write one a line")
-
-
-def slug(text: str) -> str:
-    """Return a short file name part of a prompt: lower case letters, digits and hyphens, nothing else."""
-    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-    return words[:_SLUG_CHARS].strip("-") or "image"
 
 
 def result_name(model: str | None, task_id: str) -> str:

@@ -1,149 +1,303 @@
-"""The batch command's work: a stream of prompts, saved as they come home."""
+"""The batch command's work: rows into a ledger, and from there to images."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
-from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from bfl_async import AsyncBFL, TaskHandle
-from bfl_async.cli.app import (
-    EXIT_FAILED,
-    EXIT_PARTIAL,
-    exit_code_of,
-    say,
-)
-from bfl_async.cli.files import slug
-from bfl_async.cli.screen import Screen, open_screen
-from bfl_async.errors import BFLError, RefusedError, TaskModeratedError
-from bfl_async.models import ImageRequest
-from bfl_async.result import Result
-from bfl_async.types import Outcome
+import click
 
-_STOPS = (401, 402, 403, 404)  # the next prompt would meet the same: key, credits, model
-_SAVING = 16  # results that are downloaded and written at a time
+from bfl_async import AsyncBFL, Batch, BatchOutcome
+from bfl_async.batch import key_of
+from bfl_async.cli.exit_codes import ExitCode, exit_code_of
+from bfl_async.cli.files import InputError
+from bfl_async.cli.interrupts import Interrupts
+from bfl_async.cli.output import can_redraw, discard, json_of, print_json, say
+from bfl_async.cli.rows import Rows
+from bfl_async.cli.screen import Screen, Snapshot, open_screen
+from bfl_async.errors import BFLError
+from bfl_async.ledger import count_known
+from bfl_async.models import ImageRequest, model_info
+from bfl_async.models.pricing import estimate
+
+_BALANCE_S = 30.0  # how often the display asks for the balance
+_MEAN_OF_MEDIAN = 1.1  # a log-normal time's mean over its median, with the catalog's spreads
+
+
+@dataclass(slots=True)
+class Plan:
+    """What an input asks for, before anything is sent."""
+
+    rows: int = 0
+    new: int = 0
+    busy_s: float = 0.0  # of slots, for the new ones
+    usd: float = 0.0  # for the new ones whose price is known
+    unpriced: int = 0  # new ones whose price is not
+
+    @property
+    def cost(self) -> str:
+        """What the new ones may cost, in words."""
+        known = f"about {self.usd:.2f} USD"
+        if not self.unpriced:
+            return known
+        if self.unpriced == self.new:
+            return "unknown"
+        return f"{known}, and {self.unpriced} of unknown price"
+
+    def seconds(self, slots: int) -> float:
+        """Return about how long the new ones take."""
+        return self.busy_s / slots
+
+
+def make_plan(rows: Rows, ledger: Path) -> Plan:
+    """Check every row of a file, and count what it asks for.
+
+    Raises:
+        InputError: Rows that are none, each named.
+    """
+    plan = Plan()
+    seen: dict[int, int] = {}
+    waiting: list[tuple[str, ImageRequest]] = []
+
+    def count_new() -> None:
+        keys = [key for key, _ in waiting]
+        known = count_known(ledger, keys)
+        # Mostly all of them or none: an exact answer for each is asked for where it is neither.
+        news = [
+            one
+            for key, one in waiting
+            if known == 0 or (known < len(keys) and not count_known(ledger, [key]))
+        ]
+        plan.new += len(news)
+        for one in news:
+            plan.busy_s += model_info(one.model).median_s * _MEAN_OF_MEDIAN + 0.6
+            usd = estimate(one).usd
+            if usd is None:
+                plan.unpriced += 1
+            else:
+                plan.usd += usd
+        waiting.clear()
+
+    for given in rows.check():
+        plan.rows += 1
+        waiting.append((key_of(given, seen), given[1] if isinstance(given, tuple) else given))
+        if len(waiting) >= 500:
+            count_new()
+    count_new()
+    return plan
+
+
+def tell_plan(plan: Plan, slots: int) -> None:
+    """Print what a run would do."""
+    known = plan.rows - plan.new
+    seconds = plan.seconds(slots)
+    line = {
+        "requests": plan.rows,
+        "new": plan.new,
+        "in_ledger": known,
+        "usd": round(plan.usd, 4),
+        "unpriced": plan.unpriced,
+        "seconds": round(seconds, 1),
+    }
+    print_json({"plan": line})
+    say(
+        f"{plan.rows} requests, {known} of them in the ledger already; {plan.new} new: cost {plan.cost}, "
+        f"about {seconds:.0f} s on {slots} slots; nothing was sent"
+    )
+
+
+def check_cost(plan: Plan, most_usd: float) -> None:
+    """Ask on a terminal, or stop, where a run may cost too much.
+
+    Raises:
+        InputError: It is not to be run.
+    """
+    if plan.usd <= most_usd and not plan.unpriced:
+        return
+    says = f"the cost of {plan.new} new requests is {plan.cost}, and --max-cost is {most_usd:g} USD"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise InputError(f"{says}: nothing was sent")
+    if not click.confirm(f"{says}. Send them?", err=True):
+        raise InputError("nothing was sent")
 
 
 class _Run:
-    """One run: what is shared between the source, the savers and the screen."""
+    """One run: what is shared between the outcomes, the screen and the end."""
 
-    def __init__(self, output: Path, make: Callable[[str], ImageRequest], screen: Screen) -> None:
-        self.output = output
-        self.make = make
-        self.screen = screen
-        self.prompts: dict[int, str] = {}  # by index, until the outcome is printed
-        self.unsaved: dict[int, Result] = {}  # by index: results whose file is not written
-        self.counts: Counter[str] = Counter()
-        self.stopped_by: BFLError | None = None  # the account's refusal: nothing more is sent
+    def __init__(self, batch: Batch, bfl: AsyncBFL) -> None:
+        self.batch = batch
+        self.bfl = bfl
+        self.total: int | None = None  # of entries that will be; None: not known
+        self.began = time.monotonic()
+        self._asked: tuple[float, float] | None = (
+            None  # the balance, and what was spent when it was asked for
+        )
+        self.note = ""
+        self.done = 0  # in this run
+        self.stopped_by: BFLError | InputError | None = None
 
-    async def source(self, prompts: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[ImageRequest]:
-        """Requests, until the account refuses."""
-        index = 0
-        async for prompt in _each(prompts):
-            if self.stopped_by is not None:
-                return
-            self.prompts[index] = prompt
-            index += 1
-            yield self.make(prompt)
-
-    async def finish(self, outcome: Outcome) -> None:
-        """Save an outcome's image and print its line."""
-        prompt = self.prompts.pop(outcome.index)
-        error: BFLError | None = outcome.error
-        line: dict[str, object] = {
-            "index": outcome.index, "prompt": prompt, "task_id": outcome.task_id, "status": "ready"
-        }  # fmt: skip
-        if outcome.result is not None:
-            line |= {"seed": outcome.result.seed, "cost": outcome.result.cost}
-            try:
-                path = await outcome.result.save(self.output / f"{outcome.index + 1:05}-{slug(prompt)}")
-                line["file"] = str(path)
-                del self.unsaved[outcome.index]
-            except BFLError as exc:
-                error = exc
-        if error is not None:
-            line["status"] = "moderated" if isinstance(error, TaskModeratedError) else "failed"
-            line["error"] = {"type": type(error).__name__, "message": str(error)}
-            if isinstance(error, RefusedError) and error.status_code in _STOPS:
-                self.stopped_by = error
-        status = str(line["status"])
-        self.counts[status] += 1
-        self.screen.print_line(json.dumps(line, ensure_ascii=False))
-        self.screen.show(
-            self.counts, prompt if error is None else f"{prompt[:60]}: {error}", failed=error is not None
+    def snapshot(self) -> Snapshot:
+        statistics = self.bfl.statistics()
+        account = statistics.pools.get("account")
+        balance = None
+        if self._asked is not None:
+            balance = self._asked[0] - (statistics.credits_spent - self._asked[1])
+        return Snapshot(
+            counts=self.batch.counts(),
+            total=self.total,
+            taken=statistics.slots_taken,
+            slots=account.limit if account is not None else 0,
+            spent=statistics.credits_spent,
+            balance=balance,
+            seconds=time.monotonic() - self.began,
+            note=self.note,
         )
 
+    async def ask_balance(self) -> None:
+        """Keep the balance fresh, as far as the server tells it."""
+        while True:
+            with suppress(BFLError):
+                spent = self.bfl.statistics().credits_spent
+                self._asked = (await self.bfl.credits(), spent)
+            await asyncio.sleep(_BALANCE_S)
 
-async def _each(prompts: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[str]:
-    if isinstance(prompts, AsyncIterable):
-        async for prompt in prompts:
-            yield prompt
-    else:
-        for prompt in prompts:
-            yield prompt
+    def stop(self, screen: Screen) -> None:
+        """Take the first signal."""
+        self.batch.stop()
+        counts = self.batch.counts()
+        running = counts["submitted"] + counts["ready"] + self.bfl.statistics().submitting
+        if running:
+            self.note = f"stopping: nothing more is sent; waiting for {running} that run (again: leave now)"
+            screen.say(self.note)
+
+    def report(self, screen: Screen, outcome: BatchOutcome) -> None:
+        """Print an outcome's line."""
+        self.done += 1
+        prompt = getattr(outcome.request, "prompt", None)
+        line: dict[str, object] = {"index": outcome.index}
+        if outcome.name is not None:
+            line["id"] = outcome.name
+        line |= {
+            "prompt": prompt,
+            "model": outcome.request.model,
+            "state": outcome.state.value,
+            "task_id": outcome.task_id,
+        }
+        if outcome.result is not None:
+            line |= {"seed": outcome.result.seed, "cost": outcome.result.cost}
+        if outcome.file is not None:
+            line["file"] = str(outcome.file)
+        error = outcome.error
+        if error is not None:
+            line["error"] = {"type": type(error).__name__, "message": str(error)}
+        screen.print_line(json_of(line))
+        shown = str(prompt or "")
+        screen.show(
+            self.batch.counts(),
+            shown if error is None else f"{shown[:60]}: {error}",
+            failed=error is not None,
+        )
+
+    def summary(self) -> None:
+        """Print the last line of stdout, and what a person wants to know."""
+        counts = self.batch.counts()
+        seconds = time.monotonic() - self.began
+        spent = self.bfl.statistics().credits_spent
+        line = {**counts, "outcomes": self.done, "credits_spent": spent, "seconds": round(seconds, 3)}
+        print_json({"summary": line})
+        sys.stdout.flush()
+        parts = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        say(f"{self.done} prompts in {seconds:.1f} s; in all: {parts or 'none'}; {spent:g} credits")
+        if counts["ambiguous"]:
+            say(
+                f"{counts['ambiguous']} ambiguous: they may have been made and paid, and nobody can ask; "
+                "--retry-ambiguous sends them again"
+            )
+        if counts["failed"] or counts["moderated"]:
+            say(
+                f"{counts['failed']} failed, {counts['moderated']} moderated: --retry-failed and "
+                "--retry-moderated send them again"
+            )
+        going_on = counts["submitted"] + counts["ready"]
+        if going_on:
+            say(
+                f"{going_on} go on at the server: the same command again brings them home, within 10 minutes of "
+                "their end"
+            )
+        if counts["queued"]:
+            say(f"{counts['queued']} were not sent: the same command again goes on with them")
 
 
 async def run_batch(
-    bfl: AsyncBFL,
-    prompts: Iterable[str] | AsyncIterable[str],
-    output: Path,
-    make: Callable[[str], ImageRequest],
-    left: list[TaskHandle | Result],
-    *,
-    timeout: float | None = None,
+    bfl: AsyncBFL, batch: Batch, rows: Rows, *, new: int | None, interrupts: Interrupts
 ) -> int:
-    """Run all prompts; return the exit code. An interrupted run puts what goes on without it into `left`."""
-    began = time.monotonic()
-    with open_screen() as screen:
-        run = _Run(output, make, screen)
-        saving: set[asyncio.Task[None]] = set()
-        async with bfl.stream(run.source(prompts), timeout=timeout) as outcomes:
+    """Open a batch, run it, and close it; return the exit code.
+
+    Args:
+        new: How many requests are not in the ledger yet; None: not known.
+    """
+    run = _Run(batch, bfl)
+    is_open = False
+    try:
+        async with batch:
+            is_open = True
+            if new is not None:
+                run.total = new + sum(batch.counts().values())
+            await _run_open(run, rows, interrupts)
+    finally:
+        if is_open:
+            run.summary()  # once POSTs on their way have ended
+    return _exit_code(run)
+
+
+async def _run_open(run: _Run, rows: Rows, interrupts: Interrupts) -> None:
+    adding = asyncio.create_task(run.batch.add(rows.read()))
+    balance: asyncio.Task[None] | None = None
+    outcomes = run.batch.run()
+    try:
+        async with open_screen(run.snapshot) as screen:
+            if can_redraw(sys.stderr):
+                balance = asyncio.create_task(run.ask_balance())
             try:
-                async for outcome in outcomes:
-                    if outcome.result is not None:
-                        run.unsaved[outcome.index] = outcome.result
-                    saving.add(asyncio.create_task(run.finish(outcome)))
-                    if len(saving) >= _SAVING:
-                        await asyncio.wait(saving, return_when=asyncio.FIRST_COMPLETED)
-                    saving = await _collect(saving, wait=False)
-                await _collect(saving, wait=True)
-            except BaseException:
-                left.extend(outcomes.in_flight)
-                for task in saving:
-                    task.cancel()
-                await asyncio.gather(*saving, return_exceptions=True)
-                left.extend(run.unsaved.values())
-                _report(run, bfl, time.monotonic() - began)
-                left.extend([outcome.result for outcome in outcomes.waiting if outcome.result is not None])
-                raise
-    sys.stdout.flush()
-    return _report(run, bfl, time.monotonic() - began)
+                with interrupts.stopping_with(lambda: _stop(run, adding, screen)):
+                    async for outcome in outcomes:
+                        try:
+                            run.report(screen, outcome)
+                        except BrokenPipeError:
+                            # Nobody reads on: what is paid still comes home, and nothing more is.
+                            discard(sys.stdout)
+                            if interrupts.exit_code is None:
+                                interrupts.interrupt(ExitCode.READER_GONE)
+            except BFLError as exc:
+                run.stopped_by = exc
+    finally:
+        if balance is not None:
+            balance.cancel()
+        adding.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([adding])
+    if not adding.cancelled() and (problem := adding.exception()) is not None:
+        if not isinstance(problem, InputError | BFLError):
+            raise problem
+        run.stopped_by = run.stopped_by or problem
 
 
-async def _collect(saving: set[asyncio.Task[None]], *, wait: bool) -> set[asyncio.Task[None]]:
-    """Return those still at work; raise what one of the others met."""
-    if wait and saving:
-        await asyncio.wait(saving)
-    done = {task for task in saving if task.done()}
-    for task in done:
-        task.result()
-    return saving - done
+def _stop(run: _Run, adding: asyncio.Task[int], screen: Screen) -> None:
+    adding.cancel()
+    run.stop(screen)
 
 
-def _report(run: _Run, bfl: AsyncBFL, seconds: float) -> int:
-    total = sum(run.counts.values())
-    ready = run.counts["ready"]
-    parts = ", ".join(f"{count} {status}" for status, count in sorted(run.counts.items()))
-    spent = bfl.statistics().credits_spent
-    where = f"; images in {run.output}" if ready else ""
-    say(f"{total} prompts in {seconds:.1f} s: {parts or 'none done'}; {spent:g} credits{where}")
+def _exit_code(run: _Run) -> int:
     if run.stopped_by is not None:
-        say(f"stopped: {run.stopped_by}")
-        return exit_code_of(run.stopped_by)
-    if ready == total:
-        return 0
-    return EXIT_PARTIAL if ready else EXIT_FAILED
+        message = run.stopped_by.message if isinstance(run.stopped_by, InputError) else str(run.stopped_by)
+        say(f"stopped: {message}")
+        code = ExitCode.USAGE if isinstance(run.stopped_by, InputError) else exit_code_of(run.stopped_by)
+        return code if code in (ExitCode.USAGE, ExitCode.ACCOUNT) else ExitCode.FAILED
+    counts = run.batch.counts()
+    if counts["saved"] == sum(counts.values()):
+        return ExitCode.DONE
+    return ExitCode.PARTIAL if counts["saved"] else ExitCode.FAILED

@@ -1,0 +1,54 @@
+"""What the command line keeps between runs: what was learnt of the models' times, a file for each host.
+
+It only saves the first polls of the next run, so nothing that goes wrong here is an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bfl_async.types import JSON
+
+_MAX_BYTES = 4 * 2**20
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder for this program; it may not exist."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("bfl-async", appauthor=False)
+
+
+def _file_of(base_url: str) -> Path:
+    # Times are a server's; a sandbox's must not be taken for the API's.
+    return cache_folder() / f"timings-{hashlib.sha256(base_url.encode()).hexdigest()[:16]}.json"
+
+
+def load_timings(base_url: str) -> Mapping[str, JSON] | None:
+    """Return what an earlier run has learnt of a host's models; None where nothing usable is kept."""
+    try:
+        with _file_of(base_url).open("rb") as file:
+            kept = json.loads(file.read(_MAX_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return kept if isinstance(kept, dict) else None
+
+
+def save_timings(base_url: str, timings: Mapping[str, JSON]) -> None:
+    """Keep what was learnt. The file is whole or the old one; of two runs that end together the later one's counts."""
+    path = _file_of(base_url)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(timings))
+        part.replace(path)
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -1,0 +1,253 @@
+"""A request from what a command line says: options for common fields, `--set` for all.
+
+A field for an image, mask or video takes a file's name here, or an http(s) or data URL. The library itself never
+takes a `str` for a path; who types a command names files of their own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from bfl_async.cli.files import folder_of_input
+
+if TYPE_CHECKING:
+    from bfl_async.models import ImageRequest
+    from bfl_async.models.describe import FieldInfo
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+_Option: TypeAlias = Callable[[Callable[..., int]], Callable[..., int]]
+
+DEFAULT_MODEL = "flux-pro-1.1"
+_FORMATS = {".png": "png", ".webp": "webp"}  # what a file's suffix asks for; jpeg is the API's default
+_URLS = ("http://", "https://", "data:")
+
+
+class _ModelName(click.ParamType[str]):
+    """Any name, for the API gets new models; completed from the catalog."""
+
+    name = "model"
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        param: click.Parameter,  # noqa: ARG002 - click's signature
+        incomplete: str,
+    ) -> list[CompletionItem[str]]:
+        from bfl_async.models.catalog import CATALOG
+
+        return [CompletionItem(name) for name in CATALOG if name.startswith(incomplete)]
+
+
+MODEL_NAME = _ModelName()
+
+
+def model_option(command: _Command) -> _Command:
+    """Add the option for the model."""
+    return click.option(
+        "-m", "--model", default=DEFAULT_MODEL, show_default=True, type=MODEL_NAME, metavar="MODEL"
+    )(command)
+
+
+def field_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options that are fields of a request; the command gets them as `set_fields` and `fields`."""
+
+    @wraps(command)
+    def with_fields(**arguments: object) -> int:
+        fields = {name: arguments.pop(name) for name in _FIELD_OPTIONS}
+        return command(fields=fields, **arguments)
+
+    return _with_options(with_fields, *_FIELD_OPTIONS.values(), _SET_OPTION)
+
+
+def _with_options(command: Callable[..., int], *options: _Option) -> Callable[..., int]:
+    for option in reversed(options):  # the last that is added stands first in the help
+        command = option(command)
+    return command
+
+
+_FIELD_OPTIONS: dict[str, _Option] = {
+    "width": click.option("--width", type=int, help="px"),
+    "height": click.option("--height", type=int, help="px"),
+    "seed": click.option("--seed", type=int),
+    "steps": click.option("--steps", type=int),
+    "guidance": click.option("--guidance", type=float),
+    "safety_tolerance": click.option("--safety-tolerance", type=int, help="0 is the strictest"),
+    "output_format": click.option("--output-format", type=click.Choice(["jpeg", "png", "webp"])),
+}
+_SET_OPTION: _Option = click.option(
+    "--set", "set_fields", multiple=True, metavar="FIELD=VALUE",
+    help="Any field of the model, see `models NAME`; a file's name where it takes an image or a video.",
+)  # fmt: skip
+
+
+def given(fields: Mapping[str, object]) -> dict[str, object]:
+    """The fields that were asked for: what is left out is not sent."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def default_fields(model: str, set_fields: Sequence[str], options: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields that the options set, for a model.
+
+    Raises:
+        click.UsageError: `--set` is no FIELD=VALUE, or names a field twice.
+    """
+    known = fields_by_name(model)
+    fields = given(options)
+    for item in set_fields:
+        name, equals, text = item.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--set takes FIELD=VALUE, not {item!r}")
+        value = _value(text, known.get(name))
+        if name in known and known[name].type.startswith("Sequence") and not isinstance(value, list):
+            earlier = fields.setdefault(name, [])
+            assert isinstance(earlier, list)
+            earlier.append(value)
+        elif name in fields:
+            raise click.UsageError(f"the field {name!r} is given twice")
+        else:
+            fields[name] = value
+    return fields
+
+
+def make_request(
+    model: str,
+    prompt: str | None,
+    set_fields: Sequence[str],
+    options: Mapping[str, object],
+    *,
+    output: Path | None = None,
+) -> ImageRequest:
+    """Return the request that the options describe.
+
+    Args:
+        output: Where the result will be written; its suffix asks for the format where nothing else does.
+    Raises:
+        InvalidRequestError: A field does not fit.
+        click.UsageError: See `default_fields`.
+    """
+    from bfl_async.models import request
+
+    fields = default_fields(model, set_fields, options)
+    if prompt is not None:
+        fields["prompt"] = prompt
+    wanted = _FORMATS.get(output.suffix.lower()) if output is not None else None
+    if wanted is not None and "output_format" in fields_by_name(model):
+        fields.setdefault("output_format", wanted)
+    return request(model, **fields)
+
+
+@lru_cache(maxsize=64)
+def fields_by_name(model: str) -> dict[str, FieldInfo]:
+    """Return a model's fields; none for a name that the catalog does not know, which goes as it is."""
+    from bfl_async.errors import InvalidRequestError
+    from bfl_async.models.describe import describe
+
+    try:
+        return {field.name: field for field in describe(model)}
+    except InvalidRequestError:
+        return {}
+
+
+def is_media(field: FieldInfo | None) -> bool:
+    """True for a field that takes images or videos."""
+    return field is not None and ("Media" in field.type or field.type == "Keyframes")
+
+
+def is_url(text: str) -> bool:
+    """True for what a media field's text can be besides a file's name."""
+    return text.startswith(_URLS)
+
+
+def _value(text: str, field: FieldInfo | None) -> object:
+    """What `--set` says, in the field's type."""
+    kind = "" if field is None else field.type
+    if is_media(field):
+        if text.startswith("["):
+            return _with_paths(_json(text))
+        return _media(text)
+    if "str" in kind or ("Literal" in kind and _json(text) is text):
+        return text
+    return _json(text)
+
+
+def _json(text: str) -> object:
+    """The JSON value that a text is, or the text: what is wrong with it the model's class says."""
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value
+
+
+def _media(text: str) -> object:
+    return text if is_url(text) else Path(text)
+
+
+def _with_paths(value: object) -> object:
+    """Keyframes as JSON, such as `["a.png", [2.5, "b.png"]]`, with their names as files."""
+    if isinstance(value, list):
+        return [_with_paths(item) for item in value]
+    return _media(value) if isinstance(value, str) else value
+
+
+def _columns(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = [value.partition("=") for value in values]
+    for name, sign, column in pairs:
+        if not (name and sign and column):
+            raise click.BadParameter("write FIELD=COLUMN, such as prompt=Caption")
+    return {name: column for name, _, column in pairs}
+
+
+def row_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add an input file, and the options that say how its rows become requests; the command gets all as `rows`."""
+
+    @wraps(command)
+    def with_rows(
+        *,
+        file: str,
+        model: str,
+        kind: Literal["text", "jsonl", "csv", "tsv"] | None,
+        columns: dict[str, str],
+        template: str | None,
+        repeat: int,
+        allow_outside: bool,
+        set_fields: Sequence[str],
+        fields: Mapping[str, object],
+        **others: object,
+    ) -> int:
+        from bfl_async.cli.rows import Rows, kind_of
+
+        rows = Rows(
+            file,
+            kind if kind is not None else kind_of(file),
+            model=model,
+            fields=default_fields(model, set_fields, fields),
+            folder=folder_of_input(file),
+            allow_outside=allow_outside,
+            columns=columns,
+            prompt=template,
+            repeat=repeat,
+        )
+        return command(rows=rows, **others)
+
+    return _with_options(field_options(with_rows), _FILE_ARGUMENT, model_option, *_ROW_OPTIONS)
+
+
+_FILE_ARGUMENT: _Option = click.argument("file", metavar="FILE|-", type=click.Path(allow_dash=True))
+_ROW_OPTIONS: tuple[_Option, ...] = (
+    click.option("--format", "kind", type=click.Choice(["text", "jsonl", "csv", "tsv"]),
+                 help="Of FILE.  [default: by its suffix, else text]"),
+    click.option("--column", "columns", multiple=True, callback=_columns, metavar="FIELD=COLUMN",
+                 help="Which column of CSV or TSV is which field; those named like a field need none."),
+    click.option("--prompt", "template", help="A prompt made of columns: '{animal} in {style}'."),
+    click.option("--repeat", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+                 help="Images for each row; with a seed, each has the next one."),
+    click.option("--allow-outside", is_flag=True, help="Let rows name images outside the folder of FILE."),
+)  # fmt: skip

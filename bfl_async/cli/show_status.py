@@ -1,0 +1,77 @@
+"""The status command's work: a ledger that another shell may be writing, looked at."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from bfl_async.cli.output import print_json
+from bfl_async.ledger import LedgerView, inspect_ledger
+
+LEDGER_NAME = "run.db"
+
+
+def ledger_of(run: Path) -> Path:
+    """Return the ledger of a run that is named by its folder or its ledger."""
+    return run / LEDGER_NAME if run.is_dir() else run
+
+
+def show_status(run: Path, *, as_json: bool) -> int:
+    """Print a run's state; return the exit code.
+
+    Raises:
+        LedgerError: There is none, or it cannot be read.
+    """
+    view = inspect_ledger(ledger_of(run))
+    if as_json:
+        print_json(_as_dict(view))
+    else:
+        click.echo(_as_text(view))
+    return 0
+
+
+def _as_dict(view: LedgerView) -> dict[str, object]:
+    return {
+        "ledger": str(view.path),
+        "running": view.holder is not None,
+        "pid": None if view.holder is None or not view.holder.isdigit() else int(view.holder),
+        "counts": {state.value: count for state, count in view.counts.items()},
+        "credits_spent": view.spent_credits,
+        "unpriced": view.unpriced,
+        "first_at": view.first_at,
+        "last_at": view.last_at,
+        "last_minute": view.recent,
+        "errors": [
+            {
+                "index": entry.id - 1,
+                "state": entry.state.value,
+                "task_id": entry.task_id,
+                "error": entry.error,
+            }
+            for entry in view.errors
+        ],
+    }
+
+
+def _as_text(view: LedgerView) -> str:
+    counts = {state.value: count for state, count in view.counts.items()}
+    total = sum(counts.values())
+    runs = "no run holds it" if view.holder is None else f"running (process {view.holder})"
+    lines = [
+        f"{view.path}: {total} requests, {runs}",
+        "  " + ", ".join(f"{count} {state}" for state, count in counts.items() if count or state == "saved"),
+        f"  {view.spent_credits:g} credits spent"
+        + (f", and {view.unpriced} tasks whose cost is not known" if view.unpriced else ""),
+    ]
+    if view.last_at is not None:
+        at = datetime.fromtimestamp(view.last_at).strftime("%Y-%m-%d %H:%M:%S")
+        ago = max(0.0, time.time() - view.last_at)
+        lines.append(f"  {view.recent} ended in the last active minute; last change {at}, {ago:.0f} s ago")
+    lines.extend(
+        f"  {entry.state.value} {entry.id - 1}: {' '.join((entry.error or '').split())[:200]}"
+        for entry in view.errors
+    )
+    return "\n".join(lines)

@@ -1,0 +1,166 @@
+"""Models, prices and every field from the command line: seen there as a user sees them."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from bfl_async.models.catalog import CATALOG
+from tests.integration.test_cli import Run, run
+
+__all__ = ["run"]  # the fixture
+
+
+def test_models_lists_the_catalog(run: Run) -> None:
+    """Name, price, limit and state of each; the same as JSON."""
+    code, out, err = run("models")
+    assert (code, err) == (0, "")
+    head, *rows = out.splitlines()
+    assert head.split() == ["model", "price", "in", "credits", "limit", "state"]
+    assert [row.split()[0] for row in rows] == list(CATALOG)
+    (kontext,) = (row for row in rows if row.startswith("flux-kontext-max"))
+    assert kontext.split() == ["flux-kontext-max", "8", "6", "(flux-kontext-max)", "deprecated"]
+    listed = json.loads(run("models", "--json")[1])
+    assert [row["model"] for row in listed] == list(CATALOG)
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_models_shows_the_fields_of_each(run: Run, name: str) -> None:
+    """With bounds and defaults; what JSON says is the same."""
+    code, out, _ = run("models", name)
+    assert code == 0
+    fields = json.loads(run("models", name, "--json")[1])["fields"]
+    assert len(out.splitlines()) == len(fields) + 2
+    for field in fields:
+        assert field["name"] in out
+
+
+def test_unknown_model_is_told_with_what_to_do(run: Run) -> None:
+    """Exit code 2 and where the names are."""
+    code, out, err = run("models", "flux-nope")
+    assert (code, out) == (2, "")
+    assert "`bfl-async models` lists" in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["a cat"], "4 credits (0.04 USD): flat price of an image"),
+        (["-m", "flux-2-pro", "--width", "2048", "--height", "1024", "a cat"], "4.5 credits (0.045 USD): "),
+        (["-m", "flux-3-video", "--set", "mode=t2v", "--set", "duration=10", "a cat"], "170 credits (1.7 USD): "),
+        (["-m", "flux-dev", "a cat"], "unknown: no price of flux-dev is published"),
+    ],
+)  # fmt: skip
+def test_estimate_says_the_price_without_sending(run: Run, argv: list[str], says: str) -> None:
+    """No key is needed, for nobody is asked."""
+    code, out, err = run("estimate", *argv)
+    assert (code, err) == (0, "")
+    assert out.startswith(says)
+    facts = json.loads(run("estimate", *argv, "--json")[1])
+    assert facts["known"] == (not says.startswith("unknown"))
+
+
+def picture(path: str) -> None:
+    Image.new("RGB", (320, 256), "teal").save(path)
+
+
+@pytest.mark.parametrize(
+    ("argv", "file"),
+    [
+        (["a cat", "-m", "flux-dev", "--set", "steps=20"], "made.jpg"),
+        (["a cat", "-m", "flux-2-klein-4b", "--set", "input_image=in.png"], "made.jpg"),
+        (["a cat", "-m", "flux-2-pro", "-o", "made.webp", "--set", "disable_pup=true"], "made.webp"),
+        (["a cat", "-m", "flux-3-image", "--set", "images=in.png", "--set", "images=in.png"], "made.jpg"),
+        (["a cat", "-m", "flux-3-video", "--set", "mode=t2v", "--set", "duration=5"], "made.mp4"),
+        (["a cat", "-m", "flux-3-video", "--set", "mode=i2v", "--set", 'keyframes=[[0, "in.png"]]'], "made.mp4"),
+        (["-m", "flux-tools/deblur-v1", "--set", "image=in.png"], "made.png"),
+        (["-m", "flux-tools/erase-v1", "--set", "image=in.png", "--set", "mask=in.png"], "made.png"),
+        (["1234", "-m", "flux-kontext-pro", "--set", "aspect_ratio=16:9"], "made.png"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_generate_takes_every_field_of_every_family(run: Run, argv: list[str], file: str) -> None:
+    """Numbers, words, true and false, lists, and images and videos from files."""
+    picture("in.png")
+    output = [] if "-o" in argv else ["-o", "made"]
+    code, out, err = run("generate", *argv, *output, "--sandbox")
+    assert (code, out, err) == (0, f"{file}\n", "")
+    assert Path(file).stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("items", "says"),
+    [
+        (["steps"], "--set takes FIELD=VALUE, not 'steps'"),
+        (["nope=1"], "no such field"),
+        (["steps=many"], "steps: "),
+        (["seed=1", "seed=2"], "the field 'seed' is given twice"),
+        (["image_prompt=missing.png"], "'missing.png' cannot be read"),
+        (["image_prompt=text.png"], "image_prompt: "),
+    ],
+)
+def test_field_that_does_not_fit_is_told_before_anything_is_sent(
+    run: Run, items: list[str], says: str
+) -> None:
+    """Exit code 2, what is wrong, and nothing is written."""
+    Path("text.png").write_text("no picture")
+    code, out, err = run(
+        "generate", "a cat", "-m", "flux-dev", *(f"--set={item}" for item in items), "--sandbox"
+    )
+    assert (code, out) == (2, "")
+    assert says in err
+
+
+def test_prompt_of_a_dash_is_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it is one prompt."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a cat\nin the snow\n")))
+    code, out, _ = run("generate", "-", "--sandbox", "--json")
+    assert (code, json.loads(out)["prompt"]) == (0, "a cat\nin the snow")
+
+
+def test_finetunes_are_listed_shown_and_deleted(run: Run) -> None:
+    """Against the sandbox, which has some."""
+    code, out, _ = run("finetunes", "--sandbox")
+    assert code == 0
+    name = out.splitlines()[0]
+    assert json.loads(run("finetunes", "--sandbox", "--json")[1].splitlines()[0])["finetune_id"] == name
+    code, out, _ = run("finetunes", "show", name, "--sandbox")
+    assert code == 0
+    assert isinstance(json.loads(out), dict)
+    code, _, err = run("finetunes", "delete", name, "--yes", "--sandbox")
+    assert code == 0
+    assert err != ""
+    assert run("finetunes", "show", "nope", "--sandbox")[0] == 1
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["models"], ["models", "flux-2-pro"]])
+def test_commands_that_ask_nobody_start_lean(argv: list[str]) -> None:
+    """They import neither the HTTP client nor the drawing library; help and completion not even asyncio."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "bfl_async", *argv],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert {"aiohttp", "rich", "PIL"} & loaded == set()
+    assert argv != ["--help"] or "asyncio" not in loaded
+
+
+def test_model_names_are_completed_in_a_shell() -> None:
+    """What the catalog knows, without a network."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bfl_async"],
+        env={
+            "_BFL_ASYNC_COMPLETE": "bash_complete", "COMP_WORDS": "bfl-async generate -m flux-2-k", "COMP_CWORD": "3"
+        },
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert "plain,flux-2-klein-4b" in done.stdout
