@@ -8,19 +8,27 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import requests
 
 Body = dict[str, str | int]
 
+
+class Job(NamedTuple):
+    """One request: the model and the body of its submit."""
+
+    model: str
+    body: Body
+
+
 _ENDS = ("Error", "Failed", "Request Moderated", "Content Moderated", "Task not found")
 
 
-def run_guide(url: str, key: str, model: str, bodies: list[Body], *, slots: int, interval_s: float) -> float:
+def run_guide(url: str, key: str, jobs: list[Job], *, slots: int, interval_s: float) -> float:
     """Run the guide's loop in one thread a slot; return the moment of the last Ready on the monotonic clock."""
-    queue = iter(bodies)
+    queue = iter(jobs)
     lock = threading.Lock()
     ready_at: list[float] = []
     errors: list[BaseException] = []
@@ -31,7 +39,7 @@ def run_guide(url: str, key: str, model: str, bodies: list[Body], *, slots: int,
             with requests.Session() as session:
                 session.trust_env = False
                 session.headers["x-key"] = key
-                for body in _shared(queue, lock):
+                for model, body in shared(queue, lock):
                     _generate(session, f"{url}/v1/{model}", body, interval_s)
                     ready_at.append(time.monotonic())
         except BaseException as exc:
@@ -47,13 +55,14 @@ def run_guide(url: str, key: str, model: str, bodies: list[Body], *, slots: int,
     return max(ready_at)
 
 
-def _shared(queue: Iterator[Body], lock: threading.Lock) -> Iterator[Body]:
+def shared(queue: Iterator[Job], lock: threading.Lock) -> Iterator[Job]:
+    """Iterate one source from several threads."""
     while True:
         with lock:
-            body = next(queue, None)
-        if body is None:
+            job = next(queue, None)
+        if job is None:
             return
-        yield body
+        yield job
 
 
 def _generate(session: requests.Session, endpoint: str, body: Body, interval_s: float) -> None:
@@ -68,27 +77,23 @@ def _generate(session: requests.Session, endpoint: str, body: Body, interval_s: 
         time.sleep(interval_s)
         response = session.get(polling_url)
         response.raise_for_status()
-        if _is_ready(response.json()):
+        if is_ready(response.json()):
             return
 
 
-def run_handwritten(
-    url: str, key: str, model: str, bodies: list[Body], *, slots: int, interval_s: float
-) -> float:
+def run_handwritten(url: str, key: str, jobs: list[Job], *, slots: int, interval_s: float) -> float:
     """Run an aiohttp loop under a semaphore; return the moment of the last Ready on the monotonic clock."""
-    return asyncio.run(_run_handwritten(f"{url}/v1/{model}", key, bodies, slots, interval_s))
+    return asyncio.run(_run_handwritten(url, key, jobs, slots, interval_s))
 
 
-async def _run_handwritten(
-    endpoint: str, key: str, bodies: list[Body], slots: int, interval_s: float
-) -> float:
+async def _run_handwritten(url: str, key: str, jobs: list[Job], slots: int, interval_s: float) -> float:
     semaphore = asyncio.Semaphore(slots)
     async with aiohttp.ClientSession(headers={"x-key": key}) as session:
 
-        async def generate(body: Body) -> float:
+        async def generate(model: str, body: Body) -> float:
             async with semaphore:
                 while True:
-                    async with session.post(endpoint, json=body) as response:
+                    async with session.post(f"{url}/v1/{model}", json=body) as response:
                         if response.status != 429:
                             response.raise_for_status()
                             polling_url = (await response.json())["polling_url"]
@@ -98,13 +103,18 @@ async def _run_handwritten(
                     await asyncio.sleep(interval_s)
                     async with session.get(polling_url) as response:
                         response.raise_for_status()
-                        if _is_ready(await response.json()):
+                        if is_ready(await response.json()):
                             return time.monotonic()
 
-        return max(await asyncio.gather(*(generate(body) for body in bodies)))
+        return max(await asyncio.gather(*(generate(*job) for job in jobs)))
 
 
-def _is_ready(answer: Any) -> bool:
+def is_ready(answer: Any) -> bool:
+    """Whether a poll found the task Ready.
+
+    Raises:
+        RuntimeError: It ended otherwise.
+    """
     if answer["status"] in _ENDS:
         raise RuntimeError(f"a task ended as {answer['status']}")
     return bool(answer["status"] == "Ready")

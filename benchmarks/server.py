@@ -9,6 +9,8 @@ import json
 import math
 import multiprocessing
 import random
+import resource
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,21 +27,47 @@ START_S = 30.0  # for a process to start, its imports included
 PROCESSES = multiprocessing.get_context("spawn")
 
 
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """Tasks of one kind: log-normal seconds from acceptance to Ready."""
+class Work(NamedTuple):
+    """One task before it is sent: its model, and the seconds from acceptance to Ready that it is given."""
 
-    name: str
-    title: str
+    model: str
+    service_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A model with log-normal service times."""
+
     model: str
     median_s: float
     sigma: float  # of the time's logarithm
-    tasks: int  # unless told otherwise
 
-    def draw(self, tasks: int, seed: int) -> list[float]:
-        """Draw the service times of one round, in submit order."""
+
+FLUX1 = Kind("flux-pro-1.1", 4.5, 0.40)  # the sandbox reports its progress in tenths
+FLUX2 = Kind("flux-2-pro", 10.0, 0.45)
+KLEIN = Kind("flux-2-klein-4b", 1.0, 0.35)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Tasks through the slots of an account. With several kinds each task is of one of them, drawn evenly."""
+
+    name: str
+    title: str
+    kinds: tuple[Kind, ...]
+    tasks: int  # unless told otherwise
+    slots: int = 12
+    doubles: bool = False  # from the middle task on, service times are twice as long
+
+    def draw(self, tasks: int, seed: int) -> list[Work]:
+        """Draw one round, in submit order."""
         rng = random.Random(f"{self.name} {seed}")
-        return [self.median_s * rng.lognormvariate(0.0, self.sigma) for _ in range(tasks)]
+        drawn: list[Work] = []
+        for number in range(tasks):
+            kind = self.kinds[0] if len(self.kinds) == 1 else rng.choice(self.kinds)
+            factor = 2.0 if self.doubles and number >= tasks // 2 else 1.0
+            drawn.append(Work(kind.model, factor * kind.median_s * rng.lognormvariate(0.0, kind.sigma)))
+        return drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +113,20 @@ class Server:
         return Record(rows[1:], data["refused_429"], data["polls_429"])
 
 
-def ideal_span_s(service_s: Sequence[float], slots: int) -> float:
+def ideal_span_s(work: Sequence[Work], slots: int) -> float:
     """Return the span of the tasks with no client at all: each starts, in order, as soon as a slot is free."""
     free_at = [0.0] * slots
-    for seconds in service_s:
-        heapq.heapreplace(free_at, free_at[0] + seconds)
+    for task in work:
+        heapq.heapreplace(free_at, free_at[0] + task.service_s)
     return max(free_at)
 
 
 @contextmanager
-def serving(service_s: Sequence[float], slots: int, round_trips: RoundTrips) -> Iterator[Server]:
+def serving(work: Sequence[Work], slots: int, round_trips: RoundTrips) -> Iterator[Server]:
     """Run a fresh server. Its first task is the warm-up, which is Ready at once; the drawn times follow."""
     here, there = PROCESSES.Pipe()
     process = PROCESSES.Process(
-        target=_serve, args=(there, list(service_s), slots, round_trips), name="server", daemon=True
+        target=_serve, args=(there, list(work), slots, round_trips), name="server", daemon=True
     )
     process.start()
     there.close()
@@ -114,22 +142,29 @@ def serving(service_s: Sequence[float], slots: int, round_trips: RoundTrips) -> 
             process.join()
 
 
-def _serve(pipe: Connection, service_s: list[float], slots: int, round_trips: RoundTrips) -> None:
-    asyncio.run(_serve_until_closed(pipe, service_s, slots, round_trips))
+def _serve(pipe: Connection, work: list[Work], slots: int, round_trips: RoundTrips) -> None:
+    allow_sockets()
+    asyncio.run(_serve_until_closed(pipe, work, slots, round_trips))
+
+
+def allow_sockets() -> None:
+    """Let this process have as many sockets as it may: a thousand slots need some thousands."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _serve_until_closed(
-    pipe: Connection, service_s: list[float], slots: int, round_trips: RoundTrips
+    pipe: Connection, work: list[Work], slots: int, round_trips: RoundTrips
 ) -> None:
     async with Sandbox(
         key=KEY,
         limit=slots,
         pools={},
         credits=math.inf,
-        service_s=_in_order(service_s),
+        service_s=_in_order(work),
         submit_rtt_s=round_trips.submit_s,
         poll_rtt_s=round_trips.poll_s,
-        retain=len(service_s) + 1,
+        retain=len(work) + 1,
     ) as sandbox:
         pipe.send(sandbox.url)
         loop = asyncio.get_running_loop()
@@ -139,8 +174,13 @@ async def _serve_until_closed(
         loop.remove_reader(pipe.fileno())
 
 
-def _in_order(service_s: list[float]) -> Callable[[str, int], float]:
-    def seconds(_model: str, number: int) -> float:
-        return 0.0 if number == 0 else service_s[number - 1]
+def _in_order(work: list[Work]) -> Callable[[str, int], float]:
+    # By model: submits that leave together may arrive in any order.
+    by_model: defaultdict[str, deque[float]] = defaultdict(deque)
+    for task in work:
+        by_model[task.model].append(task.service_s)
+
+    def seconds(model: str, number: int) -> float:
+        return 0.0 if number == 0 else by_model[model].popleft()
 
     return seconds
