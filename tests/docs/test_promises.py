@@ -1,0 +1,82 @@
+"""What the documentation says of the code is so."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import get_args
+
+import pytest
+
+import bfl_async
+from bfl_async import errors
+from bfl_async.events import Event
+from tests.docs.pages import ROOT
+
+DOCS = ROOT / "docs"
+NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def test_every_line_of_what_can_be_lost_names_tests_that_exist() -> None:
+    """A promise without its test is a wish."""
+    text = (DOCS / "explanation" / "what-can-be-lost.md").read_text("utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| ---")]
+    unproven = [row for row in rows if not row.startswith("| what happens") and not NAMED_TEST.search(row)]
+    assert not unproven
+    named = NAMED_TEST.findall(text)
+    assert len(named) > 20
+    missing = [
+        f"{file}::{test}"
+        for file, test in named
+        if not re.search(
+            rf"^async def {test}\(|^def {test}\(", (ROOT / file).read_text("utf-8"), re.MULTILINE
+        )
+    ]
+    assert not missing
+
+
+def test_how_to_observe_names_every_event_and_field() -> None:
+    """The table is the code's own."""
+    text = (DOCS / "howto" / "observe.md").read_text("utf-8")
+    for kind in get_args(Event):
+        (row,) = (line for line in text.splitlines() if line.startswith(f"| `{kind.__name__}`"))
+        told_elsewhere = ("at", "request_id", "model", "task_id", "prompt")
+        missing = [name for name in kind._fields if name not in told_elsewhere and f"`{name}`" not in row]
+        assert not missing, kind
+
+
+def test_generated_pages_are_what_the_code_says() -> None:
+    """Commands, options, exit codes, models, prices, fault dials and the picture of polls."""
+    done = subprocess.run(
+        [sys.executable, str(DOCS / "generate.py"), "--check"],
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_each_error_has_a_line_that_says_what_to_do() -> None:
+    """Also one that is added later."""
+    text = (DOCS / "howto" / "errors.md").read_text("utf-8")
+    told = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    }
+    known = {
+        name
+        for name, each in vars(errors).items()
+        if isinstance(each, type) and issubclass(each, errors.BFLError)
+    }
+    assert told == known - {"BFLError"}
+
+
+@pytest.mark.parametrize("name", sorted(set(bfl_async.__all__) - {"__version__"}))
+def test_public_name_stands_in_the_reference(name: str) -> None:
+    """What can be imported from the top can be looked up."""
+    pages = "\n".join(path.read_text("utf-8") for path in (DOCS / "reference").glob("*.md"))
+    stands_by_itself = f"::: bfl_async.{name}\n" in pages or f"`bfl_async.{name}`" in pages
+    assert stands_by_itself or hasattr(errors, name)
