@@ -1,0 +1,1 @@
+"""What is published: built, looked into, installed alone in fresh environments. Run by `nox -s release`."""
