@@ -30,7 +30,19 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Concatenate, Literal, NoReturn, ParamSpec, Self, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Concatenate,
+    Generic,
+    Literal,
+    NamedTuple,
+    NoReturn,
+    ParamSpec,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from bfl_async._client import AsyncBFL, check_many, typed, typed_nowait
 from bfl_async._handle import HandleFacts
@@ -115,8 +127,8 @@ class _Portal:
                 self._farewell = farewell
                 loop.call_soon_threadsafe(self._told_to_stop.set)
 
-    def begin(self, work: Callable[[], Awaitable[T]]) -> concurrent.futures.Future[T]:
-        """Begin to await `work()` in the loop.
+    def begin(self, call: _Call[T]) -> None:
+        """Hand a call to the loop. Idempotent.
 
         Raises:
             ClientClosedError: The loop does not run.
@@ -124,24 +136,21 @@ class _Portal:
         """
         if os.getpid() != self._pid:
             raise ConfigError("the client was made before a fork: each process needs a client of its own")
-
-        async def run() -> T:
-            return await work()
-
         with self._lock:
             if self._loop is None:
                 raise ClientClosedError("the client is not open: use `with BFL() as bfl`, or open()")
             if threading.current_thread() is self._thread:
                 raise ConfigError("a blocking call in the client's own thread would wait for itself for ever")
-            return asyncio.run_coroutine_threadsafe(run(), self._loop)
+            self._loop.call_soon_threadsafe(call.begin, self)
 
     def call(self, work: Callable[[], Awaitable[T]]) -> T:
         """Await `work()` in the loop, and return what it returns. Ctrl-C cancels it."""
-        future = self.begin(work)
+        call = _Call(work)
         try:
-            return result_of(future)
+            self.begin(call)
+            return call.result()
         except BaseException:
-            future.cancel()  # no effect where the call itself has raised
+            call.future.cancel()  # no effect where the call itself has raised
             raise
 
     def run(self, step: Callable[[], T]) -> T:
@@ -161,12 +170,52 @@ class _Portal:
                 self._loop.call_soon_threadsafe(step)
 
 
-def result_of(future: concurrent.futures.Future[T]) -> T:
-    """Wait for what was begun."""
-    try:
-        return future.result()
-    except concurrent.futures.CancelledError:
-        raise ClientClosedError("the client was closed while this call waited") from None
+class _Call(Generic[T]):
+    """Work that is awaited in the loop, once, however often it is handed over.
+
+    It exists before it is handed over: Ctrl-C may come between any two steps of a thread, and must find what to
+    cancel, or what to wait for again.
+    """
+
+    def __init__(self, work: Callable[[], Awaitable[T]]) -> None:
+        self._work = work
+        self._begun = False
+        # Cancelling it cancels the work.
+        self.future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def begin(self, portal: _Portal) -> None:
+        """Begin to await it. Called in the loop. Idempotent."""
+        if self._begun or self.future.cancelled():
+            return
+        self._begun = True
+
+        async def run() -> T:
+            return await self._work()
+
+        task = asyncio.ensure_future(run())
+
+        def cancel() -> None:
+            task.cancel()
+
+        task.add_done_callback(self._settle)
+        self.future.add_done_callback(lambda future: portal.post(cancel) if future.cancelled() else None)
+
+    def _settle(self, task: asyncio.Task[T]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled():
+            self.future.cancel()
+        elif self.future.set_running_or_notify_cancel():  # from here on it cannot be cancelled
+            if error is None:
+                self.future.set_result(task.result())
+            else:
+                self.future.set_exception(error)
+
+    def result(self) -> T:
+        """Wait for its end; return or raise what the work did."""
+        try:
+            return self.future.result()
+        except concurrent.futures.CancelledError:
+            raise ClientClosedError("the client was closed while this call waited") from None
 
 
 class Result(ResultFacts):
@@ -261,19 +310,36 @@ class _Source:
     So a generator runs where it was made, and may wait, read a database, or use the client itself.
     """
 
-    def __init__(self, asked: queue.SimpleQueue[object]) -> None:
-        self._asked = asked
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self.wanted: asyncio.Future[ImageRequest | _End] | None = None  # the item that the loop waits for
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> ImageRequest:
-        answer: asyncio.Future[ImageRequest | _End] = asyncio.get_running_loop().create_future()
-        self._asked.put(answer)
-        item = await answer
+        self.wanted = wanted = asyncio.get_running_loop().create_future()
+        self._wake()
+        item: ImageRequest | _End = await wanted
         if isinstance(item, _End):
             raise StopAsyncIteration
         return item
+
+
+class _Read(NamedTuple):
+    """What the source gave for the item that the loop waits for."""
+
+    wanted: asyncio.Future[ImageRequest | _End]
+    item: ImageRequest | _End | Exception
+
+    def answer(self) -> None:
+        """Give it to the loop. Called in the loop. Idempotent."""
+        if self.wanted.done():
+            return
+        if isinstance(self.item, Exception):
+            self.wanted.set_exception(self.item)
+        else:
+            self.wanted.set_result(self.item)
 
 
 class OutcomeStream:
@@ -290,12 +356,15 @@ class OutcomeStream:
         portal: _Portal,
     ) -> None:
         self._requests = iter(requests)
-        self._events: queue.SimpleQueue[object] = (
-            queue.SimpleQueue()
-        )  # items wanted, and the outcome that came
+        # Tells the thread that iterates to look again: an item is wanted, or the outcome has come. It holds no
+        # fact, so that nothing is lost with a word that Ctrl-C swallows.
+        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
+        news = self._news
+        self._source = _Source(lambda: news.put(None))
         self._portal = portal
-        self._outcomes = portal.run(lambda: begin(_Source(self._events)))
-        self._awaited: concurrent.futures.Future[AsyncOutcome | _End] | None = None
+        self._outcomes = portal.run(lambda: begin(self._source))
+        self._awaited: _Call[AsyncOutcome | _End] | None = None
+        self._read: _Read | None = None
         self._lock = threading.Lock()  # of who iterates
 
     @property
@@ -320,39 +389,46 @@ class OutcomeStream:
         """
         with self._lock:
             if self._awaited is None:
-                awaited = self._portal.begin(lambda: anext(self._outcomes, _END))
-                awaited.add_done_callback(self._events.put)
-                self._awaited = awaited
-            while (event := self._events.get()) is not self._awaited:
-                self._answer(cast("asyncio.Future[ImageRequest | _End]", event))
-            awaited, self._awaited = self._awaited, None
-        outcome = result_of(awaited)
-        if isinstance(outcome, _End):
-            raise StopIteration
-        return Outcome._of(outcome, self._portal)
+                self._awaited = self._ask()
+            awaited = self._awaited
+            if not awaited.future.done():
+                self._portal.begin(awaited)
+            while not awaited.future.done():
+                wanted = self._source.wanted
+                if wanted is None:
+                    self._news.get()
+                else:
+                    self._answer(wanted)
+            try:
+                found = awaited.result()
+            except Exception:
+                self._awaited = None
+                raise
+            if isinstance(found, _End):
+                self._awaited = None
+                raise StopIteration
+            outcome = Outcome._of(found, self._portal)
+            self._awaited = None
+            return outcome
+
+    def _ask(self) -> _Call[AsyncOutcome | _End]:
+        outcomes, news = self._outcomes, self._news
+        call = _Call(lambda: anext(outcomes, _END))
+        call.future.add_done_callback(lambda _: news.put(None))
+        return call
 
     def _answer(self, wanted: asyncio.Future[ImageRequest | _End]) -> None:
-        """Read the source once, for the loop."""
-        item: ImageRequest | _End = _END
-        error: Exception | None = None
-        try:
-            if not wanted.done():
-                item = next(self._requests, _END)
-        except Exception as exc:  # the source's own: raised when the outcomes of what was read are handed out
-            error = exc
-        except BaseException:  # Ctrl-C
-            self._events.put(wanted)
-            raise
-
-        def answer() -> None:
-            if wanted.done():
-                return
-            if error is not None:
-                wanted.set_exception(error)
-            else:
-                wanted.set_result(item)
-
-        self._portal.post(answer)
+        """Read the source once, for the loop. Ctrl-C while the source is read leaves the item wanted."""
+        if self._read is None or self._read.wanted is not wanted:
+            try:
+                self._read = _Read(wanted, _END if wanted.done() else next(self._requests, _END))
+            except (
+                Exception
+            ) as exc:  # the source's own: raised when the outcomes of what was read are handed out
+                self._read = _Read(wanted, exc)
+        self._portal.post(self._read.answer)
+        if self._source.wanted is wanted:
+            self._source.wanted = None
 
     def __enter__(self) -> Self:
         return self

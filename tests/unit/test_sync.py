@@ -7,6 +7,7 @@ import copy
 import gc
 import inspect
 import itertools
+import linecache
 import math
 import multiprocessing
 import os
@@ -16,16 +17,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
 import bfl_async
+import bfl_async.sync
 from bfl_async import (
     AsyncBFL,
     ClientClosedError,
@@ -41,6 +45,9 @@ from bfl_async import (
 from bfl_async.sync import BFL, Outcome, OutcomeStream, Result, TaskHandle
 from bfl_async.types import State
 from tests.fake import JPEG, FakeAPI
+
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
 
 API_S = 0.002  # a round trip
 
@@ -497,6 +504,81 @@ def test_ctrl_c_withdraws_the_wait_and_the_with_block_closes() -> None:
     )
     assert run.stdout.splitlines() == ["interrupted", "1 1 1", "['MainThread']"]
     assert "task-0; each can be attached" in run.stderr
+
+
+def wait_until(holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
+    """Wait for another thread to get so far."""
+    end = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+@contextmanager
+def ctrl_c_at(step: int) -> Iterator[None]:
+    """Press Ctrl-C at the so-many-eth step that this thread makes in `bfl_async.sync`: a line, or a return."""
+    steps = itertools.count(1)
+
+    def trace(frame: FrameType, event: str, _: object) -> TraceFunction | None:
+        name = frame.f_code.co_filename
+        if name != bfl_async.sync.__file__:
+            return None
+        # At the end of a `with` and at a `try` within one the interpreter looks at no signal, where a trace could
+        # raise and leave the lock taken; and what is being returned was handed out.
+        if event == "line":
+            code = linecache.getline(name, frame.f_lineno).lstrip()
+            counts = not code.startswith(("with ", "try:", "return outcome"))
+        else:
+            counts = event == "return" and frame.f_code.co_name != "__next__"
+        if counts and next(steps) == step:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def test_ctrl_c_at_any_step_of_a_call_withdraws_what_was_not_sent() -> None:
+    """Also in the moment between the handing over and the waiting."""
+    with client(api(limit=1, service_s=60.0)) as bfl:
+        bfl.submit("flux-dev", prompt="in flight")
+        for step in itertools.count(1):
+            end = threading.Timer(1.0, bfl.close)  # of the call that has no more steps, and waits
+            end.start()
+            try:
+                with ctrl_c_at(step):
+                    bfl.generate("flux-dev", prompt="queued")
+            except KeyboardInterrupt:
+                end.cancel()
+                wait_until(lambda: bfl.statistics().queued == 0)
+            except ClientClosedError:
+                break
+        end.join()
+        assert step > 10
+
+
+def test_ctrl_c_at_any_step_of_a_stream_loses_no_outcome() -> None:
+    """The next call returns what this one waited for."""
+    with client(api()) as bfl:
+        for step in itertools.count(1):
+            outcomes = bfl.stream(cats(2))
+            found: list[Outcome] = []
+            pressed = False
+            try:
+                with ctrl_c_at(step):
+                    found.append(next(outcomes))
+            except KeyboardInterrupt:
+                pressed = True
+            found += outcomes
+            assert sorted(outcome.index for outcome in found) == [0, 1]
+            if not pressed:
+                break
+        assert step > 10
 
 
 def test_a_program_that_forgot_to_close_ends() -> None:
