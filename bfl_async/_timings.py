@@ -4,9 +4,9 @@ A `Law` is the distribution of one duration. What is seen of a task is an interv
 poll that found it pending and the poll that found it Ready. The law is a mixture:
 
 - a log-normal, right from the first tasks on, since two numbers are learnt soon and the catalog has a guess;
-- a histogram over the logarithm of the time, whose weight grows with what it has seen: it finds two humps and
-  sharp edges, which a log-normal never does (with it alone the cost for two humps stays a third above the optimum,
-  instead of 6 %);
+- a histogram over the logarithm of the time, whose weight grows with what it has seen, and with how much better than
+  the log-normal it has foretold it: it finds two humps and sharp edges, which a log-normal never does (with it
+  alone the cost for two humps stays a third above the optimum, instead of 6 %), and is noise where there are none;
 - a little of a much wider log-normal, so that no tail is impossible.
 
 Both are updated by one step of expectation-maximisation: the interval's weight is laid out as the present law would
@@ -48,7 +48,9 @@ _ROOT_2_PI = math.sqrt(2.0 * math.pi)
 _BIN = 0.04  # of the histogram, in the logarithm of the time
 _MEMORY = 80.0  # tasks that the log-normal remembers
 _HISTOGRAM_MEMORY = 300.0
-_HISTOGRAM_HALF = 25.0  # tasks from which on the histogram outweighs the log-normal
+_HISTOGRAM_HALF = 25.0  # tasks after which the histogram has half of the weight that its lead gives it
+_LEAD_FADES, _MOST_LEAD = 0.01, 6.0  # of its lead: a task; in log-likelihood
+_ROUGH = 0.85  # of a histogram's forecast counts: a bin may be empty by chance
 _PRIOR_TASKS = 0.6  # what the prior's median is worth: it may be wrong by a factor of two
 _PRIOR_SIGMA_TASKS = 5.0
 _LEAST_SIGMA, _MOST_SIGMA = 0.02, 1.5
@@ -242,8 +244,8 @@ class Law:
     """The distribution of one duration, learnt from intervals."""
 
     __slots__ = (
-        "_bins", "_bins_total", "_bins_unit", "_curve", "_curve_at", "_curve_for", "_evidence", "_mean", "_recent",
-        "_short", "_since", "_variance", "count", "observed",
+        "_bins", "_bins_total", "_bins_unit", "_curve", "_curve_at", "_curve_for", "_evidence", "_lead", "_mean",
+        "_recent", "_short", "_since", "_variance", "count", "observed",
     )  # fmt: skip
 
     def __init__(self, median_s: float, sigma: float) -> None:
@@ -255,6 +257,7 @@ class Law:
         self._bins: dict[int, float] = {}  # weight by bin, in units that grow instead of all others fading
         self._bins_total = 0.0
         self._bins_unit = 1.0
+        self._lead = 0.0  # of the histogram over the log-normal, in log-likelihood of what they foretold
         self._short = self._mean
         self._evidence = 0.0
         self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT)
@@ -291,7 +294,7 @@ class Law:
         """Weights of the log-normal, the histogram and the wide log-normal."""
         seen = self._bins_total / self._bins_unit
         wide = 0.5 / (self.count + 12.0)
-        histogram = (1 - wide) * seen / (seen + _HISTOGRAM_HALF)
+        histogram = (1 - wide) * seen / (seen + _HISTOGRAM_HALF) / (1 + math.exp(-self._lead))
         return 1 - wide - histogram, histogram, wide
 
     def _cdf_at(self, x: float) -> float:
@@ -329,20 +332,21 @@ class Law:
                 smooth[number] += sums[place] + (sums[place + 1] - sums[place]) * (where - place)
         return smooth
 
-    def _mass(self, low: float, high: float) -> float:
-        """The probability of an interval of logarithms: for a narrow one cheaper than two values of the cdf."""
-        narrow, histogram, wide = self._shares()
+    def _masses(self, low: float, high: float) -> tuple[float, float, float]:
+        """What the log-normal, the histogram and the wide log-normal give to an interval of logarithms.
+
+        For a narrow one it is cheaper than two values of the cdf.
+        """
         a, b = (low - self._mean) / self._sigma, (high - self._mean) / self._sigma
-        mass = narrow * (_phi(b) - _phi(a)) + wide * (_phi(b / _WIDE) - _phi(a / _WIDE))
+        inside = 0.0
         if self._bins:
-            inside = 0.0
             first = max(math.floor(low / _BIN), min(self._bins) - 1)
             last = min(math.floor(high / _BIN), max(self._bins) + 1)
             for at, near in enumerate(self._smoothed(first, last), first):
                 overlap = (min(high, (at + 1) * _BIN) - max(low, at * _BIN)) / _BIN
                 inside += overlap * near
-            mass += histogram * inside / self._bins_total
-        return mass
+            inside /= self._bins_total
+        return _phi(b) - _phi(a), inside, _phi(b / _WIDE) - _phi(a / _WIDE)
 
     def _smoothed(self, first: int, last: int) -> list[float]:
         """The weights of the bins from first to last, each with a quarter of its neighbours' in its place."""
@@ -459,7 +463,14 @@ class Law:
         low = math.log(after_s) if after_s > _SHORTEST_S else self._mean - 12 * _MOST_SIGMA
         sigma = math.sqrt(self._variance * (1 + 1 / _SHORT_MEMORY))
         short = _phi((high - self._short) / sigma) - _phi((low - self._short) / sigma)
-        gain = math.log((short + _LEAST_LIKELIHOOD) / (self._mass(low, high) + _LEAST_LIKELIHOOD))
+        narrow, histogram, wide = self._masses(low, high)
+        shares = self._shares()
+        mixed = shares[0] * narrow + shares[1] * histogram + shares[2] * wide
+        gain = math.log((short + _LEAST_LIKELIHOOD) / (mixed + _LEAST_LIKELIHOOD))
+        if self._bins:
+            rough = _ROUGH * histogram + (1 - _ROUGH) * narrow
+            lead = math.log((rough + _LEAST_LIKELIHOOD) / (narrow + _LEAST_LIKELIHOOD))
+            self._lead = _within((1 - _LEAD_FADES) * self._lead + lead, _MOST_LEAD)
         self._evidence += min(gain, _SURPRISE)
         if self._evidence <= 0 or self._since < beside:
             self._evidence = 0.0
@@ -478,7 +489,7 @@ class Law:
         self._mean = self._short
         self.count, self._since = 0.0, 0
         self._curve = None
-        self._evidence = 0.0
+        self._lead = self._evidence = 0.0
         self._recent.clear()
         for after_s, by_s in recent:
             self._learn(after_s, by_s)
@@ -492,6 +503,7 @@ class Law:
             "mean": round(self._mean, 4),
             "variance": round(self._variance, 6),
             "count": round(self.count, 1),
+            "lead": round(self._lead, 2),
             "bins": {
                 str(at): round(weight / self._bins_unit, 3)
                 for at, weight in sorted(self._bins.items())
@@ -506,11 +518,12 @@ class Law:
         mean = _number(data.get("mean"), -7.0, 12.0)
         variance = _number(data.get("variance"), _LEAST_SIGMA**2, _MOST_SIGMA**2)
         count = _number(data.get("count"), 0.0, _MEMORY)
+        lead = _number(data.get("lead", 0.0), -_MOST_LEAD, _MOST_LEAD)  # earlier versions kept none
         bins = _bins(data.get("bins"))
-        if mean is None or variance is None or count is None or bins is None:
+        if mean is None or variance is None or count is None or lead is None or bins is None:
             return False
         self._mean = self._short = mean
-        self._variance, self.count, self._bins, self._since = variance, count, bins, 0
+        self._variance, self.count, self._lead, self._bins, self._since = variance, count, lead, bins, 0
         self._bins_total, self._bins_unit = sum(bins.values()), 1.0
         if self._bins_total <= 0:
             self._bins, self._bins_total = {}, 0.0

@@ -314,6 +314,17 @@ def test_law_keeps_the_share_of_time_below_any_moment() -> None:
     assert learnt == pytest.approx([true.cdf(each) for each in moments], abs=0.07)
 
 
+@pytest.mark.parametrize(("name", "least", "most"), [("flux2", 0.0, 0.35), ("bimodal", 0.8, 1.0)])
+def test_the_histogram_counts_where_it_foretells_better(name: str, least: float, most: float) -> None:
+    """Of a log-normal it only shows the noise of few tasks; two humps nothing else shows."""
+    rng = random.Random(5)
+    law = Law(10.0, 0.45)
+    for _ in range(400):
+        ready_s = LAWS[name].draw(rng)
+        law.observe(0.97 * ready_s, 1.01 * ready_s)
+    assert least <= law._shares()[1] <= most
+
+
 @pytest.mark.parametrize(("name", "most_lag_s"), [("flux1", 0.09), ("flux1, silent", 0.15), ("klein", 0.09)])
 def test_many_that_begin_together_are_taken_for_no_change(name: str, most_lag_s: float) -> None:
     """Their shortest end first, then longer and longer ones; taken for a slow hour that doubled the lag of all."""
