@@ -59,7 +59,7 @@ _BURST_S = 0.1  # of the bound on polls: so much of its time may be used at once
 # A poll that leaves together with another costs half of one for which the process has to wake. So polls leave at
 # moments that are this far apart: a third of the gap before the poll at most, which moves it by a sixth, and less
 # where tasks are so many that they would wait for each other.
-_TOGETHER_S, _LEAST_TOGETHER_S = 0.16, 0.002
+_TOGETHER_S, _LEAST_TOGETHER_S = 0.24, 0.002
 _OF_GAP, _FOR_ALL_TASKS_S = 1 / 3, 4.0
 
 

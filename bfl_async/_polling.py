@@ -10,13 +10,14 @@ least. Without progress the best next poll follows from the learnt distribution 
 up in a table. With progress in tenths, one reading already bounds the end: at elapsed e, progress p says that the
 computing takes between e / (p + 0.1) and e / p; each further poll narrows that; what comes after the computing
 is learnt apart. The interval is then walked through in even steps. A first poll a little earlier than without
-progress is worth its price for what it tells.
+progress is worth its price for what it tells. Where submits leave before a slot is free, they go by the same
+interval, long before its end: there polls between, which only halve it, are worth their price.
 
-What was tried: polls between, only to narrow the interval (no gain: those of the walk narrow it as well);
-the rule "step = sqrt(2 cost / hazard)" in place of the table (some per cent worse, and blind to gaps in the
-distribution); polls of all tasks on one coarse grid of time (polls fewer, lag higher; the poller moves them by a sixth
-of a gap at most); waiting for progress before the first poll. A log-normal alone costs a third more where times have
-two humps. `python -m benchmarks.policy` measures a change in seconds.
+What was tried: such polls without overlap (no gain: those of the walk narrow it as well); the rule "step =
+sqrt(2 cost / hazard)" in place of the table (some per cent worse, and blind to gaps in the distribution); polls of all
+tasks on one coarse grid of time (polls fewer, lag higher; the poller moves them by a sixth of a gap at most); waiting
+for progress before the first poll. A log-normal alone costs a third more where times have two humps.
+`python -m benchmarks.policy` measures a change in seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from bfl_async._timings import MOST_OVERRUN_STEP_S, Reading, Timings
+from bfl_async._timings import MOST_OVERRUN_STEP_S, Reading, Timings, computing_ends
 from bfl_async.errors import ConfigError
 from bfl_async.types import JSON
 
@@ -36,6 +37,8 @@ _LEAST_GAP_S = 0.02  # between two polls of a task, also where round trips are s
 _LEAN = 0.85  # of a poll's cost counts: a learnt law is wider than the true one, which makes polls too rare
 _JITTER = 0.06  # of a step, so that hundreds of tasks that began together do not poll together
 _FIRST_WITH_PROGRESS = 0.85  # of the first step, where a reading tells more than "not yet"
+_WORTH_HALVING = 15.0  # costs of a poll: the width from which on, with overlap, a poll that halves it pays
+_MOST_HALVED = 64  # tasks: among more, so many are about to end that their sum is known well enough
 
 
 class Polling(Protocol):
@@ -118,6 +121,8 @@ class Adaptive:
         ends = timings.progress_ends(readings)
         if ends is not None:
             step_s = self._step_by_progress(pending_s, *ends, gap_s)
+            if timings.round_trips.overlaps and timings.round_trips.followed <= _MOST_HALVED:
+                step_s = min(step_s, self._step_to_halve(readings, ends[0], gap_s))
             # Progress that lies must not put a poll off for long.
             step_s = min(step_s, max(began_s + curve.end_s - pending_s, pending_s))
         else:
@@ -137,6 +142,20 @@ class Adaptive:
         # is likelier in the middle of W than at its ends, which makes it less.
         steps = max(1, round(0.65 * math.sqrt(width_s / self.poll_cost_s)))
         return max(begin_s - pending_s + max(gap_s, width_s / steps), gap_s)
+
+    def _step_to_halve(self, readings: Sequence[Reading], low_s: float, gap_s: float) -> float:
+        """Return the seconds to a poll that halves what is left open of a task's end, before that can be.
+
+        At the moment at which a computing that ends in the middle of its interval comes to its next tenth, the answer
+        says in which half it ends. inf: there is no such moment before `low_s`, or it is not worth a poll.
+        """
+        computing = computing_ends(readings)
+        if computing is None or computing[1] - computing[0] < _WORTH_HALVING * self.poll_cost_s:
+            return math.inf
+        pending_s, middle_s = readings[-1].elapsed_s, sum(computing) / 2
+        tenth = math.ceil(10 * (pending_s + gap_s) / middle_s)
+        at_s = tenth / 10 * middle_s
+        return at_s - pending_s if tenth < 10 and at_s < low_s else math.inf
 
 
 def _check_positive(what: str, value: object) -> None:

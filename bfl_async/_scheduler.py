@@ -172,6 +172,7 @@ class Scheduler:
         self._overlap: Overlap | None = None
         if overlap is not None and isinstance(limiter, EarlyGrants):
             self._overlap = Overlap(overlap)
+            self.timings.round_trips.overlaps = True
             self._early = limiter
         self._overlap_timer: asyncio.TimerHandle | None = None
         self._poller = Poller(

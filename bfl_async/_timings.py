@@ -101,13 +101,14 @@ class Reading(NamedTuple):
 class RoundTrips:
     """Running means of the seconds that a submit and a poll take. Written by a client's pollers and runners."""
 
-    __slots__ = ("followed", "paced_s", "poll_s", "submit_s")
+    __slots__ = ("followed", "overlaps", "paced_s", "poll_s", "submit_s")
 
     def __init__(self, submit_s: float | None = None, poll_s: float | None = None) -> None:
         self.submit_s = submit_s
         self.poll_s = poll_s
         self.paced_s: float = 0.0  # for which a poll waits for the bound on their rate
         self.followed: int = 0  # tasks now
+        self.overlaps: bool = False  # submits may leave early, by when a task is likely to end
 
     def note_submit(self, seconds: float) -> None:
         """Note a submit that was answered."""

@@ -371,6 +371,24 @@ def test_timings_survive_being_kept() -> None:
     assert warm.cost_s < 0.9 * cold.cost_s
 
 
+@pytest.mark.parametrize(
+    ("overlaps", "followed", "halves"), [(True, 12, True), (False, 12, False), (True, 200, False)]
+)
+def test_with_overlap_a_poll_halves_what_is_open_of_the_end_before_it_can_be(
+    overlaps: bool, followed: int, halves: bool
+) -> None:
+    """Who sends early goes by that; among hundreds of tasks the sum of ends is known anyway."""
+    trips = RoundTrips(SUBMIT_S, POLL_S)
+    trips.overlaps, trips.followed = overlaps, followed
+    timings = Timings(4.5, 0.4, trips)
+    seen = (Reading(3.0, 0.6),)  # so the computing takes from 4.29 s to 5 s
+    assert timings.progress_ends(seen) is not None
+    at_s = 3.0 + POLL_S / 2 + Adaptive().wait_s(3.0, seen, timings, random.Random(1))
+    next_tenth_s = 0.7 * (3.0 / 0.7 + 3.0 / 0.6) / 2  # of a computing that ends in the middle
+    assert (at_s == pytest.approx(next_tenth_s, abs=0.03)) is halves
+    assert halves or at_s > 3.0 / 0.7
+
+
 def test_progress_of_the_first_tasks_counts_before_any_of_them_has_ended() -> None:
     """A thousand tasks that begin together would else all be polled by the catalog's guess."""
     timings = Timings(4.5, 0.4)

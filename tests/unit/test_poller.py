@@ -334,7 +334,7 @@ def test_polls_that_may_leave_together_are_moved_by_a_sixth_of_their_gap_at_most
     """A poll moves to a common moment only as far as the gap before it allows, and never into the past."""
     moved_s = aligned_s(wait_s, now, followed=followed, round_trip_s=round_trip_s)
     assert moved_s >= 0
-    assert abs(moved_s - wait_s) <= min((wait_s + round_trip_s) / 6, 0.08, 2 / followed) + 1e-9
+    assert abs(moved_s - wait_s) <= min((wait_s + round_trip_s) / 6, 0.12, 2 / followed) + 1e-9
 
 
 def test_polls_of_several_tasks_leave_together_and_those_of_one_when_they_are_due() -> None:
@@ -347,9 +347,8 @@ def test_polls_of_several_tasks_leave_together_and_those_of_one_when_they_are_du
     assert alone == {at + 1.0 for at in due}
     assert len(together) <= 3
     assert len(many) > 50, "a thousand tasks would wait for each other"
-    assert together <= {round(number * 0.0025, 6) for number in range(41_000)}, (
-        "wide moments are narrow ones too"
-    )
+    narrow = {round(number * 0.24 / 64, 6) for number in range(28_000)}
+    assert together | many <= narrow, "wide moments are narrow ones too"
 
 
 async def test_adaptive_polls_of_many_tasks_share_moments_and_fixed_ones_do_not() -> None:
