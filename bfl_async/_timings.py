@@ -723,11 +723,13 @@ class Timings:
         while self._unlearnt:
             readings, ready_s, beside = self._unlearnt.popleft()
             after_s = min(max(readings[-1].elapsed_s, 0.0), ready_s) if readings else 0.0
-            self._learn_progress(readings, after_s, ready_s)
+            self._learn_progress(readings, after_s, ready_s, beside)
             self._learn_words(readings, after_s, ready_s, beside)
             self._law.observe(after_s, ready_s, beside=beside)
 
-    def _learn_progress(self, readings: Sequence[Reading], after_s: float, ready_s: float) -> None:
+    def _learn_progress(
+        self, readings: Sequence[Reading], after_s: float, ready_s: float, beside: int
+    ) -> None:
         number = next((n for n, reading in enumerate(readings) if reading.progress is not None), None)
         if number is None:
             return
@@ -736,7 +738,8 @@ class Timings:
             self._offsets = Offsets(self.prior_median_s)
         ends = computing_ends(readings)
         told = self._ends_from(computing_ends(first))
-        if told is not None:
+        # Of many tasks that began together the law knows for a while when the next one ends, and no more.
+        if told is not None and (ends is None or self._law.observed >= beside):
             gain = _MISLED if ends is None else self._gain_of(told, first[-1].elapsed_s, after_s, ready_s)
             self._gain += 0.1 * (min(max(gain, -_MOST_GAIN), _MOST_GAIN) - self._gain)
         if ends is not None:

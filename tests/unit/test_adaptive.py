@@ -205,12 +205,14 @@ reading = st.builds(
     ),
     st.lists(reading, max_size=8),
     st.floats(0, 1e4),
+    st.booleans(),
 )
 def test_no_reading_breaks_or_stalls_the_policy(
-    seen: list[tuple[list[Reading], float]], readings: list[Reading], elapsed_s: float
+    seen: list[tuple[list[Reading], float]], readings: list[Reading], elapsed_s: float, overlaps: bool
 ) -> None:
     """Whatever was learnt and is read: the wait is a number, not negative, and bounded by what is likely."""
     timings = Timings(4.5, 0.4, RoundTrips(0.5, 0.1))
+    timings.round_trips.overlaps = overlaps
     for earlier, ready_s in seen:
         timings.observe(sorted(earlier, key=lambda each: each.elapsed_s), ready_s)
     ordered = sorted(readings, key=lambda each: each.elapsed_s)
@@ -330,6 +332,20 @@ def test_many_that_begin_together_are_taken_for_no_change(name: str, most_lag_s:
     """Their shortest end first, then longer and longer ones; taken for a slow hour that doubled the lag of all."""
     rows = simulate(LAWS[name], Adaptive(), seed=5, tasks=2_000, slots=600)
     assert means(rows, COST_S, until=2_000).lag_s < most_lag_s
+
+
+def test_trust_in_progress_stands_while_the_shortest_of_many_end_first() -> None:
+    """For a while the law then knows when the next one ends as well as progress does, and of others nothing."""
+    rng = random.Random(3)
+    timings = Timings(4.5, 0.4, RoundTrips(SUBMIT_S, POLL_S))
+    timings.round_trips.followed = 900
+    trusted = []
+    for ready_s in sorted(LAWS["flux1"].draw(rng) for _ in range(900)):
+        task = Task(0, 0.0, ready_s, ready_s - 0.4)
+        at_s = (0.55 * ready_s, 0.8 * ready_s, ready_s - 0.05)
+        timings.observe([Reading(at, in_tenths(task, at)) for at in at_s], ready_s + 0.1)
+        trusted.append(timings.believes_progress)
+    assert all(trusted)
 
 
 def test_timings_learn_the_same_whenever_they_are_asked() -> None:
