@@ -15,6 +15,7 @@ import asyncio
 import inspect
 import io
 import platform
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import urljoin
 from urllib.request import getproxies, proxy_bypass
@@ -40,7 +41,7 @@ _LEAST_HEADER_BYTES = 16  # a shorter value of a header is a word, and no secret
 _MAX_REPLY_BYTES = 16 * 2**20  # of JSON
 _MAX_DOWNLOAD_BYTES = 1 * 2**30
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MOST_TARGETS = 4_096  # URLs that are kept ready: more than an account can have tasks in flight
+_MOST_TARGETS = 1_024  # URLs that are kept ready, the newest: as many as a large account has tasks in flight
 
 
 def user_agent(version: str) -> str:
@@ -105,7 +106,8 @@ class HTTPTransport:
         self._session = session
         self._proxy = proxy
         self._proxies: dict[Origin, str | None] = {}  # written by _proxy_for only
-        self._targets: dict[str, _Target] = {}  # that were sent the key; written by _target only
+        # That were sent the key; written by _target only.
+        self._targets: OrderedDict[str, _Target] = OrderedDict()
 
     async def open(self) -> None:
         """Make the session."""
@@ -192,7 +194,7 @@ class HTTPTransport:
             target = _Target(yarl.URL(url, encoded=True), self._proxy_for(url))
             if keyed:
                 if len(self._targets) >= _MOST_TARGETS:
-                    self._targets.clear()
+                    self._targets.popitem(last=False)
                 self._targets[url] = target
         return target
 
