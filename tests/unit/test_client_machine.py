@@ -15,7 +15,6 @@ from typing import Literal, TypeVar
 
 import looptime
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -23,7 +22,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from bfl_async import (
@@ -41,6 +39,7 @@ from bfl_async.limiter import LocalLimiter
 from bfl_async.models import ImageRequest, PassThroughRequest
 from bfl_async.types import JSON, Reply
 from tests.fake import FakeAPI, reply, seed, spin, status
+from tests.machines import run_machine
 
 T = TypeVar("T")
 
@@ -485,26 +484,14 @@ class ClientMachine(RuleBasedStateMachine):
         self.nothing_breaks_behind_the_scenes()
 
 
-def run(examples: int, steps: int) -> None:
-    run_state_machine_as_test(
-        ClientMachine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-        ),
-    )
-
-
 @pytest.mark.timeout(600)  # for shrinking a failure
 def test_client_keeps_its_word_through_any_use() -> None:
     """Invariants 1, 2, 3, 6, 7, 8 and 9 together."""
-    run(100, 60)
+    run_machine(ClientMachine, 100, 60)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_200)
 def test_client_keeps_its_word_through_any_use_for_long() -> None:
     """The same, over more and longer lives."""
-    run(800, 80)
+    run_machine(ClientMachine, 800, 80)

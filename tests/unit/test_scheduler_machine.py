@@ -16,14 +16,12 @@ from typing import TypeVar
 
 import looptime
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from bfl_async import (
@@ -50,6 +48,7 @@ from bfl_async.limiter import LocalLimiter
 from bfl_async.models import PassThroughRequest
 from bfl_async.types import Failed, Lost, Moderated, Ready, Reply, Settlement, State, Unsent
 from tests.fake import reply, spin, status
+from tests.machines import run_machine
 
 T = TypeVar("T")
 
@@ -662,26 +661,14 @@ class Hand:
         """Nothing is open."""
 
 
-def run(examples: int, steps: int) -> None:
-    run_state_machine_as_test(
-        SchedulerMachine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-        ),
-    )
-
-
 @pytest.mark.timeout(600)  # for shrinking a failure
 def test_slots_follow_the_server_through_any_life() -> None:
     """Invariants 1, 2, 3, 7, 8 and 9, for two clients on one limiter."""
-    run(150, 60)
+    run_machine(SchedulerMachine, 150, 60)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_slots_follow_the_server_through_any_life_for_long() -> None:
     """The same, over more and longer lives."""
-    run(1_500, 80)
+    run_machine(SchedulerMachine, 1_500, 80)
