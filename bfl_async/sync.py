@@ -23,7 +23,6 @@ import asyncio
 import concurrent.futures
 import functools
 import os
-import queue
 import threading
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -358,9 +357,8 @@ class OutcomeStream:
         self._requests = iter(requests)
         # Tells the thread that iterates to look again: an item is wanted, or the outcome has come. It holds no
         # fact, so that nothing is lost with a word that Ctrl-C swallows.
-        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
-        news = self._news
-        self._source = _Source(lambda: news.put(None))
+        self._news = threading.Event()
+        self._source = _Source(self._news.set)
         self._portal = portal
         self._outcomes = portal.run(lambda: begin(self._source))
         self._awaited: _Call[AsyncOutcome | _End] | None = None
@@ -396,7 +394,8 @@ class OutcomeStream:
             while not awaited.future.done():
                 wanted = self._source.wanted
                 if wanted is None:
-                    self._news.get()
+                    self._news.wait()
+                    self._news.clear()  # before the next look, which so misses nothing
                 else:
                     self._answer(wanted)
             try:
@@ -414,7 +413,7 @@ class OutcomeStream:
     def _ask(self) -> _Call[AsyncOutcome | _End]:
         outcomes, news = self._outcomes, self._news
         call = _Call(lambda: anext(outcomes, _END))
-        call.future.add_done_callback(lambda _: news.put(None))
+        call.future.add_done_callback(lambda _: news.set())
         return call
 
     def _answer(self, wanted: asyncio.Future[ImageRequest | _End]) -> None:
@@ -422,9 +421,8 @@ class OutcomeStream:
         if self._read is None or self._read.wanted is not wanted:
             try:
                 self._read = _Read(wanted, _END if wanted.done() else next(self._requests, _END))
-            except (
-                Exception
-            ) as exc:  # the source's own: raised when the outcomes of what was read are handed out
+            except Exception as exc:
+                # The source's own: raised when the outcomes of what was read are handed out.
                 self._read = _Read(wanted, exc)
         self._portal.post(self._read.answer)
         if self._source.wanted is wanted:
