@@ -23,6 +23,7 @@ from PIL import Image
 
 from bfl_async import AsyncBFL, BFLError, Fixed, FluxPro11, Limits, Timeouts
 from bfl_async.types import Reply
+from tests.waiting import wait_until
 
 KEY = "key-0123456789-do-not-show"
 PROMPT = "a heron that nobody may read of"
@@ -36,12 +37,7 @@ def a_request(prompt: str = PROMPT) -> FluxPro11:
 
 async def until(condition: Callable[[], object], *, timeout: float = 5.0) -> None:
     """Wait for a condition; fail when it does not come."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout
-    while not condition():
-        if loop.time() > deadline:
-            raise AssertionError("the condition did not come in time")
-        await asyncio.sleep(0.002)
+    await wait_until(lambda: bool(condition()), timeout=timeout)
 
 
 async def spin(turns: int = 30) -> None:
