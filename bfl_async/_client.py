@@ -222,6 +222,7 @@ class AsyncBFL:
         if self._webhook is not None:
             await self._webhook.open()
         transport = self._given_transport
+        longest_poll_s: float | None = None
         if transport is None:
             from bfl_async.transport.http import HTTPTransport, user_agent
 
@@ -237,6 +238,7 @@ class AsyncBFL:
             )
             await made.open()
             transport = made
+            longest_poll_s = made.longest_poll_s
         purse = None
         if self._budget is not None:
             from bfl_async._budget import Purse
@@ -265,6 +267,7 @@ class AsyncBFL:
             submit_s=None
             if self._given_transport is None
             else self._timeouts.connect + self._timeouts.reply + 5.0,
+            longest_poll_s=longest_poll_s,
             unknown_s=self._limits.unknown_s,
             overlap=self._limits.overlap,
             queue=self._limits.queue,

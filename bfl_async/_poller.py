@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -157,6 +158,7 @@ class Poller:
 
     Args:
         together: Whether a poll may be moved by some hundredths of a second, to leave together with another.
+        longest_poll_s: Seconds after which the transport itself ends a poll; None: it may not.
     """
 
     def __init__(
@@ -167,6 +169,7 @@ class Poller:
         *,
         max_polls_per_s: float | None = None,
         together: bool = False,
+        longest_poll_s: float | None = None,
         on_pending: Callable[[Entry], None] | None = None,
         webhook: Webhook | None = None,
         reporter: Reporter | None = None,
@@ -176,6 +179,7 @@ class Poller:
         self._rng = rng
         self._pacer = Pacer(max_polls_per_s)
         self._together = together
+        self._longest_poll_s = math.inf if longest_poll_s is None else longest_poll_s
         self._on_pending = on_pending  # told of each answer that found a task in flight
         self._reporter = reporter
         self.webhook = webhook  # None also once the client drains: its web server may listen no more
@@ -191,13 +195,7 @@ class Poller:
         """
         timings.round_trips.followed += 1
         try:
-            # One timer for all polls: each must end by the same moment.
-            async with asyncio.timeout_at(deadline + _LAST_POLL_S):
-                return await self._poll_until_settled(entry, deadline, timings)
-        except TimeoutError:
-            if entry.problem is None:
-                entry.problem = ReplyTimeoutError("the last poll was not answered in time")
-            return Lost(_deadline_error(entry))
+            return await self._poll_until_settled(entry, deadline, timings)
         finally:
             timings.round_trips.followed -= 1
 
@@ -224,7 +222,10 @@ class Poller:
                 await asyncio.sleep(paced_s)
                 sent_at = loop.time()
             try:
-                reply = await self._transport.poll(url)
+                reply = await self._poll(url, sent_at, deadline + _LAST_POLL_S)
+                if reply is None:
+                    entry.problem = ReplyTimeoutError("the last poll was not answered in time")
+                    return Lost(_deadline_error(entry))
             except UntrustedURLError as exc:
                 exc.task_id = entry.task_id
                 return Lost(exc)
@@ -265,6 +266,18 @@ class Poller:
                 wait_s = max(self._plan(entry, now, timings), min(retry_after or 0.0, _MOST_HINT_S))
             if last:
                 return Lost(_deadline_error(entry))
+
+    async def _poll(self, url: str, sent_at: float, by: float) -> Reply | None:
+        """Send a poll; None if it was not answered `by` then. Most end long before that, and need no timer."""
+        if sent_at + self._longest_poll_s <= by:
+            return await self._transport.poll(url)
+        try:
+            async with asyncio.timeout_at(by) as timer:
+                return await self._transport.poll(url)
+        except TimeoutError:
+            if timer.expired():
+                return None
+            raise  # the transport's own
 
     def _plan(self, entry: Entry, now: float, timings: Timings) -> float:
         return self._polling.wait_s(now - entry.began_at, entry.readings, timings, self._rng)

@@ -99,7 +99,10 @@ class HTTPTransport:
             total=timeouts.connect + timeouts.reply, connect=timeouts.connect, sock_read=timeouts.reply
         )
         # A poll can be repeated, so one timer does for all its phases.
-        self._poll_phases = aiohttp.ClientTimeout(total=min(timeouts.reply, _POLL_REPLY_S))
+        poll_s = min(timeouts.reply, _POLL_REPLY_S)
+        self._poll_phases = aiohttp.ClientTimeout(total=poll_s)
+        # With the wait for the key, and each redirect followed.
+        self.longest_poll_s: float = timeouts.connect + (_MAX_HOPS + 1) * poll_s
         self._connect_s = timeouts.connect
         self._connections = connections
         self._given = session

@@ -96,6 +96,16 @@ async def test_3_a_poll_that_hangs_is_given_up_and_sent_again() -> None:
         assert len(server.polls) == 2
 
 
+async def test_3_a_deadline_ends_a_poll_that_hangs_on_the_wire() -> None:
+    """Invariants 3 and 9: at the task's deadline a poll has one second, and not the 10 s that it has else."""
+    async with served(timeouts=Timeouts(task=1)) as (server, bfl):
+        server.script_polls(*[Hold(asyncio.Event())] * 3)
+        begun = asyncio.get_running_loop().time()
+        with pytest.raises(TaskTimeoutError):
+            await bfl.generate(a_request())
+        assert 1 <= asyncio.get_running_loop().time() - begun < 8
+
+
 @pytest.mark.parametrize("status", [200, 202, 404, 422, 500, 503])
 @pytest.mark.parametrize("word", ["Ready", "Error", "Request Moderated"])
 async def test_3_the_body_is_read_before_the_http_code(status: int, word: str) -> None:

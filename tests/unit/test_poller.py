@@ -86,6 +86,17 @@ async def test_failed_polls_back_off_to_at_most_10_s_and_end_at_the_deadline() -
         assert api.polled[-1][0] == pytest.approx(300, abs=0.2), "a last look at the deadline"
 
 
+async def test_a_poll_that_hangs_past_the_deadline_is_the_cause_of_the_timeout() -> None:
+    """Invariant 3: a last poll has one second, also where the transport would wait for ever."""
+    api = FakeAPI(service_s=math.inf)
+    async with api.client(timeouts=Timeouts(task=5)) as bfl:
+        api.poll_s = math.inf
+        with pytest.raises(TaskTimeoutError) as caught:
+            await bfl.generate("flux-dev", prompt="x")
+        assert isinstance(caught.value.__cause__, ReplyTimeoutError)
+        assert 5 < asyncio.get_running_loop().time() <= 6.2
+
+
 async def test_retry_after_of_a_failed_poll_is_honoured() -> None:
     """Invariant 3: the server may ask for more time."""
     api = FakeAPI(service_s=1)

@@ -161,6 +161,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 limiter=self.limiter,
                 polling=Fixed(0.5),
                 submit_s=POST_S,
+                longest_poll_s=None,
                 max_polls_per_s=None,
                 polls_together=False,
                 timings=TimingsBook(),
