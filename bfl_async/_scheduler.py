@@ -23,7 +23,7 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, assert_never, get_args
 
 from bfl_async._config import ACCOUNT, Timeouts
@@ -33,7 +33,7 @@ from bfl_async._poller import Poller
 from bfl_async._polling import Polling
 from bfl_async._retry import judge_submit, judge_submit_error, submit_backoff_s
 from bfl_async._timings import Reading, Timings, TimingsBook, size_of
-from bfl_async._wire import chars_of, encode_body, texts_of
+from bfl_async._wire import HiddenTexts, chars_of, dump_json, encode_body, texts_of
 from bfl_async.download import Downloads
 from bfl_async.errors import (
     AmbiguousSubmitError,
@@ -425,15 +425,14 @@ class Scheduler:
                 assert_never(answer)
         return False
 
-    async def _encode(self, request: Request, more: Mapping[str, JSON]) -> tuple[bytes, list[str]]:
+    async def _encode(self, request: Request, more: Mapping[str, JSON]) -> tuple[bytes, Iterable[str]]:
         """Return the JSON text of a submit with `more` fields, and the texts that no error is to show."""
         if request.has_files:
             return await self._in_thread(_body_and_texts, request, more)
         body = {**request.body(), **more} if more else request.body()
-        texts = texts_of(body)
         if chars_of(body) < _LARGE_BODY_CHARS:
-            return encode_body(body), texts
-        return await self._in_thread(encode_body, body), texts
+            return dump_json(body), HiddenTexts(body)
+        return await self._in_thread(encode_body, body), texts_of(body)
 
     async def _in_thread(self, encode: Callable[[*_Given], _Encoded], *given: *_Given) -> _Encoded:
         from anyio import CapacityLimiter, to_thread  # on first use: it is not needed for texts
@@ -442,7 +441,7 @@ class Scheduler:
             self._encoders = CapacityLimiter(_ENCODERS)
         return await to_thread.run_sync(encode, *given, limiter=self._encoders)
 
-    async def _post(self, entry: Entry, encoded: bytes, texts: list[str]) -> SubmitAnswer:
+    async def _post(self, entry: Entry, encoded: bytes, texts: Iterable[str]) -> SubmitAnswer:
         info, longest = entry.info, self._submit_s
         entry.submit_reply = None
         try:

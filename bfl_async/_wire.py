@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import cast
@@ -50,14 +50,14 @@ def encode_body(body: Mapping[str, JSON]) -> bytes:
         ValueError: The body holds a number that JSON has no word for.
     """
     if chars_of(body) <= _SLICE_CHARS:
-        return _dumps(body)
+        return dump_json(body)
     rest = dict(body)
     del body
     parts: list[bytes] = []
     while rest:
         name = next(iter(rest))
         parts.append(b"," if parts else b"{")
-        parts.append(_dumps(name) + b":")
+        parts.append(dump_json(name) + b":")
         # Handed over without a name of its own here, so that nothing keeps it.
         parts += _pieces(rest.pop(name))
     return b"".join((*parts, b"}")) if parts else b"{}"
@@ -69,14 +69,14 @@ _SLICE_CHARS = 512 * 1024  # of a text that is written at a time: json.dumps hol
 def _pieces(value: JSON) -> list[bytes]:
     """A value as JSON; a long text in pieces, each let go as it is written."""
     if not isinstance(value, str) or len(value) <= _SLICE_CHARS:
-        return [_dumps(value)]
+        return [dump_json(value)]
     # Characters are written one by one, so a text can be cut anywhere.
     slices = [value[at : at + _SLICE_CHARS] for at in range(0, len(value), _SLICE_CHARS)]
     del value
     slices.reverse()
     pieces = [b'"']
     while slices:
-        pieces.append(_dumps(slices.pop())[1:-1])
+        pieces.append(dump_json(slices.pop())[1:-1])
     pieces.append(b'"')
     return pieces
 
@@ -84,7 +84,12 @@ def _pieces(value: JSON) -> list[bytes]:
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
-def _dumps(value: JSON | Mapping[str, JSON]) -> bytes:
+def dump_json(value: JSON | Mapping[str, JSON]) -> bytes:
+    """Return a value as JSON text, written at once.
+
+    Raises:
+        ValueError: It holds a number that JSON has no word for.
+    """
     return _ENCODER.encode(value).encode()
 
 
@@ -329,6 +334,18 @@ def texts_of(body: Mapping[str, JSON]) -> list[str]:
         and name != "output_format"
     ]
     return sorted(texts, key=len, reverse=True)
+
+
+class HiddenTexts:
+    """What `texts_of` returns, looked for when an error asks: most requests meet none."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, body: Mapping[str, JSON]) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(texts_of(self._body))
 
 
 def status_error(

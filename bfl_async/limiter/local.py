@@ -308,7 +308,9 @@ class LocalLimiter:
             lease.place = None
             self._count_queued(lease, place, -1)
             self._hold(lease, place.pools)
-            lease.early = any(self._pools[name].taken > self._pools[name].working for name in place.pools)
+            lease.early = bool(free_slots) and any(
+                self._pools[name].taken > self._pools[name].working for name in place.pools
+            )
             lease.on_granted()
 
     def _next(self, now: float, free_slots: Mapping[str, int]) -> _Place | None:
@@ -319,7 +321,10 @@ class LocalLimiter:
                 self._dead[pools] -= 1
             if not queue or (best is not None and best[0] < queue[0]):
                 continue
-            if all(self._pools[name].has_room(now, free_slots.get(name, 0)) for name in pools):
+            for name in pools:
+                if not self._pools[name].has_room(now, free_slots.get(name, 0)):
+                    break
+            else:
                 best = queue
         return None if best is None else heapq.heappop(best)
 

@@ -145,7 +145,7 @@ def request(model: str, /, **fields: object) -> ImageRequest:
     Raises:
         InvalidRequestError: The name is none, or a field does not fit; nothing was sent.
     """
-    name = check_model_name(model)
+    name = model if isinstance(model, str) and model in CATALOG else check_model_name(model)
     cls = _class_for(name, fields)
     try:
         made = cls.model_validate(fields) if cls is not None else PassThroughRequest.named(name, fields)

@@ -46,7 +46,7 @@ class ImageRequest(BaseModel):
     @property
     def has_files(self) -> bool:
         """True when `body` reads or encodes files: it then belongs in a worker thread."""
-        return any(is_heavy(value) for value in self.media().values())
+        return any(map(is_heavy, self.media().values()))
 
     def media(self) -> dict[str, object]:
         """Return the images and videos that were given, by field."""
