@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("bfl_async")
 
+_PENDING = TaskStatus.PENDING  # of most answers: looked up once
 _STRANGE = 100  # unknown statuses that are logged, once each
 _READ_SPACING_S = 1.0  # polls are at most so far apart while somebody reads updates()
 _NOT_FOUND_POLLS = 3
@@ -70,6 +71,8 @@ def settlement_of(reply: PollReply, task_id: str) -> Settlement | None:
     `Task not found` is None here: one such answer proves nothing, see `NotFoundRow`.
     """
     status = reply.status
+    if status is _PENDING:
+        return None
     if status == TaskStatus.READY:
         return Ready(reply)
     if not isinstance(status, TaskStatus):
@@ -124,11 +127,11 @@ class Pacer:
     """Holds polls to a rate: in order of asking, without drift, and with no delay below the rate.
 
     Args:
-        per_s: Polls a second; None: no bound.
+        per_s: Polls a second.
     """
 
-    def __init__(self, per_s: float | None) -> None:
-        self._interval_s = 0.0 if per_s is None else 1 / per_s
+    def __init__(self, per_s: float) -> None:
+        self._interval_s = 1 / per_s
         self._due = 0.0  # when the next poll would be sent, if all were spaced evenly
 
     def delay_s(self, now: float) -> float:
@@ -177,7 +180,7 @@ class Poller:
         self._transport = transport
         self._polling = polling
         self._rng = rng
-        self._pacer = Pacer(max_polls_per_s)
+        self._pacer = None if max_polls_per_s is None else Pacer(max_polls_per_s)
         self._together = together
         self._longest_poll_s = math.inf if longest_poll_s is None else longest_poll_s
         self._on_pending = on_pending  # told of each answer that found a task in flight
@@ -217,15 +220,18 @@ class Poller:
             answer: PollReply | None = None
             retry_after: float | None = None
             sent_at = loop.time()
-            paced_s = self._pacer.delay_s(sent_at)
+            paced_s = 0.0 if self._pacer is None else self._pacer.delay_s(sent_at)
             if paced_s > 0:
                 await asyncio.sleep(paced_s)
                 sent_at = loop.time()
             try:
-                reply = await self._poll(url, sent_at, deadline + _LAST_POLL_S)
-                if reply is None:
-                    entry.problem = ReplyTimeoutError("the last poll was not answered in time")
-                    return Lost(_deadline_error(entry))
+                if sent_at + self._longest_poll_s <= deadline:  # most polls: they need no timer
+                    reply = await self._transport.poll(url)
+                else:
+                    reply = await self._poll_by(url, deadline + _LAST_POLL_S)
+                    if reply is None:
+                        entry.problem = ReplyTimeoutError("the last poll was not answered in time")
+                        return Lost(_deadline_error(entry))
             except UntrustedURLError as exc:
                 exc.task_id = entry.task_id
                 return Lost(exc)
@@ -267,10 +273,8 @@ class Poller:
             if last:
                 return Lost(_deadline_error(entry))
 
-    async def _poll(self, url: str, sent_at: float, by: float) -> Reply | None:
-        """Send a poll; None if it was not answered `by` then. Most end long before that, and need no timer."""
-        if sent_at + self._longest_poll_s <= by:
-            return await self._transport.poll(url)
+    async def _poll_by(self, url: str, by: float) -> Reply | None:
+        """Send a poll; None if it was not answered `by` then."""
         try:
             async with asyncio.timeout_at(by) as timer:
                 return await self._transport.poll(url)

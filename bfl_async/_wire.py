@@ -169,12 +169,12 @@ def parse_poll(body: bytes) -> PollReply | None:
     # A pending task's answer has next to nothing in these: looked at here, without a call for each.
     progress, cost, result, details = map(data.get, ("progress", "cost", "result", "details"))
     return PollReply(
-        status=status_from(word),
-        progress=None if progress is None else number_of(progress),
-        result=result if isinstance(result, dict) else None,
-        details=details if isinstance(details, dict) else None,
-        cost=None if cost is None else parse_cost(cost),
-        raw=data,
+        status_from(word),
+        None if progress is None else number_of(progress),
+        result if isinstance(result, dict) else None,
+        details if isinstance(details, dict) else None,
+        None if cost is None else parse_cost(cost),
+        data,
     )
 
 

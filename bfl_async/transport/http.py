@@ -109,7 +109,7 @@ class HTTPTransport:
         self._session = session
         self._proxy = proxy
         self._proxies: dict[Origin, str | None] = {}  # written by _proxy_for only
-        # That were sent the key; written by _target only.
+        # That were sent the key; written by _new_target only.
         self._targets: OrderedDict[str, _Target] = OrderedDict()
 
     async def open(self) -> None:
@@ -132,19 +132,21 @@ class HTTPTransport:
         """POST to the base URL, once; see `Transport.submit`."""
         headers = self._submit_headers if self._ask is None else await self._with_key(self._submit_headers)
         url = self._base_url + path
-        return await self._call("POST", url, headers, self._submit_phases, _MAX_REPLY_BYTES, body)
+        return await self._call(
+            "POST", url, headers, self._submit_phases, _MAX_REPLY_BYTES, keyed=True, body=body
+        )
 
     async def poll(self, url: str) -> Reply:
         """GET with the key, following at most 5 redirects, each one checked; see `Transport.poll`."""
         if url.startswith("/v1/"):
             url = self._base_url + url
         headers = self._poll_headers if self._ask is None else await self._with_key(self._poll_headers)
-        return await self._follow(url, headers, self._poll_phases, _MAX_REPLY_BYTES)
+        return await self._follow(url, headers, self._poll_phases, _MAX_REPLY_BYTES, keyed=True)
 
     async def download(self, url: str, *, timeout: float) -> Reply:
         """GET without the key, following at most 5 redirects, each one checked; see `Transport.download`."""
         phases = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, self._connect_s))
-        return await self._follow(url, self._download_headers, phases, _MAX_DOWNLOAD_BYTES)
+        return await self._follow(url, self._download_headers, phases, _MAX_DOWNLOAD_BYTES, keyed=False)
 
     async def _with_key(self, headers: CIMultiDict[str]) -> CIMultiDict[str]:
         """Ask for the key, and return the headers with it.
@@ -166,16 +168,22 @@ class HTTPTransport:
         )
 
     async def _follow(
-        self, url: str, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout, max_bytes: int
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        timeout: aiohttp.ClientTimeout,
+        max_bytes: int,
+        *,
+        keyed: bool,
     ) -> Reply:
-        keyed = "x-key" in headers
+        may_ask = self._may_carry_key if keyed else self._guard.may_download
         for _ in range(_MAX_HOPS + 1):
-            if not self._may_ask(url, keyed=keyed):
+            if not may_ask(url):
                 purpose = "polled: it is neither the base URL's nor BFL's" if keyed else "downloaded from"
                 raise UntrustedURLError(
                     f"{without_query(url)} is not to be {purpose}; nothing was sent there"
                 )
-            reply = await self._call("GET", url, headers, timeout, max_bytes)
+            reply = await self._call("GET", url, headers, timeout, max_bytes, keyed=keyed)
             target = reply.headers.get("location")
             if reply.status_code not in _REDIRECTS or not target:
                 return reply
@@ -185,20 +193,16 @@ class HTTPTransport:
                 return reply
         raise TransportError(f"more than {_MAX_HOPS} redirects in a row, the last to {without_query(url)}")
 
-    def _may_ask(self, url: str, *, keyed: bool) -> bool:
-        if not keyed:
-            return self._guard.may_download(url)
+    def _may_carry_key(self, url: str) -> bool:
         return url in self._targets or self._guard.may_carry_key(url)
 
-    def _target(self, url: str, *, keyed: bool) -> _Target:
-        target = self._targets.get(url) if keyed else None
-        if target is None:
-            # The URL exactly as received: quoting it anew would break signatures.
-            target = _Target(yarl.URL(url, encoded=True), self._proxy_for(url))
-            if keyed:
-                if len(self._targets) >= _MOST_TARGETS:
-                    self._targets.popitem(last=False)
-                self._targets[url] = target
+    def _new_target(self, url: str, *, keyed: bool) -> _Target:
+        # The URL exactly as received: quoting it anew would break signatures.
+        target = _Target(yarl.URL(url, encoded=True), self._proxy_for(url))
+        if keyed:
+            if len(self._targets) >= _MOST_TARGETS:
+                self._targets.popitem(last=False)
+            self._targets[url] = target
         return target
 
     async def _call(
@@ -208,13 +212,15 @@ class HTTPTransport:
         headers: Mapping[str, str],
         timeout: aiohttp.ClientTimeout,
         max_bytes: int,
+        *,
+        keyed: bool,
         body: bytes | None = None,
     ) -> Reply:
         session = self._session
         if session is None or session.closed:
             raise ConfigError("the aiohttp session is closed: give the client one that stays open")
         try:
-            target = self._target(url, keyed="x-key" in headers)
+            target = (self._targets.get(url) if keyed else None) or self._new_target(url, keyed=keyed)
             async with session.request(
                 method,
                 target.url,
