@@ -23,7 +23,7 @@ from tests.web import SECRET, free_socket, serving_asgi, url_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from playwright.async_api import Page
+    from playwright.async_api import Page, Route
 
 pytest.importorskip("fastapi", reason="fastapi is not installed")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed")
@@ -378,6 +378,28 @@ class TestPage:
                 "Moderation refused this (Violence)."
             )
 
+    async def test_what_is_typed_while_a_wish_is_sent_stays(self, serve: Serve, visit: Visit) -> None:
+        """The field is emptied of what was sent, and of nothing else."""
+        expect = pytest.importorskip("playwright.async_api").expect
+        place = await serve(Sandbox(service_s=math.inf))
+        page = await visit.new_page(place.url)
+        asked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def hold(route: Route) -> None:
+            asked.set()
+            await go_on.wait()
+            await route.continue_()
+
+        await page.route("**/pictures", hold)
+        field = page.get_by_label("What shall be drawn?")
+        await field.fill("the first")
+        await page.keyboard.press("Control+Enter")
+        await asked.wait()
+        await field.fill("the second")
+        go_on.set()
+        await expect(page.locator("#news")).to_have_text("Waiting to be drawn.")
+        await expect(field).to_have_value("the second")
+
     async def test_prompt_with_html_stays_text(self, serve: Serve, visit: Visit) -> None:
         """Whatever a prompt smuggles in is shown as it was typed, and runs nowhere."""
         expect = pytest.importorskip("playwright.async_api").expect
@@ -404,7 +426,7 @@ class TestPage:
         await page.get_by_role("button", name="Withdraw: the second").focus()
         await page.keyboard.press("Enter")
         await expect(page.locator(".picture").first).to_contain_text("Withdrawn.")
-        await page.get_by_role("button", name="Use again: the second").focus()
+        await expect(page.get_by_role("button", name="Use again: the second")).to_be_focused()
         await page.keyboard.press("Enter")
         await expect(page.locator("#prompt")).to_have_value("the second")
         await expect(page.locator("#prompt")).to_be_focused()

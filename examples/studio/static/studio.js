@@ -48,7 +48,10 @@ function makeCard(picture) {
   withdraw.type = "button";
   withdraw.setAttribute("aria-label", `Withdraw: ${picture.prompt.slice(0, 80)}`);
   withdraw.addEventListener("click", () => {
-    ask(`/pictures/${picture.id}`, {method: "DELETE"}).then(() => again.focus(), tell);
+    ask(`/pictures/${picture.id}`, {method: "DELETE"}).then(() => {
+      // The button goes, and with it the focus; who is elsewhere by now stays there.
+      if ([withdraw, document.body].includes(document.activeElement)) again.focus();
+    }, tell);
   });
   const keep = made("a", "", "Download");
   keep.href = `/pictures/${picture.id}/image`;
@@ -210,7 +213,8 @@ byId("wish").addEventListener("submit", async (event) => {
     watched.add(picture.id);
     if (!cards.has(picture.id)) showPicture(picture);
     say("Waiting to be drawn.");
-    byId("prompt").value = "";
+    // What was typed meanwhile is the next wish, and stays.
+    if (byId("prompt").value.trim() === prompt) byId("prompt").value = "";
     byId("prompt").focus();
   } catch (error) {
     tell(error);
