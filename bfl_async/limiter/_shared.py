@@ -38,6 +38,7 @@ import contextlib
 import logging
 import random
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -149,7 +150,7 @@ class _Session:
     closing: bool = False
 
 
-class SharedLimiter:
+class SharedLimiter(ABC):
     """The base of `RedisLimiter` and `FileLimiter`. It has no early grants (`Limits.overlap`): each lease waits for
     a slot that is free.
 
@@ -188,13 +189,13 @@ class SharedLimiter:
 
     # --- what a subclass says -------------------------------------------------------------------------
 
+    @abstractmethod
     def _make_store(self, account: str, session: str, wake: Callable[[], None]) -> Store:
         """Return the account's book, not connected yet. `wake` is called in the loop when it has news."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _where(self) -> str:
         """Name the book in messages, without a secret."""
-        raise NotImplementedError
 
     # --- opening and closing --------------------------------------------------------------------------
 
