@@ -548,7 +548,7 @@ def test_ctrl_c_at_any_step_of_a_call_withdraws_what_was_not_sent() -> None:
     with client(api(limit=1, service_s=60.0)) as bfl:
         bfl.submit("flux-dev", prompt="in flight")
         for step in itertools.count(1):
-            end = threading.Timer(1.0, bfl.close)  # of the call that has no more steps, and waits
+            end = threading.Timer(5.0, bfl.close)  # of the call that has no more steps, and waits
             end.start()
             try:
                 with ctrl_c_at(step):
