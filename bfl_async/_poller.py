@@ -145,6 +145,7 @@ def aligned_s(wait_s: float, now: float, *, followed: int, round_trip_s: float) 
     """Return a wait that ends at one of the moments at which polls leave, near the end of `wait_s`.
 
     Args:
+        now: On the clock that has one of the moments at 0.
         followed: Tasks that are polled now. A single one has none to leave with.
     """
     most_s = min((wait_s + round_trip_s) * _OF_GAP, _FOR_ALL_TASKS_S / max(1, followed))
@@ -182,6 +183,8 @@ class Poller:
         self._rng = rng
         self._pacer = None if max_polls_per_s is None else Pacer(max_polls_per_s)
         self._together = together
+        # Of the moments: a client's own, so that those of all workers of a machine do not fall together.
+        self._phase_s = rng.random() * _TOGETHER_S
         self._longest_poll_s = math.inf if longest_poll_s is None else longest_poll_s
         self._on_pending = on_pending  # told of each answer that found a task in flight
         self._reporter = reporter
@@ -214,7 +217,9 @@ class Poller:
             planned = failures == 0  # by the policy: it is no back-off
             if planned and self._together:
                 trips = timings.round_trips
-                wait_s = aligned_s(wait_s, now, followed=trips.followed, round_trip_s=trips.poll_s or 0.0)
+                wait_s = aligned_s(
+                    wait_s, now - self._phase_s, followed=trips.followed, round_trip_s=trips.poll_s or 0.0
+                )
             last = await self._sleep(entry, now, wait_s, deadline, planned=planned)
             reply: Reply | None = None
             answer: PollReply | None = None
