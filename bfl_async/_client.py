@@ -30,7 +30,7 @@ from bfl_async._config import (
 from bfl_async._handle import Entry, TaskHandle
 from bfl_async._polling import Adaptive, Fixed, Polling
 from bfl_async._scheduler import Scheduler
-from bfl_async._stream import OutcomeStream, open_stream
+from bfl_async._stream import OutcomeStream, open_stream, refill_of
 from bfl_async._timings import TimingsBook
 from bfl_async.errors import (
     BFLError,
@@ -534,9 +534,11 @@ class AsyncBFL:
             ClientClosedError, ConfigError: The client is not open here, or `window` is not positive.
         """
         scheduler = self._check()
+        refill = 1  # a window of the caller's choice is kept full
         if window is None:
             pool = self._limiter.statistics().get(ACCOUNT)
             window = 2 * (self._limits.account if pool is None else pool.limit)
+            refill = refill_of(window)
         if isinstance(window, bool) or not isinstance(window, int) or window < 1:
             raise ConfigError(f"stream: window must be a whole number from 1 up, not {window!r}")
         check_many(requests)
@@ -546,6 +548,7 @@ class AsyncBFL:
             ordered=ordered,
             priority=self._rank(priority, 10),
             window=window,
+            refill=refill,
             timeout=check_timeout(self._bound(timeout)),
             make_handle=self._handle_of,
         )

@@ -25,6 +25,13 @@ Source: TypeAlias = "Iterable[ImageRequest] | AsyncIterable[ImageRequest]"
 _SOURCE_CLOSE_S = 1.0
 _CANCELS = 5
 _AT_A_TIME = 8  # requests of a source that need not be waited for
+# Requests that are read at once cost less than one after each outcome: by then the caches have forgotten the code.
+_MOST_REFILL, _OF_WINDOW = 8, 4
+
+
+def refill_of(window: int) -> int:
+    """Return how many places of a window of usual size are to be free before the source is read on."""
+    return max(1, min(_MOST_REFILL, window // _OF_WINDOW))
 
 
 def _cut_off() -> ClientClosedError:
@@ -54,6 +61,7 @@ class _Core:
         ordered: bool,
         priority: int,
         window: int,
+        refill: int,
         timeout: float | None,
     ) -> None:
         self._scheduler = scheduler
@@ -61,6 +69,7 @@ class _Core:
         self._ordered = ordered
         self._priority = priority
         self._window = window
+        self._refill = refill
         self._timeout = timeout
         self._read = 0
         self._handed_out = 0
@@ -129,12 +138,17 @@ class _Core:
                 await self._wait_room()
 
     async def _wait_room(self) -> None:
-        while self._read - self._handed_out >= self._window:
+        if self._room_left() > 0:
+            return
+        while self._room_left() < self._refill:
             self._room = asyncio.get_running_loop().create_future()
             try:
                 await self._room
             finally:
                 self._room = None
+
+    def _room_left(self) -> int:
+        return self._window - (self._read - self._handed_out)
 
     def _take(self, request: object) -> None:
         item = _Item(self._read, request)
@@ -204,8 +218,9 @@ class _Core:
         while True:
             if self._ready:
                 self._handed_out += 1
-                if self._room is not None and not self._room.done():
-                    self._room.set_result(None)
+                room = self._room
+                if room is not None and not room.done() and self._room_left() >= self._refill:
+                    room.set_result(None)
                 return self._ready.popleft()
             if self._left or (self._exhausted and not self._items):
                 error, self._error = self._error, None
@@ -364,9 +379,23 @@ def open_stream(
     ordered: bool,
     priority: int,
     window: int,
+    refill: int,
     timeout: float | None,
     make_handle: Callable[[Entry], TaskHandle],
 ) -> OutcomeStream:
-    """Make a stream; it reads nothing before it is iterated or entered."""
-    core = _Core(scheduler, source, ordered=ordered, priority=priority, window=window, timeout=timeout)
+    """Make a stream; it reads nothing before it is iterated or entered.
+
+    Args:
+        window: Requests that are read and not yet handed out, at most.
+        refill: Places of a full window that are to be free before the source is read on.
+    """
+    core = _Core(
+        scheduler,
+        source,
+        ordered=ordered,
+        priority=priority,
+        window=window,
+        refill=refill,
+        timeout=timeout,
+    )
     return OutcomeStream(core, asyncio.get_running_loop(), make_handle)
