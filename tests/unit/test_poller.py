@@ -412,14 +412,14 @@ async def test_timings_of_one_client_serve_the_next() -> None:
     """What was learnt can be kept as JSON and given to another client."""
     api = FakeAPI(service_s=2.0, poll_s=0.1)
     async with AsyncBFL(transport=api) as first:
-        await first.gather([request("flux-2-pro", prompt="x")] * 24)
+        await first.gather([request("flux-2-pro", prompt="x")] * 120)
     kept = json.loads(json.dumps(first.timings()))
     api.polled.clear()
     async with AsyncBFL(transport=api, polling=Adaptive(timings=kept)) as second:
         began = api.now()
         await second.generate("flux-2-pro", prompt="x")
         assert api.now() - began < 2.6, "the catalog's guess is 10 s, and its first poll would be late"
-        assert len(api.polled) <= 15
+        assert len(api.polled) <= 5
         assert "flux-2-pro" in second.timings()["models"]  # type: ignore[operator] # a mapping, as JSON goes
 
 
