@@ -26,12 +26,12 @@ _SOURCE_CLOSE_S = 1.0
 _CANCELS = 5
 _AT_A_TIME = 8  # requests of a source that need not be waited for
 # Requests that are read at once cost less than one after each outcome: by then the caches have forgotten the code.
-_MOST_REFILL, _OF_WINDOW = 8, 4
+_REFILL_OF_WINDOW = 4
 
 
 def refill_of(window: int) -> int:
     """Return how many places of a window of usual size are to be free before the source is read on."""
-    return max(1, min(_MOST_REFILL, window // _OF_WINDOW))
+    return max(1, min(_AT_A_TIME, window // _REFILL_OF_WINDOW))
 
 
 def _cut_off() -> ClientClosedError:
@@ -140,12 +140,11 @@ class _Core:
     async def _wait_room(self) -> None:
         if self._room_left() > 0:
             return
-        while self._room_left() < self._refill:
-            self._room = asyncio.get_running_loop().create_future()
-            try:
-                await self._room
-            finally:
-                self._room = None
+        self._room = asyncio.get_running_loop().create_future()
+        try:
+            await self._room  # there is only more room by the time that this goes on
+        finally:
+            self._room = None
 
     def _room_left(self) -> int:
         return self._window - (self._read - self._handed_out)
