@@ -66,6 +66,6 @@ class Interrupts:
 
     def _restore(self) -> None:
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(NotImplementedError):
+        with contextlib.suppress(NotImplementedError):  # where run() could set none
             for number in _EXIT_CODES:
                 loop.remove_signal_handler(number)
