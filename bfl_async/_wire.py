@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import cast
 from urllib.parse import quote, unquote
 
@@ -94,16 +95,27 @@ def dump_json(value: JSON | Mapping[str, JSON]) -> bytes:
 
 
 def is_json(body: bytes) -> bool:
-    """True for JSON text: the API itself answered, and no gateway in front of it."""
-    return _loads(body) is not _NO_JSON
+    """Return whether `body` is JSON without any flaw: the API itself answered, not a gateway in front of it.
+
+    Strict on purpose, unlike `json_object`. A 503 with JSON proves that no task exists, so its submit is sent
+    again: a wrong yes pays twice, a wrong no only reports an ambiguous submit.
+    """
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def json_object(body: bytes) -> Mapping[str, JSON] | None:
-    """Return the JSON object that `body` is, or None: whatever a gateway may have sent in its place."""
+    """Return the JSON object in `body`; None if there is none, or if it breaks off.
+
+    A flaw in one field does not cost the others, because a paid task may depend on them: see `_repaired`.
+    """
     try:
         value: object = from_json(body)
     except ValueError:
-        value = _loads(body)  # no JSON, or a spelling that only the standard library reads
+        return _repaired(body)
     if not isinstance(value, dict):
         return None
     if body.count(b"{") + body.count(b"[") > _DEEPEST:
@@ -111,26 +123,106 @@ def json_object(body: bytes) -> Mapping[str, JSON] | None:
     return cast("Mapping[str, JSON]", value)
 
 
-_NO_JSON = object()
-_DEEPEST = 64  # no reply of the API comes near; what is nested by the hundred can be read, but not pickled
+# No reply of the API comes near this depth. A value nested by the hundred can be read, but not pickled.
+_DEEPEST = 64
+_TOO_DEEP = "…"
 
 
 def _pruned(value: object, depth: int) -> object:
-    """A value without what is nested deeper than so."""
+    """Return a value without what is nested deeper than `depth`."""
     if not isinstance(value, dict | list):
         return value
     if depth == 0:
-        return "…"
+        return _TOO_DEEP
     if isinstance(value, list):
         return [_pruned(item, depth - 1) for item in value]
     return {name: _pruned(item, depth - 1) for name, item in value.items()}
 
 
-def _loads(body: bytes) -> object:
+# Bounds the work in Python on a hostile body to some 50 ms. The rest runs at the speed of C, in linear time.
+_MOST_REPAIRS = 100_000
+# Every Python reads an integer of this many digits; more may raise ValueError, in reading and in writing.
+_MOST_DIGITS = 640
+
+
+def _repaired(body: bytes) -> Mapping[str, JSON] | None:
+    """Read an object that is not quite JSON; None if there is no whole object at the start of `body`.
+
+    Bytes that are not UTF-8 become U+FFFD. Control characters and backslashes that begin no escape count as
+    themselves. An integer that Python would not read becomes its text. A value nested deeper than `_DEEPEST` becomes
+    "…". Text after the object is ignored.
+
+    The flaws are repaired in the text, and the repaired text is read by the standard library.
+    """
+    encoding = json.detect_encoding(body)
     try:
-        return json.loads(body)
+        # Only the UTF-8 decoder replaces bad bytes in C: the others would hold the loop for seconds.
+        text = body.decode(encoding, "replace" if encoding.startswith("utf-8") else "strict").lstrip()
+    except ValueError:
+        return None
+    if not text.startswith("{"):
+        return None
+    found = _first_object(text)
+    if found is None:
+        return None
+    try:
+        found = _STRAY_BACKSLASHES.sub(_escaped, found, count=_MOST_REPAIRS)
+        # With a function for integers, reading many of them takes five times as long.
+        decoder = _LENIENT if _LONG_INTEGER.search(found) is None else _LENIENT_WITH_LONG_INTEGERS
+        value: object = decoder.decode(found)
     except (ValueError, RecursionError):
-        return _NO_JSON
+        return None
+    return cast("Mapping[str, JSON]", value)
+
+
+# These patterns begin with a character, so that the search skips all others in C. The lookbehind says that the run
+# begins here: without it, a run would be tried again at each of its characters.
+_LONG_INTEGER = re.compile(rf"[0-9](?<![0-9][0-9])[0-9]{{{_MOST_DIGITS}}}")
+# A run of backslashes before a character that makes no escape with them.
+_STRAY_BACKSLASHES = re.compile(r"""\\(?<!\\\\)\\*+(?!["\\/bfnrt]|u[0-9A-Fa-f]{4})""")
+_STRING_OR_BRACKETS = re.compile(r"""["\[{\]}](?:(?<=")[^"]*"?|(?<=[\[{])[\[{]*|[\]}]*)""")
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _MOST_DIGITS else digits
+
+
+_LENIENT = json.JSONDecoder(strict=False)
+_LENIENT_WITH_LONG_INTEGERS = json.JSONDecoder(strict=False, parse_int=_integer)
+
+
+def _escaped(run: re.Match[str]) -> str:
+    # The backslashes of an even run escape each other.
+    return run[0] + "\\" * (len(run[0]) % 2)
+
+
+def _first_object(text: str) -> str | None:
+    """Return the object at the start of `text`, with "…" for what is nested deeper than `_DEEPEST`.
+
+    None if it has no end.
+    """
+    # The same length, and every quote left is one end of a string.
+    outline = text.replace(r"\\", "__").replace(r"\"", "__")
+    kept: list[str] = []
+    # Where the part begins that is kept next.
+    start = 0
+    depth = 0
+    for token in islice(_STRING_OR_BRACKETS.finditer(outline), _MOST_REPAIRS):
+        at, end = token.span()
+        first, count = outline[at], end - at
+        if first == '"':
+            continue
+        if first in "[{":
+            if depth <= _DEEPEST < depth + count:
+                kept += text[start : at + _DEEPEST - depth], f'"{_TOO_DEEP}"'
+            depth += count
+        else:
+            if depth - count <= _DEEPEST < depth:
+                start = at + depth - _DEEPEST
+            if depth <= count:
+                return "".join((*kept, text[start : at + depth]))
+            depth -= count
+    return None
 
 
 def parse_receipt(body: bytes) -> Receipt | None:

@@ -509,3 +509,22 @@ async def test_request_of_a_stream_that_the_limiter_broke_on_is_an_outcome() -> 
         assert isinstance(first.error.__cause__, RuntimeError)
         limiter.broken = False
         assert (await anext(stream)).ok
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [b'"caf\xe9 \x80"', b'"a\ncat"', rb'"C:\images"', b"8" * 9_000, b"[" * 500 + b"]" * 500],
+    ids=["no UTF-8", "line end", "backslash", "long integer", "nested"],
+)
+async def test_flaws_in_an_unneeded_field_do_not_cost_a_paid_task(prompt: bytes) -> None:
+    """Invariant 2: neither the receipt nor the result is lost for them, and the submit is sent once."""
+    api = FakeAPI()
+    flawed = b'"prompt": ' + prompt
+    ready = json.dumps(status("Ready", result={"sample": "https://delivery.bfl.ai/x.jpeg", "prompt": "@"}))
+    receipt = '{"id": "task-0", "polling_url": "https://api.bfl.ai/poll/task-0", "prompt": "@"}'
+    api.script_submits(reply(200, receipt.encode().replace(b'"prompt": "@"', flawed)))
+    api.script_polls(reply(200, ready.encode().replace(b'"prompt": "@"', flawed)))
+    async with api.client() as bfl:
+        result = await bfl.generate(a_request(), timeout=60)
+        assert await result.read() == JPEG
+        assert (result.url, len(api.posts), len(api.polled)) == ("https://delivery.bfl.ai/x.jpeg", 1, 1)

@@ -172,6 +172,14 @@ def test_genuine_body_that_says_nothing_is_refused(body: bytes) -> None:
         check(body, {"X-Webhook-Secret": SECRET})
 
 
+@pytest.mark.parametrize("prompt", [b"\xfc\x9f", b"two\nlines", rb"C:\images", b"]}"])
+def test_flaw_in_a_field_costs_no_genuine_delivery(prompt: bytes) -> None:
+    """The signature is over the raw bytes; what is needed is read from them."""
+    body = body_of(note="@").replace(b"@", prompt) + b"\x00"
+    delivery = check(body, signed(body))
+    assert (delivery.task_id, delivery.status) == ("task-0", TaskStatus.READY)
+
+
 @pytest.mark.parametrize(
     ("stamp", "fresh"),
     [

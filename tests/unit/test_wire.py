@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
+import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bfl_async import (
     AuthenticationError,
@@ -20,6 +24,7 @@ from bfl_async._wire import (
     detail_of,
     encode_body,
     expiry_of,
+    is_json,
     json_object,
     moderation_reasons,
     parse_cost,
@@ -255,3 +260,167 @@ def test_long_texts_are_written_as_short_ones_are(around: str) -> None:
         body = {"prompt": "x", "image": (around + "b") * (length // 2) + "c" * (length % 2), "n": [around]}
         assert encode_body(body) == json.dumps(body, separators=(",", ":")).encode()
     assert encode_body({}) == b"{}"
+
+
+# ---- flaws in fields that are not needed
+
+# No strict reader takes any of these.
+FLAWED_VALUES = {
+    "latin-1": b'"caf\xe9"',
+    "no encoding": b'"\xff\xfe\x80\x00"',
+    "cut in a character": b'"\xf0\x9f"',
+    "line end": b'"two\r\nlines"',
+    "tab and NUL": b'"a\t\x00\x1f"',
+    "Windows path": rb'"C:\images\qwen\x.png"',
+    "three backslashes": rb'"\\\x"',
+    "unfinished escape": rb'"\u12"',
+    "escaped apostrophe": rb'"it\'s"',
+    "integer": b"9" * 5_000,
+    "negative integer": b"-" + b"7" * 100_000,
+    "integers in a list": b"[1, " + b"1" * 4_301 + b"]",
+    "lists": b"[" * 100_000 + b"]" * 100_000,
+    "objects": b'{"a":' * 3_000 + b"1" + b"}" * 3_000,
+    "lists and objects": b'[{"]}": [' * 3_000 + b"]}]" * 3_000,
+}
+FLAWED = pytest.mark.parametrize("flaw", FLAWED_VALUES.values(), ids=FLAWED_VALUES.keys())
+
+
+def an_answer(value: bytes) -> bytes:
+    """A reply that ends a task, with `value` in two fields that are not needed."""
+    result = b'{"prompt": %b, "sample": "https://h/x?a=%%5C"}' % value
+    return b'{"id": "t1", "echo": %b, "status": "Ready", "result": %b, "cost": 4}' % (value, result)
+
+
+def assert_all_needed_is_read(body: bytes) -> None:
+    answer = parse_poll(body)
+    assert answer is not None
+    assert (answer.status, answer.cost) == (TaskStatus.READY, 4.0)
+    assert sample_url(answer.result) == "https://h/x?a=%5C"
+    assert parse_receipt(body) == Receipt("t1", None, 4.0)
+
+
+@FLAWED
+def test_flawed_value_does_not_hide_the_other_fields(flaw: bytes) -> None:
+    """Invariant 2: a paid task is not abandoned because of a field that is not needed."""
+    body = an_answer(flaw)
+    assert_all_needed_is_read(body)
+    data = json_object(body)
+    assert data is not None
+    pickle.dumps(data)
+    json.dumps(data)
+
+
+@given(st.binary(max_size=60))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_no_bytes_within_a_string_hide_the_other_fields(garbage: bytes) -> None:
+    """Whatever the bytes are, as long as the string ends where it should."""
+    garbage = garbage.replace(b'"', b"").rstrip(b"\\")
+    assert_all_needed_is_read(an_answer(b'"' + garbage + b'"'))
+
+
+@pytest.mark.parametrize(
+    ("flaw", "expected"),
+    [
+        (b'"caf\xe9"', "caf\ufffd"),
+        (b'"a\nb\x00"', "a\nb\x00"),
+        (rb'"C:\new\\x\qwen\u12\u0041"', "C:\new\\x\\qwen\\u12A"),
+        (rb'"\\\x\\"', r"\\x" + "\\"),
+        (b"9" * 5_000, "9" * 5_000),
+        (b"-" + b"9" * 5_000, "-" + "9" * 5_000),
+        (b"1" * 640 + b"}x", int("1" * 640)),
+        (rb'{"a\"]": [1], "b": "}"}}x', {'a"]': [1], "b": "}"}),
+    ],
+)
+def test_flawed_value_is_kept_as_well_as_it_can_be(flaw: bytes, expected: JSON) -> None:
+    """The rest of a prompt with one bad byte is of use; a number that Python does not read is its text."""
+    assert json_object(b'{"value": ' + flaw + b"}") == {"value": expected}
+
+
+@pytest.mark.parametrize("rest", [b"}", b"\x00", b" trailing", b'{"status": "Error"}', b"<!-- -->", b"]}"])
+def test_text_after_the_object_is_ignored(rest: bytes) -> None:
+    """A gateway may add to a reply."""
+    assert_all_needed_is_read(an_answer(b'"]}"') + rest)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(max_size=4), JSON_VALUES, max_size=4), st.booleans())
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_repairs_change_nothing_that_is_sound(data: dict[str, JSON], ensure_ascii: bool) -> None:
+    """An object that only has text after it is read as if it had none."""
+    body = json.dumps(data, ensure_ascii=ensure_ascii).encode("utf-8", "replace")
+    assert json_object(body + b"x") == json_object(body) == json.loads(body)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 62, 63, 64, 65, 66, 150])
+@pytest.mark.parametrize(
+    ("opening", "closing"), [(b"[", b"]"), (b'{"a": ', b"}"), (b'["[", ', b"]"), (b"[[", b"]]")]
+)
+def test_sound_and_flawed_replies_are_cut_at_the_same_depth(
+    depth: int, opening: bytes, closing: bytes
+) -> None:
+    """What follows the nested value is read in both."""
+    body = b'{"a": %b1%b, "b": 2}' % (opening * depth, closing * depth)
+    data = json_object(body + b"x")
+    assert data == json_object(body)
+    assert data is not None
+    assert data["b"] == 2
+
+
+@FLAWED
+def test_flawed_reply_that_breaks_off_is_unreadable(flaw: bytes) -> None:
+    """Invariant 3: what came of a truncated reply does not end a task."""
+    body = an_answer(flaw)
+    cuts = {*range(1, len(body), max(1, len(body) // 97)), *range(len(body) - 60, len(body))}
+    assert [cut for cut in cuts if parse_poll(body[:cut]) is not None] == []
+
+
+@pytest.mark.parametrize("word", [b"NaN", b"-Infinity", b"1e999", b"-1e999", b"1" * 400])
+@pytest.mark.parametrize("rest", [b"", b"x"])
+def test_numbers_beyond_all_bounds_are_no_numbers(word: bytes, rest: bytes) -> None:
+    """They cost neither the reply nor what adds up costs."""
+    body = b'{"id": "t1", "status": "Ready", "progress": %b, "cost": %b, "seed": %b}' % (word, word, word)
+    answer = parse_poll(body + rest)
+    assert answer is not None
+    assert (answer.status, answer.progress, answer.cost) == (TaskStatus.READY, None, None)
+    assert parse_receipt(body + rest) == Receipt("t1", None, None)
+
+
+@FLAWED
+def test_flawed_body_is_no_proof_of_json(flaw: bytes) -> None:
+    """Invariant 2: a 503 with JSON is sent again, so a body that only can be repaired must not count as such."""
+    assert not is_json(an_answer(flaw))
+    assert not is_json(an_answer(b"1") + b"x")
+    assert not is_json(an_answer(b"1")[:-1])
+    assert is_json(an_answer(b"1"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": ' + b"[" * 4_000_000,
+        b'{"a": ' + b"[" * 2_000_000 + b"]" * 2_000_000 + b"}x",
+        b'{"a": ' * 600_000 + b"1" + b"}" * 600_000,
+        b'{"a": [' + b"[]{}" * 1_000_000,
+        b'{"a": "' + b"\\" * 4_000_000,
+        b'{"a": "' + b"\\" * 4_000_001 + b'x"}x',
+        b'{"a": "' + b'\\"' * 2_000_000,
+        b'{"a": "' + rb"\x" * 2_000_000 + b'"}',
+        b'{"a": [' + b'"",' * 1_300_000 + b"1]}x",
+        b'{"a": ' + b"1" * 4_000_000 + b"}",
+        b'{"a": [' + b",".join([b"1" * 640] * 6_000) + b"]}x",
+        b'{"a": "' + b"\xff" * 4_000_000 + b'"}',
+        b"\xff\xfe{\x00" + b"\x00\xd8" * 2_000_000,
+    ],
+    ids=range(13),
+)
+def test_hostile_body_costs_time_in_proportion_to_its_length(body: bytes) -> None:
+    """Invariant 10. A reading in quadratic time would take hours; this one takes less than a second."""
+    began = time.process_time()
+    json_object(body)
+    assert time.process_time() - began < 10
