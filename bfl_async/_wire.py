@@ -245,23 +245,37 @@ def makes_task(body: bytes) -> bool:
     return bool(data.get("id")) and bool(data.get("polling_url") or data.get("webhook_url"))
 
 
+_KNOWN_WORDS = {status.value.lower(): status for status in TaskStatus}
+
+
+def status_of(word: str) -> TaskStatus | str:
+    """Return the status that a server's word names, or the word itself if this release does not know it.
+
+    Case and surrounding white space make no difference: "FAILED" cannot mean anything but Failed. Taken for an
+    unknown word, it would count as in flight, and an ended task would be polled until its deadline.
+    """
+    status = status_from(word)
+    # Nearly always the word is exact.
+    return status if isinstance(status, TaskStatus) else _KNOWN_WORDS.get(word.strip().lower(), word)
+
+
 def parse_poll(body: bytes) -> PollReply | None:
     """Return the status in a poll's reply, whatever its HTTP code; None when there is none."""
     data = json_object(body)
     if data is None:
         return None
     word = data.get("status")
-    if not isinstance(word, str) or not word:
+    if not isinstance(word, str) or not word.strip():
         word = data.get("state")
-    if not isinstance(word, str) or not word:
-        # A missing task is also told as an error text.
-        if data.get("detail") != TaskStatus.TASK_NOT_FOUND.value:
+    if not isinstance(word, str) or not word.strip():
+        # A missing task may also be reported as an error text.
+        word = data.get("detail")
+        if not isinstance(word, str) or status_of(word) is not TaskStatus.TASK_NOT_FOUND:
             return None
-        word = TaskStatus.TASK_NOT_FOUND.value
     # A pending task's answer has next to nothing in these: looked at here, without a call for each.
     progress, cost, result, details = map(data.get, ("progress", "cost", "result", "details"))
     return PollReply(
-        status_from(word),
+        status_of(word),
         None if progress is None else number_of(progress),
         result if isinstance(result, dict) else None,
         details if isinstance(details, dict) else None,

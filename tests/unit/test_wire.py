@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -85,6 +86,39 @@ def test_unknown_status_is_kept_as_it_came() -> None:
     assert answer.raw["new"] == [1]
 
 
+SPELLINGS = {
+    "lower": str.lower,
+    "upper": str.upper,
+    "swapped": str.swapcase,
+    "spaces": lambda word: f"  {word} ",
+    "line end": lambda word: f"{word}\r\n",
+    "both": lambda word: f"\t{word.upper()}\u00a0",
+}
+
+
+@pytest.mark.parametrize("known", list(TaskStatus))
+@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS.keys())
+def test_known_status_is_read_in_any_case(known: TaskStatus, spelling: Callable[[str], str]) -> None:
+    """A known word cannot mean anything else. The server's own spelling is kept in `raw`."""
+    word = spelling(known.value)
+    for key in ("status", "state"):
+        answer = parse_poll(json.dumps({"id": "x", key: word}).encode())
+        assert answer is not None
+        assert answer.status is known
+        assert answer.raw[key] == word
+
+
+@pytest.mark.parametrize(
+    "word", ["Readying", "Not Ready", "Re ady", "Ready.", "Content-Moderated", "\u1e9e", "Done"]
+)
+def test_word_that_only_resembles_a_known_one_is_unknown(word: str) -> None:
+    """Invariant 4: what is not known is in flight, and kept as it came."""
+    answer = parse_poll(json.dumps({"id": "x", "status": word}).encode())
+    assert answer is not None
+    assert answer.status == word
+    assert not isinstance(answer.status, TaskStatus)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -100,6 +134,8 @@ def test_unknown_status_is_kept_as_it_came() -> None:
         b'{"detail": "Not Found"}',
         b"[" * 100_000,
         b'{"status": ""}',
+        b'{"status": " \\n"}',
+        b'{"detail": "Task not found yet"}',
     ],
 )
 def test_body_without_a_status_is_no_answer(body: bytes) -> None:
@@ -107,9 +143,12 @@ def test_body_without_a_status_is_no_answer(body: bytes) -> None:
     assert parse_poll(body) is None
 
 
-def test_missing_task_is_also_told_as_a_detail() -> None:
-    """A 404's text counts as the status."""
-    answer = parse_poll(b'{"detail": "Task not found"}')
+@pytest.mark.parametrize(
+    "detail", [b'{"detail": "Task not found"}', b'{"status": " ", "detail": "task Not Found\\n"}']
+)
+def test_missing_task_is_also_told_as_a_detail(detail: bytes) -> None:
+    """A 404's text counts as the status, in any case."""
+    answer = parse_poll(detail)
     assert answer is not None
     assert answer.status is TaskStatus.TASK_NOT_FOUND
 
