@@ -356,18 +356,37 @@ def result_path(task_id: str) -> str:
     return f"/v1/get_result?id={quote(task_id, safe='', errors='replace')}"
 
 
+def http_date(text: str) -> float | None:
+    """Return the Unix time of an HTTP date; None if it cannot be read.
+
+    A date without a zone is in UTC, as the older forms of HTTP are. The library's own conversion would take it for
+    this machine's local time.
+    """
+    try:
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
 def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Return `Retry-After` in seconds from `now` (Unix time), given as seconds or as a date."""
+    """Return the seconds that `Retry-After` asks to wait; None if there is no such header that can be read.
+
+    Args:
+        now: Unix time on this machine. A `Retry-After` that is a date comes from the server's clock, so it is
+            compared with the reply's own `Date`, and with `now` only if the reply has none.
+    """
     text = headers.get("retry-after", "").strip()
     if not text:
         return None
     try:
         seconds = float(text)
     except ValueError:
-        try:
-            seconds = parsedate_to_datetime(text).timestamp() - now
-        except (ValueError, TypeError, OverflowError):
+        then = http_date(text)
+        if then is None:
             return None
+        sent_at = http_date(headers.get("date", ""))
+        seconds = then - (now if sent_at is None else sent_at)
     if not math.isfinite(seconds) or seconds < 0:
         return None
     return min(seconds, _MAX_RETRY_AFTER_S)

@@ -6,6 +6,7 @@ import json
 import pickle
 import time
 from collections.abc import Callable
+from email.utils import formatdate
 
 import pytest
 from hypothesis import given, settings
@@ -25,6 +26,7 @@ from bfl_async._wire import (
     detail_of,
     encode_body,
     expiry_of,
+    http_date,
     is_json,
     json_object,
     moderation_reasons,
@@ -36,7 +38,7 @@ from bfl_async._wire import (
     sample_url,
     status_error,
 )
-from bfl_async.types import JSON, Receipt
+from bfl_async.types import JSON, Receipt, Reply
 from tests.fake import reply
 
 URL = "https://api.eu4.bfl.ai/v1/get_result?id=4ca5"
@@ -232,6 +234,72 @@ def test_moderation_reasons(details: dict[str, JSON] | None, expected: tuple[str
 def test_retry_after_is_seconds_or_a_date(text: str, expected: float | None) -> None:
     """A mistaken header is not honoured for hours."""
     assert retry_after_s({"retry-after": text}, now=10.0) == expected
+
+
+SENT_AT = 1_790_000_000.0
+A_DATE = formatdate(SENT_AT, usegmt=True)
+
+
+@pytest.mark.parametrize("skew_s", [-86_400, -1_800, -1, 0, 1, 1_800, 86_400, 10**12])
+@pytest.mark.parametrize(
+    ("wait_s", "expected"), [(0, 0.0), (2, 2.0), (45, 45.0), (100_000, 3_600.0), (-5, None)]
+)
+def test_date_to_retry_after_does_not_depend_on_this_machines_clock(
+    skew_s: float, wait_s: float, expected: float | None
+) -> None:
+    """Both dates come from the server's clock, so slow and fast clocks here make no difference."""
+    headers = {"date": A_DATE, "retry-after": formatdate(SENT_AT + wait_s, usegmt=True)}
+    assert retry_after_s(headers, now=SENT_AT + skew_s) == expected
+    busy = status_error(Reply(503, headers, b"{}"), what="the submit", now=SENT_AT + skew_s)
+    assert busy.retry_after_s == expected
+
+
+@pytest.mark.parametrize(
+    "date", [None, "", "yesterday", "Mon, 99 Foo 2026 99:99:99 GMT", "1790000000", "\x00"]
+)
+def test_date_to_retry_after_is_compared_with_our_clock_if_the_reply_has_none(date: str | None) -> None:
+    """A proxy may remove the header, or break it."""
+    headers = {"retry-after": formatdate(SENT_AT + 7, usegmt=True)}
+    if date is not None:
+        headers["date"] = date
+    assert retry_after_s(headers, now=SENT_AT + 3) == 4.0
+
+
+@pytest.mark.parametrize("date", [A_DATE, "yesterday"])
+def test_seconds_to_retry_after_need_no_clock(date: str) -> None:
+    """A duration is the same on every clock."""
+    assert retry_after_s({"date": date, "retry-after": "7"}, now=0.0) == 7.0
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of a process cannot be changed here")
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Mon, 21 Sep 2026 14:13:20 GMT", "Monday, 21-Sep-26 14:13:20 GMT", "Mon Sep 21 14:13:20 2026",
+        "Mon, 21 Sep 2026 14:13:20 -0000", "Mon, 21 Sep 2026 23:13:20 +0900",
+    ],
+)  # fmt: skip
+def test_server_dates_do_not_depend_on_this_machines_zone(
+    text: str, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The three forms that HTTP knows, and offsets."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert http_date(text) == SENT_AT
+        assert retry_after_s({"retry-after": text}, now=SENT_AT - 9) == 9.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@given(st.text(max_size=40) | st.from_regex(r"[A-Z][a-z]{2}, [0-9 :+-]{4,40}"))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_no_header_breaks_the_reading_of_a_reply(text: str) -> None:
+    """Whatever a server puts into both headers."""
+    wait_s = retry_after_s({"date": text, "retry-after": text}, now=0.0)
+    assert wait_s is None or 0 <= wait_s <= 3_600
 
 
 @pytest.mark.parametrize(
