@@ -964,11 +964,20 @@ def _key(model: str, size: int | None) -> str:
     return model if size is None else f"{model} {size}"
 
 
+_LOG2_OF_A_MEGAPIXEL = math.log2(1e6)
+
+
 def size_of(width: object, height: object) -> int | None:
-    """Return a request's size class, the power of two nearest to its megapixels; None where it states no size."""
+    """Return a request's size class: the power of two nearest to its megapixels. None if it states no size.
+
+    It never raises, whatever a request for an unknown model holds: it is called when the request is about to leave.
+    """
     if not isinstance(width, int) or not isinstance(height, int) or width <= 0 or height <= 0:
         return None
-    return round(math.log2(width * height / 1e6))
+    if isinstance(width, bool) or isinstance(height, bool):
+        return None
+    # Unlike a division, the logarithm takes integers beyond the range of a float.
+    return round(math.log2(width) + math.log2(height) - _LOG2_OF_A_MEGAPIXEL)
 
 
 def _quantile(ranked: Sequence[float], q: float) -> float:

@@ -514,6 +514,36 @@ def test_sizes_are_classes_by_powers_of_two() -> None:
     assert size_of("1024", 0) is None
 
 
+SIDES = (
+    st.integers()
+    | st.integers(min_value=0, max_value=10**400)
+    | st.sampled_from([2**1023, 2**1024, 10**309, 10**5_000])
+    | st.floats()
+    | st.booleans()
+    | st.text(max_size=5)
+    | st.none()
+    | st.lists(st.integers(), max_size=2)
+)
+
+
+@given(SIDES, SIDES)
+@settings(max_examples=500, deadline=None, derandomize=True)
+def test_no_size_of_a_request_breaks_its_submit(width: object, height: object) -> None:
+    """A request for an unknown model may hold any values: an error here would be taken for a lost submit."""
+    states_a_size = all(
+        isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in (width, height)
+    )
+    assert isinstance(size_of(width, height), int) == states_a_size
+    assert size_of(width, height) == size_of(height, width)
+
+
+@given(st.integers(1, 2**40), st.integers(1, 2**40))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_size_class_is_the_nearest_power_of_two(width: int, height: int) -> None:
+    """Timings that were kept by an earlier release keep their meaning."""
+    assert size_of(width, height) == round(math.log2(width * height / 1e6))
+
+
 def test_memory_of_timings_is_bounded() -> None:
     """Invariant 9: model names come from the caller, and there may be any number of them."""
     book = TimingsBook()

@@ -528,3 +528,13 @@ async def test_flaws_in_an_unneeded_field_do_not_cost_a_paid_task(prompt: bytes)
         result = await bfl.generate(a_request(), timeout=60)
         assert await result.read() == JPEG
         assert (result.url, len(api.posts), len(api.polled)) == ("https://delivery.bfl.ai/x.jpeg", 1, 1)
+
+
+@pytest.mark.parametrize("side", [10**400, 2**1024, -1, True, 1e308, "wide", None])
+async def test_no_size_of_an_unknown_models_request_is_taken_for_a_lost_submit(side: JSON) -> None:
+    """Its fields are checked by the server alone, so whatever JSON can hold is sent."""
+    api = FakeAPI()
+    async with api.client() as bfl:
+        with pytest.warns(UserWarning, match="new-model"):
+            await bfl.generate("new-model", prompt="a cat", width=side, height=side)
+        assert [body["width"] for _, body in api.posts] == [side]
