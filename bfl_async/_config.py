@@ -71,14 +71,12 @@ class Limits:
             _check_count("queue", self.queue, least=0)
         if self.unknown_s is not None:
             _check_seconds("Limits", "unknown_s", self.unknown_s)
-        if self.overlap is not None and (
-            isinstance(self.overlap, bool)
-            or not isinstance(self.overlap, int | float)
-            or not 0 < self.overlap <= 0.5
-        ):
-            raise ConfigError(
-                f"Limits: overlap must be a share above 0 and up to 0.5, or None, not {self.overlap!r}"
-            )
+        if self.overlap is not None:
+            share = _float_of(self.overlap)
+            if share is None or not 0 < share <= 0.5:
+                raise ConfigError(
+                    f"Limits: overlap must be a share above 0 and up to 0.5, or None, not {_short(self.overlap)}"
+                )
         # A private copy: what the caller does to the dict afterwards changes nothing.
         object.__setattr__(self, "pools", dict(self.pools))
 
@@ -133,37 +131,65 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, value in (("usd", self.usd), ("unknown_credits", self.unknown_credits)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-                raise ConfigError(f"Budget: {name} must be a number from 0 up, not {value!r}")
+            number = _float_of(value)
+            if number is None or not 0 <= number < math.inf:
+                raise ConfigError(f"Budget: {name} must be a number from 0 up, not {_short(value)}")
         if self.on_unknown not in ("count", "refuse"):
-            raise ConfigError(f"Budget: on_unknown must be 'count' or 'refuse', not {self.on_unknown!r}")
+            raise ConfigError(
+                f"Budget: on_unknown must be 'count' or 'refuse', not {_short(self.on_unknown)}"
+            )
 
 
 def _check_count(name: str, value: int, *, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"Limits: {name} must be a whole number from {least} up, not {value!r}")
+        raise ConfigError(f"Limits: {name} must be a whole number from {least} up, not {_short(value)}")
 
 
 def _check_seconds(owner: str, name: str, value: float) -> None:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not (value > 0 and math.isfinite(value))
-    ):
-        raise ConfigError(f"{owner}: {name} must be a positive number of seconds, not {value!r}")
+    seconds = _float_of(value)
+    if seconds is None or not 0 < seconds < math.inf:
+        raise ConfigError(f"{owner}: {name} must be a positive number of seconds, not {_short(value)}")
+
+
+def _float_of(value: object) -> float | None:
+    """Return a number as a float, an infinite one if it is too large; None for NaN and for what is not a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+    return None if math.isnan(number) else number
+
+
+_SHOWN_CHARS = 120
+
+
+def _short(value: object) -> str:
+    """Return the repr of a value for a message, cut to a readable length."""
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python writes no integer of more than 4,300 digits.
+        text = f"a very large {type(value).__name__}"
+    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
 
 
 def check_timeout(timeout: float | None) -> float | None:
-    """Return a caller's timeout in seconds; None, and infinity, are no bound.
+    """Return a caller's timeout in seconds. None means no bound; so does any number too large for a float.
+
+    Every public `timeout` goes through this function. What comes out is never negative, and can be added to a
+    clock's time: it is a finite float or None. 0.0 means that the time is already up.
 
     Raises:
-        ConfigError: It is no number.
+        ConfigError: The timeout is not a number.
     """
-    if timeout is None or timeout == math.inf:
+    if timeout is None:
         return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout):
-        raise ConfigError(f"timeout must be a number of seconds or None, not {timeout!r}")
-    return max(0.0, timeout)
+    seconds = _float_of(timeout)
+    if seconds is None:
+        raise ConfigError(f"timeout must be a number of seconds or None, not {_short(timeout)}")
+    return None if seconds == math.inf else max(0.0, seconds)
 
 
 def limits_from(limits: int | Limits) -> Limits:
