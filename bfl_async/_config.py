@@ -1,6 +1,8 @@
 """What a user sets: limits, timeouts, key and host. All of it is checked before any I/O.
 
-The environment is read here and nowhere else: `BFL_API_KEY`, `BFL_BASE_URL`, `XDG_STATE_HOME`.
+The environment is read here and nowhere else: `BFL_API_KEY`, `BFL_BASE_URL`, `XDG_STATE_HOME`, the proxies
+(`HTTPS_PROXY` and its like) and the certificates (`SSL_CERT_FILE`, `SSL_CERT_DIR`). A value from there passes the same
+checks as an argument, and a message about it names its variable.
 """
 
 from __future__ import annotations
@@ -204,19 +206,20 @@ def resolve_key(api_key: str | None) -> str:
         ConfigError: There is none, or it cannot be a header's value.
     """
     if api_key is not None:
-        return check_key(api_key, "the api_key argument is empty")
-    return check_key(os.environ.get("BFL_API_KEY", ""), "BFL_API_KEY is not set")
+        return check_key(api_key, "the api_key argument is empty", source="api_key")
+    return check_key(os.environ.get("BFL_API_KEY", ""), "BFL_API_KEY is not set", source="BFL_API_KEY")
 
 
-def check_key(raw: object, missing: str) -> str:
+def check_key(raw: object, missing: str, *, source: str = "the API key") -> str:
     """Return a key without white space and quotes around it.
 
     Keys pasted with quotes or a line end are a common cause of 403 (gelasdev/ComfyUI-FLUX-BFL-API#16).
 
     Args:
         missing: What the error says of an empty one.
+        source: Where the key comes from, for other errors.
     Raises:
-        ConfigError: It is empty, no text, or cannot be a header's value.
+        ConfigError: It is empty, not a text, or cannot be a header's value.
     """
     if not isinstance(raw, str):
         raise ConfigError(f"an API key is a text, not {type(raw).__name__}")
@@ -224,7 +227,7 @@ def check_key(raw: object, missing: str) -> str:
     if not key:
         raise ConfigError(f"no API key: {missing}; set BFL_API_KEY or pass api_key=")
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ConfigError("the API key holds characters that no key has: copy BFL_API_KEY again")
+        raise ConfigError(f"{source} holds characters that no API key has: copy the key again")
     return key
 
 
@@ -280,25 +283,27 @@ def resolve_base_url(base_url: str | None, *, allow_http: bool) -> str:
     """Return the base URL without a slash at its end: the argument, else `BFL_BASE_URL`, else the API's.
 
     Raises:
-        ConfigError: It is no URL, or plain http to a host that is not this machine.
+        ConfigError: It is not a URL, or plain http to a host that is not this machine.
     """
-    raw = base_url if base_url is not None else os.environ.get("BFL_BASE_URL", "")
+    source = "BFL_BASE_URL" if base_url is None else "base_url"
+    raw = os.environ.get("BFL_BASE_URL", "") if base_url is None else base_url
+    if not isinstance(raw, str):
+        raise ConfigError(f"base_url takes a URL as a text, not {type(raw).__name__}")
     url = raw.strip().strip("\"'").rstrip("/") or DEFAULT_BASE_URL
     url = _REGIONS.get(url, url)
+    shown = f"{source} {_without_secrets(url)}"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as exc:
-        raise ConfigError(f"base_url {_shown(url)!r} is not a URL") from exc
+        raise ConfigError(f"{shown} is not a URL") from exc
     if parts.scheme not in ("http", "https") or not host or not url.isascii() or not url.isprintable():
-        raise ConfigError(
-            f"base_url {_shown(url)!r} is not a URL: use https://host[:port], 'eu', 'us', or leave it out"
-        )
+        raise ConfigError(f"{shown} is not a URL: use https://host[:port], 'eu', 'us', or leave it out")
     if parts.username is not None or parts.query or parts.fragment or " " in url:
-        raise ConfigError(f"base_url {_shown(url)!r} must hold nothing but scheme, host, port and path")
+        raise ConfigError(f"{shown} must hold nothing but scheme, host, port and path")
     if parts.scheme == "http" and not (allow_http or is_loopback(host)):
         raise ConfigError(
-            f"base_url {_shown(url)!r} would send the API key unencrypted: use https, or allow_http=True"
+            f"{shown} would send the API key unencrypted: use https (or pass allow_http=True to AsyncBFL)"
         )
     return url
 
@@ -313,13 +318,30 @@ def account_hash(account: str, base_url: str) -> str:
 
 
 def state_folder() -> Path:
-    """Return the folder for what outlives a process and can be lost without harm."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "bfl-async"
+    """Return the folder for what outlives a process and can be lost without harm.
+
+    A relative `XDG_STATE_HOME` is ignored, as the XDG Base Directory Specification (0.8) demands. Runs in different
+    working directories would not share their limits.
+
+    Raises:
+        ConfigError: There is neither an absolute `XDG_STATE_HOME` nor a home folder.
+    """
+    folder = os.environ.get("XDG_STATE_HOME", "")
+    if os.path.isabs(folder):
+        return Path(folder) / "bfl-async"
+    try:
+        return Path.home() / ".local" / "state" / "bfl-async"
+    except RuntimeError as exc:
+        raise ConfigError("this user has no home folder: set XDG_STATE_HOME to an absolute path") from exc
 
 
-def _shown(url: str) -> str:
-    """The URL without what may be secret in it."""
-    return url.split("?", 1)[0].rsplit("@", 1)[-1]
+def _without_secrets(url: str) -> str:
+    """Return the repr of a URL for a message, cut, without user name, password, query and fragment."""
+    head = re.split(r"[?#]", url, maxsplit=1)[0]
+    if "@" in url[len(head) :]:
+        # The mark may be part of a password, which then begins in the head.
+        return "(not shown)"
+    return _short(head.rpartition("@")[2])
 
 
 def is_loopback(host: str) -> bool:

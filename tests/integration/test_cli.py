@@ -286,10 +286,15 @@ def test_mistake_is_one_line_and_an_exit_code(run: Run, argv: list[str], code: i
 @pytest.mark.parametrize(
     ("variables", "argv", "code", "says"),
     [
-        ({"BFL_API_KEY": "'quoted'", "BFL_BASE_URL": "nonsense"}, ["credits"], 2, "is not a URL"),
+        (
+            {"BFL_API_KEY": "'quoted'", "BFL_BASE_URL": "nonsense"},
+            ["credits"],
+            2,
+            "BFL_BASE_URL 'nonsense' is not a URL",
+        ),
         ({"BFL_API_KEY": "k", "BFL_BASE_URL": "http://api.example"}, ["credits"], 2, "unencrypted"),
         ({"BFL_API_KEY": "k", "BFL_BASE_URL": "http://127.0.0.1:9"}, ["credits"], 1, "nothing was sent"),
-        ({"BFL_API_KEY": "bad\nkey"}, ["credits"], 2, "copy BFL_API_KEY again"),
+        ({"BFL_API_KEY": "bad\nkey"}, ["credits"], 2, "BFL_API_KEY holds characters"),
     ],
 )
 def test_wrong_environment_is_one_line(

@@ -6,13 +6,14 @@ import asyncio
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bfl_async import Budget, ConfigError, Limits, Timeouts
-from bfl_async._config import check_timeout
+from bfl_async import AsyncBFL, Budget, ConfigError, Limits, Timeouts
+from bfl_async._config import check_timeout, resolve_base_url, resolve_key, state_folder
 
 NUMBERS = st.integers() | st.integers(-(10**400), 10**400) | st.floats(allow_nan=False)
 TOO_LARGE = [10**309, 10**400, 10**5_000, 2**1024, math.inf]
@@ -100,3 +101,105 @@ def test_count_that_is_not_a_count_is_refused(value: int) -> None:
         with pytest.raises(ConfigError, match="whole number") as caught:
             make()
         assert len(str(caught.value)) < 250
+
+
+# --- key, host and folder -----------------------------------------------------------------------------------
+
+SECRET = "s3cr3t-of-the-test"
+
+
+@pytest.mark.parametrize(
+    "key", ["", "  ", "''", "two words", "caf\u00e9", "line\nend", "tab\tin", "nul\x7f", "\u2028x"]
+)
+def test_key_is_checked_by_the_same_rules_wherever_it_comes_from(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the argument or the variable, and never shows the key."""
+    given = f"{SECRET} {key}" if key.strip(" '") else key
+    for source in ("api_key", "BFL_API_KEY"):
+        monkeypatch.delenv("BFL_API_KEY", raising=False)
+        if source == "BFL_API_KEY":
+            monkeypatch.setenv("BFL_API_KEY", given)
+        with pytest.raises(ConfigError, match=source) as caught:
+            AsyncBFL(given if source == "api_key" else None)
+        assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("around", ["{}", " {}\n", "'{}'", '"{}" '])
+def test_key_is_read_alike_wherever_it_comes_from(around: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quotes and line ends of a copied key are removed from both."""
+    monkeypatch.setenv("BFL_API_KEY", around.format("bfl_key"))
+    assert resolve_key(None) == resolve_key(around.format("bfl_key")) == "bfl_key"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense", "ftp://host.example", "https://", "https://host.example:port", "https://host.example:99999", "https://[::1",
+        "http://host.example", "https://caf\u00e9.example", "https://a b.example", "https://host.example\t.x",
+        f"https://user:{SECRET}@host.example", f"https://user:{SECRET}?@host.example", f"https://{SECRET}#x@host.example",
+        f"https://host.example?key={SECRET}", f"https://host.example/v1?email=a@{SECRET}", f"https://host.example#{SECRET}",
+        "x" * 10_000,
+    ],
+)  # fmt: skip
+def test_base_url_is_checked_by_the_same_rules_wherever_it_comes_from(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the argument or the variable; it stays short, and shows nothing that may be secret."""
+    messages = []
+    for source in ("base_url", "BFL_BASE_URL"):
+        monkeypatch.delenv("BFL_BASE_URL", raising=False)
+        if source == "BFL_BASE_URL":
+            monkeypatch.setenv("BFL_BASE_URL", url)
+        with pytest.raises(ConfigError, match=source) as caught:
+            AsyncBFL("bfl_key", base_url=url if source == "base_url" else None)
+        messages.append(str(caught.value).replace(source, "@"))
+        assert SECRET not in messages[-1]
+        assert len(messages[-1]) < 300
+    assert messages[0] == messages[1]
+
+
+@pytest.mark.parametrize(
+    "url", ["eu", "us", " https://host.example/bfl/ ", "'https://host.example'", "http://127.0.0.1:80"]
+)
+def test_base_url_is_read_alike_wherever_it_comes_from(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regions, quotes and slashes too."""
+    monkeypatch.setenv("BFL_BASE_URL", url)
+    assert resolve_base_url(None, allow_http=False) == resolve_base_url(url, allow_http=False)
+
+
+@pytest.mark.parametrize("url", [3, b"https://host.example", ["eu"]])
+def test_base_url_that_is_not_a_text_is_a_config_error(url: object) -> None:
+    """One error class, before any I/O."""
+    with pytest.raises(ConfigError, match="base_url"):
+        AsyncBFL("bfl_key", base_url=url)  # type: ignore[arg-type]  # on purpose
+
+
+@pytest.mark.parametrize("folder", [None, "", "state", "./state", "~/state", "../x"])
+def test_relative_state_folder_is_ignored(
+    folder: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Runs in two working directories would each have a limit of their own, and pass the account's together."""
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    if folder is not None:
+        monkeypatch.setenv("XDG_STATE_HOME", folder)
+    assert state_folder() == tmp_path / ".local" / "state" / "bfl-async"
+
+
+def test_absolute_state_folder_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It need not exist yet."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "none yet"))
+    assert state_folder() == tmp_path / "none yet" / "bfl-async"
+
+
+def test_missing_home_folder_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run as a user that no list knows. The message names the way out."""
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    with pytest.raises(ConfigError, match="XDG_STATE_HOME"):
+        state_folder()
