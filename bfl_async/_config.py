@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from bfl_async.errors import ConfigError
 
@@ -261,22 +261,98 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
-def check_proxy(proxy: str) -> str:
-    """Return a proxy's URL, which may hold a user name and a password.
+def check_proxy(proxy: str, source: str = "proxy") -> str:
+    """Return the URL of an HTTP proxy, which may hold a user name and a password.
+
+    A value without a scheme gets http://, as in curl.
+
+    Args:
+        source: Where the value comes from, for the message.
+    Raises:
+        ConfigError: The value cannot be used. It is not shown.
+    """
+    url = proxy.strip() if isinstance(proxy, str) else ""
+    if "://" not in url:
+        url = f"http://{url}"
+    scheme = url.partition("://")[0].lower()
+    if scheme.startswith("socks"):
+        problem = "SOCKS is not supported (in Python, pass session= with a connector that speaks it)"
+    elif scheme not in ("http", "https"):
+        problem = "other schemes are not supported"
+    elif not _is_proxy(url):
+        problem = "this value cannot be read (special characters in a password must be percent-encoded)"
+    else:
+        return url
+    raise ConfigError(f"{source} takes [http[s]://][user:password@]host[:port]; {problem}")
+
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+
+
+def _is_proxy(url: str) -> bool:
+    """Return whether a connection to the proxy can be tried with this URL."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        user = unquote(parts.username or "")
+        # The header of HTTP's Basic scheme is written in Latin-1.
+        (user + unquote(parts.password or "")).encode("latin-1")
+        is_host = bool(ipaddress.IPv6Address(host)) if ":" in host else _HOST_NAME.fullmatch(host) is not None
+    except ValueError:
+        return False
+    is_bare = parts.path in ("", "/") and not parts.query and not parts.fragment
+    is_plain = url.isascii() and url.isprintable() and " " not in url
+    return is_host and port != 0 and ":" not in user and is_bare and is_plain
+
+
+def environment_proxy(scheme: str, host: str) -> str | None:
+    """Return the URL of the proxy that the environment names for URLs of `scheme` on `host`; None if there is none.
+
+    A host that `NO_PROXY` lists has none, nor has this machine itself: over plain http a proxy would read the key.
 
     Raises:
-        ConfigError: It is none. It is not shown.
+        ConfigError: The value cannot be used. The message names the variable and does not show the value.
     """
-    try:
-        parts = urlsplit(proxy)
-        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except (ValueError, AttributeError):
-        fits = False
-    if not fits or parts.path.strip("/") or parts.query or parts.fragment or not proxy.isprintable():
-        raise ConfigError(
-            "proxy takes http[s]://[user:password@]host[:port]; for SOCKS pass session= with a connector that speaks it"
-        )
-    return proxy
+    setting = _proxy_setting(scheme)
+    if setting is None or is_loopback(host):
+        return None
+    from urllib.request import proxy_bypass
+
+    if proxy_bypass(host):
+        return None
+    source, value = setting
+    return check_proxy(value, source)
+
+
+def proxy_source(scheme: str) -> str | None:
+    """Return the name of the variable that `environment_proxy` reads for `scheme`; None if none is set."""
+    setting = _proxy_setting(scheme)
+    return None if setting is None else setting[0]
+
+
+def _proxy_setting(scheme: str) -> tuple[str, str] | None:
+    """Return where the proxy for URLs of `scheme` is set, and the value. The variables are those of curl and urllib."""
+    for name in (f"{scheme}_proxy", "all_proxy"):
+        for variable in (name, name.upper()):
+            if (
+                name == "http_proxy"
+                and "REQUEST_METHOD" in os.environ
+                and (variable != name or os.name == "nt")
+            ):
+                # In a CGI script, anyone can set HTTP_PROXY with a header called "Proxy".
+                continue
+            value = os.environ.get(variable)
+            if value is None:
+                continue
+            if value.strip():
+                return variable, value
+            # Set but empty: there is no such proxy, whatever the variable in capitals says.
+            break
+    # Outside Linux the system may have settings of its own; they count if no variable is set.
+    from urllib.request import getproxies
+
+    value = getproxies().get(scheme, "")
+    return ("the system's proxy setting", value) if value.strip() else None
 
 
 def resolve_base_url(base_url: str | None, *, allow_http: bool) -> str:

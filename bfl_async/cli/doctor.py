@@ -27,12 +27,18 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import click
 
 from bfl_async import __version__
-from bfl_async._config import Timeouts, is_loopback, resolve_base_url, resolve_key
+from bfl_async._config import (
+    Timeouts,
+    environment_proxy,
+    is_loopback,
+    proxy_source,
+    resolve_base_url,
+    resolve_key,
+)
 from bfl_async.cli.cache import cache_folder
 from bfl_async.cli.exit_codes import ExitCode
 from bfl_async.cli.output import print_json
@@ -254,7 +260,10 @@ async def _host(base_url: str, dates: list[tuple[str | None, float]]) -> Finding
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    proxy = await _blocking(lambda: _proxy_of(base_url))
+    try:
+        proxy = await _blocking(lambda: environment_proxy(parts.scheme, host))
+    except ConfigError as exc:
+        return Finding("host", "FAIL", str(exc), "correct or unset it")
     steps = []
     if proxy is None:
         found = await _connect(host, port, tls=parts.scheme == "https")
@@ -384,47 +393,29 @@ async def _credits(place: _Place) -> Finding:
 # --- the machine --------------------------------------------------------------------------------------------
 
 
-def _proxy_of(base_url: str) -> str | None:
-    """The proxy that the client takes for the API: see `HTTPTransport`."""
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    return None if is_loopback(host) or proxy_bypass(host) else getproxies().get(parts.scheme)
-
-
 def _host_of(proxy: str) -> str:
-    """A proxy's host and port: its URL may hold a password."""
-    try:
-        parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-        port = f":{parts.port}" if parts.port else ""
-        return f"{parts.hostname}{port}" if parts.hostname else "that cannot be read"
-    except ValueError:
-        return "that cannot be read"
+    """Return a proxy's host and port: its URL may hold a password."""
+    return urlsplit(proxy).netloc.rpartition("@")[2]
 
 
 def proxy_finding(base_url: str | None) -> Finding:
-    """Name the environment's proxy for the API, and what it is overruled by."""
+    """Name the environment's proxy for the API, or why there is none."""
     if base_url is None:
         return Finding("proxy", "ok", "not looked for without a host")
     parts = urlsplit(base_url)
     host = parts.hostname or ""
-    variables = [
-        name for name in (f"{parts.scheme}_proxy", f"{parts.scheme}_proxy".upper()) if os.environ.get(name)
-    ]
-    proxy = _proxy_of(base_url)
+    source = proxy_source(parts.scheme)
+    try:
+        proxy = environment_proxy(parts.scheme, host)
+    except ConfigError as exc:
+        return Finding("proxy", "FAIL", str(exc), "correct or unset it")
     if proxy is not None:
-        source = variables[0] if variables else "the system's settings"
-        what = f"{_host_of(proxy)} for {host}, from {source}"
-        if urlsplit(proxy).scheme not in ("http", "https"):
-            return Finding("proxy", "warn", f"{what}, which is no http proxy", "use one that is, or unset it")
-        return Finding("proxy", "ok", what)
-    if variables and is_loopback(host):
-        return Finding("proxy", "ok", f"none for {host}: {variables[0]} is not used for this machine itself")
-    if variables:
-        return Finding("proxy", "ok", f"none for {host}: no_proxy exempts it from {variables[0]}")
-    if getproxies().get("all"):
-        todo = f"set {parts.scheme}_proxy where a proxy is needed"
-        return Finding("proxy", "warn", "ALL_PROXY is set and is not used", todo)
-    return Finding("proxy", "ok", f"none for {host}")
+        return Finding("proxy", "ok", f"{_host_of(proxy)} for {host}, from {source}")
+    if source is None:
+        return Finding("proxy", "ok", f"none for {host}")
+    if is_loopback(host):
+        return Finding("proxy", "ok", f"none for {host}: {source} is not used for this machine itself")
+    return Finding("proxy", "ok", f"none for {host}: no_proxy exempts it from {source}")
 
 
 def folder_finding(name: str, folder: Path) -> Finding:

@@ -287,12 +287,27 @@ def test_proxy_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("no_proxy", "bfl.ai")
     assert "no_proxy exempts" in proxy_finding(api).what
     monkeypatch.delenv("no_proxy")
-    monkeypatch.setenv("HTTPS_PROXY", "socks5://me:secret@proxy.example")
-    assert proxy_finding(api).level == "warn"
-    assert "secret" not in str(proxy_finding(api))
     monkeypatch.delenv("HTTPS_PROXY")
-    monkeypatch.setenv("ALL_PROXY", "http://proxy.example:3128")
-    assert proxy_finding(api).level == "warn"
+    monkeypatch.setenv("ALL_PROXY", "me:secret@proxy.example")
+    assert proxy_finding(api) == Finding("proxy", "ok", "proxy.example for api.bfl.ai, from ALL_PROXY")
+    assert "not used for this machine" in proxy_finding("http://127.0.0.1:80").what
+
+
+@pytest.mark.parametrize(
+    "proxy", ["socks5://me:secret@proxy.example", "me:secret@proxy.example:port", "ftp://secret"]
+)
+@pytest.mark.parametrize("name", ["https_proxy", "ALL_PROXY"])
+async def test_proxy_that_cannot_be_used_fails_and_is_not_shown(
+    proxy: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The client does not start with it, and nothing is sent around it."""
+    monkeypatch.setenv(name, proxy)
+    code, found = await look(monkeypatch, capsys, "https://api.bfl.invalid", key="bfl_Abcdefgh12345678")
+    assert code == 1
+    for each in ("proxy", "host"):
+        assert found[each].level == "FAIL"
+        assert name in found[each].what
+    assert "secret" not in str(found)
 
 
 async def test_proxy_that_is_not_there_fails_the_host(

@@ -291,7 +291,6 @@ async def test_a_proxy_that_is_away_is_told_as_such() -> None:
 @pytest.mark.parametrize(
     "proxy",
     [
-        f"user:{PASSWORD}@proxy.example",
         f"socks5://user:{PASSWORD}@proxy.example",
         f"http://user:{PASSWORD}@",
         f"http://user:{PASSWORD}@proxy.example:x",

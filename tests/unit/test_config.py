@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+import yarl
+from aiohttp.helpers import strip_auth_from_url
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bfl_async import AsyncBFL, Budget, ConfigError, Limits, Timeouts
-from bfl_async._config import check_timeout, resolve_base_url, resolve_key, state_folder
+from bfl_async._config import (
+    check_proxy,
+    check_timeout,
+    environment_proxy,
+    proxy_source,
+    resolve_base_url,
+    resolve_key,
+    state_folder,
+)
 
 NUMBERS = st.integers() | st.integers(-(10**400), 10**400) | st.floats(allow_nan=False)
 TOO_LARGE = [10**309, 10**400, 10**5_000, 2**1024, math.inf]
@@ -203,3 +215,180 @@ def test_missing_home_folder_is_a_config_error(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     with pytest.raises(ConfigError, match="XDG_STATE_HOME"):
         state_folder()
+
+
+# --- proxies ------------------------------------------------------------------------------------------------
+
+HOST = "api.bfl.ai"
+
+
+@pytest.fixture
+def environ(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment without proxies."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name == "REQUEST_METHOD":
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("variables", "https", "http"),
+    [
+        ({}, None, None),
+        ({"https_proxy": "http://a:1"}, "https_proxy", None),
+        ({"HTTPS_PROXY": "http://a:1"}, "HTTPS_PROXY", None),
+        ({"HTTP_PROXY": "http://a:1"}, None, "HTTP_PROXY"),
+        ({"ALL_PROXY": "http://a:1"}, "ALL_PROXY", "ALL_PROXY"),
+        ({"all_proxy": "http://a:1", "ALL_PROXY": "http://b:1"}, "all_proxy", "all_proxy"),
+        ({"https_proxy": "http://a:1", "HTTPS_PROXY": "http://b:1"}, "https_proxy", None),
+        ({"HTTPS_PROXY": "http://a:1", "all_proxy": "http://b:1"}, "HTTPS_PROXY", "all_proxy"),
+        ({"http_proxy": "http://a:1", "ALL_PROXY": "http://b:1"}, "ALL_PROXY", "http_proxy"),
+        ({"HTTPS_PROXY": ""}, None, None),
+        ({"https_proxy": "", "HTTPS_PROXY": "http://a:1"}, None, None),
+        ({"https_proxy": " ", "ALL_PROXY": "http://b:1"}, "ALL_PROXY", "ALL_PROXY"),
+        ({"ALL_PROXY": "", "http_proxy": "http://a:1"}, None, "http_proxy"),
+        ({"HTTP_PROXY": "http://a:1", "REQUEST_METHOD": "GET"}, None, None),
+        ({"HTTP_PROXY": "http://a:1", "REQUEST_METHOD": "", "all_proxy": "http://b:1"}, "all_proxy", "all_proxy"),
+        ({"http_proxy": "http://a:1", "REQUEST_METHOD": "GET"}, None, "http_proxy"),
+        ({"HTTPS_PROXY": "http://a:1", "REQUEST_METHOD": "GET"}, "HTTPS_PROXY", None),
+        ({"ftp_proxy": "http://a:1", "no_proxy": "x"}, None, None),
+    ],
+    ids=range(18),
+)  # fmt: skip
+@pytest.mark.skipif(os.name == "nt", reason="names of variables have no case there")
+def test_variables_of_proxies_are_those_of_curl_and_urllib(
+    variables: dict[str, str], https: str | None, http: str | None, environ: pytest.MonkeyPatch
+) -> None:
+    """Lower case counts first, then the scheme's own before the one for all; an empty value is no proxy."""
+    for name, value in variables.items():
+        environ.setenv(name, value)
+    for scheme, expected in (("https", https), ("http", http)):
+        assert proxy_source(scheme) == expected
+        assert environment_proxy(scheme, HOST) == (None if expected is None else variables[expected])
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "exempt"),
+    [
+        ("bfl.ai", True), (".bfl.ai", True), ("api.bfl.ai", True), ("other.example, api.bfl.ai", True), ("*", True),
+        ("", False), ("bfl", False), ("i.bfl.ai", False), ("other.example", False), ("eu.bfl.ai", False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_exempt_host_has_no_proxy(
+    no_proxy: str, exempt: bool, name: str, environ: pytest.MonkeyPatch
+) -> None:
+    """And a value that is not used cannot be wrong."""
+    environ.setenv(name, no_proxy)
+    environ.setenv("ALL_PROXY", "http://proxy.example:3128")
+    assert environment_proxy("https", HOST) == (None if exempt else "http://proxy.example:3128")
+    if exempt:
+        environ.setenv("ALL_PROXY", "socks5://proxy.example")
+        assert environment_proxy("https", HOST) is None
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1", "app.localhost"])
+def test_this_machine_has_no_proxy(host: str, environ: pytest.MonkeyPatch) -> None:
+    """Invariant 5: over plain http a proxy would read the key."""
+    environ.setenv("ALL_PROXY", "http://proxy.example:3128")
+    assert environment_proxy("http", host) is None
+
+
+@pytest.mark.parametrize("value", ["http://system.example:80", "system.example:80"])
+def test_settings_of_the_system_count_where_no_variable_is_set(
+    value: str, environ: pytest.MonkeyPatch
+) -> None:
+    """As on macOS and Windows; a wrong one is called what it is."""
+    environ.setattr("urllib.request.getproxies", lambda: {"https": value, "http": "socks://system.example"})
+    assert environment_proxy("https", HOST) == "http://system.example:80"
+    with pytest.raises(ConfigError, match="the system's proxy setting takes "):
+        environment_proxy("http", HOST)
+    environ.setenv("https_proxy", "http://a:1")
+    assert environment_proxy("https", HOST) == "http://a:1"
+
+
+@pytest.mark.parametrize(
+    ("value", "url"),
+    [
+        ("127.0.0.1:3128", "http://127.0.0.1:3128"),
+        ("proxy.example", "http://proxy.example"),
+        ("localhost:8080/", "http://localhost:8080/"),
+        ("user:pass%40word@proxy.example:3128", "http://user:pass%40word@proxy.example:3128"),
+        ("[2001:db8::1]:3128", "http://[2001:db8::1]:3128"),
+        (" https://proxy.example\n", "https://proxy.example"),
+        ("HTTP://proxy_1.example.:80", "HTTP://proxy_1.example.:80"),
+        ("http://xn--bcher-kva.example", "http://xn--bcher-kva.example"),
+    ],
+)
+def test_proxy_is_read_alike_as_argument_and_from_the_environment(
+    value: str, url: str, environ: pytest.MonkeyPatch
+) -> None:
+    """A value without a scheme is for http, as it is for curl."""
+    environ.setenv("HTTPS_PROXY", value)
+    assert environment_proxy("https", HOST) == check_proxy(value) == url
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"socks5://user:{SECRET}@proxy.example:1080", f"SOCKS5H://{SECRET}", f"socks4://{SECRET}:1", f"socks://{SECRET}:1",
+        f"ftp://{SECRET}:21", f"htp://{SECRET}", f"://{SECRET}", f"file:///{SECRET}", f"{SECRET}:a://b@proxy.example",
+        f"http://user:{SECRET}@", f"http://{SECRET}:port", f"http://{SECRET}:0", f"http://{SECRET}:99999",
+        f"[::1{SECRET}", f"http://[{SECRET}]:1", f"http://proxy.example/{SECRET}", f"http://proxy.example?{SECRET}",
+        f"{SECRET}#proxy.example", f"http://b\u00fccher.{SECRET}",
+        f"user:pa/{SECRET}@proxy.example", f"user:pa?{SECRET}@proxy.example", f"a%3Ab:{SECRET}@proxy.example",
+        f"user:\u20ac{SECRET}@proxy.example", f"http:/{SECRET}", f"//{SECRET}", f"http:{SECRET}", f"{SECRET}..example",
+        f"{SECRET} example", f"{SECRET}\x7f", f"{SECRET}\ttab", f"{'x' * 64}{SECRET}", f"http://{SECRET}<>", f"'http://{SECRET}'",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("variable", ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])
+def test_unusable_proxy_is_an_error_that_names_its_source(
+    value: str, variable: str, environ: pytest.MonkeyPatch
+) -> None:
+    """Before any I/O, and without the value: it may hold a password."""
+    with pytest.raises(ConfigError, match=r"^proxy takes ") as argument:
+        AsyncBFL("bfl_key", proxy=value)
+    environ.setenv(variable, value)
+    with pytest.raises(ConfigError, match=rf"^{variable} takes ") as variables:
+        environment_proxy("https", HOST)
+    assert str(argument.value).partition(" ")[2] == str(variables.value).partition(" ")[2]
+    for caught in (argument, variables):
+        assert SECRET.lower() not in str(caught.value).lower()
+        assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+HOSTS = (
+    st.sampled_from(
+        ["proxy.example", "10.0.0.1", "[::1]", "[fe80::1%25eth0]", "PROXY", "a..b", "[::g]", "x" * 64]
+    )
+    | st.text("ab.-_~%:[]@ \u00e9\u00df\u3002", max_size=8)
+    | st.text(max_size=8)
+)
+
+
+@given(
+    st.none() | st.text(max_size=6),
+    st.none() | st.text(max_size=6),
+    HOSTS,
+    st.none() | st.integers(-1, 70_000),
+)
+@settings(max_examples=1_000, deadline=None, derandomize=True)
+def test_proxy_that_passes_the_check_can_be_tried(
+    user: str | None, password: str | None, host: str, port: int | None
+) -> None:
+    """The HTTP library can read it: else each attempt would fail as if there were no connection."""
+    login = (
+        ""
+        if user is None
+        else quote(user, safe="") + ("" if password is None else f":{quote(password, safe='')}") + "@"
+    )
+    try:
+        url = check_proxy(f"http://{login}{host}" + ("" if port is None else f":{port}"))
+    except ConfigError:
+        return
+    bare, auth = strip_auth_from_url(yarl.URL(url))
+    assert bare.host
+    assert bare.port
+    if auth is not None:
+        assert (auth.login, auth.password) == (user or "", password or "")
+        auth.encode()
