@@ -34,6 +34,7 @@ from bfl_async import __version__
 from bfl_async._config import (
     Timeouts,
     environment_proxy,
+    environment_ssl_context,
     is_loopback,
     proxy_source,
     resolve_base_url,
@@ -330,10 +331,17 @@ async def _connect(host: str, port: int, *, tls: bool) -> str | Finding:
     try:
         if tls:
             async with asyncio.timeout(CHECK_S * 0.6):
-                await writer.start_tls(ssl.create_default_context(), server_hostname=host)
+                context = await _blocking(lambda: environment_ssl_context() or ssl.create_default_context())
+                await writer.start_tls(context, server_hostname=host)
             steps += f", TLS in {_ms(time.monotonic() - connected)}"
+    except ConfigError as exc:
+        return Finding("host", "FAIL", str(exc))
     except ssl.SSLCertVerificationError as exc:
-        todo = "check the clock, the certificates of this machine, and whether a proxy looks into TLS"
+        trusted = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+        todo = (
+            f"check the clock, the certificates of {' and '.join(trusted) or 'this machine'}, "
+            "and whether a proxy looks into TLS"
+        )
         return Finding("host", "FAIL", f"the certificate of {host} is refused ({exc.verify_message})", todo)
     except (OSError, TimeoutError) as exc:  # an SSLError is an OSError
         reason = exc.reason if isinstance(exc, ssl.SSLError) else _reason(exc)

@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -185,6 +187,58 @@ async def test_server_without_tls_is_told(
         code, found = await look(monkeypatch, capsys, url.replace("http:", "https:"))
     assert code == 1
     assert found["host"].what.startswith("no TLS with 127.0.0.1:")
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for this machine that only itself vouches for, and its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs the openssl program")
+    own, key = tmp_path / "own.pem", tmp_path / "key.pem"
+    subprocess.run(
+        [
+            openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+            "-keyout", str(key), "-out", str(own), "-days", "2", "-subj", "/CN=doctor",
+            "-addext", "subjectAltName=IP:127.0.0.1",
+        ],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    return own, key
+
+
+@asynccontextmanager
+async def a_tls_server(certificate: tuple[Path, Path]) -> AsyncIterator[str]:
+    """A server that makes TLS and nothing else; its URL."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    try:
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def test_certificates_of_the_environment_count(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], certificate: tuple[Path, Path]
+) -> None:
+    """Without them the certificate is refused; with them TLS is made; what cannot be read is named."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    own, key = certificate
+    async with a_tls_server(certificate) as url:
+        _, found = await look(monkeypatch, capsys, url)
+        assert found["host"].what.startswith("the certificate of 127.0.0.1 is refused")
+        assert "certificates of this machine" in found["host"].todo
+        monkeypatch.setenv("SSL_CERT_FILE", str(own))
+        _, found = await look(monkeypatch, capsys, url)
+        assert "is refused" not in found["host"].what
+        monkeypatch.setenv("SSL_CERT_FILE", str(key))
+        _, found = await look(monkeypatch, capsys, url)
+    assert found["host"].level == "FAIL"
+    assert re.fullmatch(r"SSL_CERT_FILE: '.*key\.pem' holds no certificates.*", found["host"].what)
 
 
 @pytest.mark.parametrize(

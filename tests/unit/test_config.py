@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import ssl
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +22,7 @@ from bfl_async._config import (
     check_proxy,
     check_timeout,
     environment_proxy,
+    environment_ssl_context,
     proxy_source,
     resolve_base_url,
     resolve_key,
@@ -392,3 +394,148 @@ def test_proxy_that_passes_the_check_can_be_tried(
     if auth is not None:
         assert (auth.login, auth.password) == (user or "", password or "")
         auth.encode()
+
+
+# --- certificates -------------------------------------------------------------------------------------------
+
+# Of an authority called "Test authority" that has never signed anything. Its key was thrown away.
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBiDCCAS+gAwIBAgIUHXo5btJyCRsi/ojZpWXQCSXKBDMwCgYIKoZIzj0EAwIw
+GTEXMBUGA1UEAwwOVGVzdCBhdXRob3JpdHkwIBcNMjYxMTI5MjI1OTA0WhgPMjEy
+NjExMDUyMjU5MDRaMBkxFzAVBgNVBAMMDlRlc3QgYXV0aG9yaXR5MFkwEwYHKoZI
+zj0CAQYIKoZIzj0DAQcDQgAEKy0curtQ1bt/WknbN2bYmg70FhF7cg1dviwTnh4v
+VN2rhBf3RPidW/INf3K8UkT4uPiqEfhpR5uxb5GOdxU1I6NTMFEwHQYDVR0OBBYE
+FKlBttJh4jhrTVP6ieDJGvsYXcueMB8GA1UdIwQYMBaAFKlBttJh4jhrTVP6ieDJ
+GvsYXcueMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDRwAwRAIgdlXU/0LT
+4F/nQIRIPIBvhMg7QHAIsunghORSI1NKzqQCIDFmUV+AokJ+rl+HzpHUwcqyQUze
+lXgjnwNpdJBkNieU
+-----END CERTIFICATE-----
+"""
+HASH_NAME = "f20e0b1e.0"
+
+
+@pytest.fixture
+def tls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """An environment without certificates, and an empty working directory."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_without_variables_the_certificates_are_the_usual_ones(
+    value: str | None, tls: pytest.MonkeyPatch
+) -> None:
+    """Those of the HTTP library; an empty variable is as good as none."""
+    if value is not None:
+        tls.setenv("SSL_CERT_FILE", value)
+        tls.setenv("SSL_CERT_DIR", value)
+    assert environment_ssl_context() is None
+
+
+def test_certificates_of_the_environment_are_trusted_and_checked(tls: pytest.MonkeyPatch) -> None:
+    """The variable counts although the HTTP library was imported before it was set."""
+    Path("own.pem").write_text(CERTIFICATE)
+    tls.setenv("SSL_CERT_FILE", "own.pem")
+    context = environment_ssl_context()
+    assert context is not None
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    subjects = [certificate["subject"] for certificate in context.get_ca_certs()]
+    assert subjects == [((("commonName", "Test authority"),),)]
+
+
+FILES = {
+    "empty": b"",
+    "text": b"certificates go here\n",
+    "cut": CERTIFICATE[:200].encode(),
+    "changed": CERTIFICATE.replace("MIIB", "MIIC").encode(),
+    "binary": bytes(range(256)) * 10,
+    "another kind": CERTIFICATE.replace("CERTIFICATE", "PUBLIC KEY").encode(),
+}
+
+
+@pytest.mark.parametrize("content", FILES.values(), ids=FILES.keys())
+def test_file_without_certificates_is_an_error_that_names_its_variable(
+    content: bytes, tls: pytest.MonkeyPatch
+) -> None:
+    """Each submit would fail as if there were no connection, and be tried again until its timeout."""
+    Path("own.pem").write_bytes(content)
+    tls.setenv("SSL_CERT_FILE", "own.pem")
+    with pytest.raises(ConfigError, match=r"^SSL_CERT_FILE: 'own\.pem' holds no certificates"):
+        environment_ssl_context()
+
+
+@pytest.mark.parametrize(
+    "name", ["missing.pem", "folder", os.devnull, "folder/missing.pem", "\x1b[31mred", "x" * 5_000]
+)
+def test_what_is_not_a_file_of_certificates_is_an_error_that_names_its_variable(
+    name: str, tls: pytest.MonkeyPatch
+) -> None:
+    """At once, and in a message that a terminal can show."""
+    Path("folder").mkdir()
+    tls.setenv("SSL_CERT_FILE", name)
+    with pytest.raises(ConfigError, match=r"^SSL_CERT_FILE: .* (does not exist|is not a file);") as caught:
+        environment_ssl_context()
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 250
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_pipe_is_not_waited_for(tls: pytest.MonkeyPatch) -> None:
+    """A read that never ends would hold the client's opening."""
+    os.mkfifo("pipe")
+    tls.setenv("SSL_CERT_FILE", "pipe")
+    with pytest.raises(ConfigError, match="is not a file"):
+        environment_ssl_context()
+
+
+def test_file_that_may_not_be_read_is_an_error_that_names_its_variable(tls: pytest.MonkeyPatch) -> None:
+    """With the reason that the system gives."""
+    Path("own.pem").write_text(CERTIFICATE)
+    tls.setenv("SSL_CERT_FILE", "own.pem")
+
+    class Unreadable(ssl.SSLContext):
+        def load_verify_locations(self, *_args: object, **_kwargs: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+    tls.setattr(ssl, "SSLContext", Unreadable)
+    with pytest.raises(ConfigError, match=r"^SSL_CERT_FILE: 'own\.pem' cannot be read \(Permission denied\)"):
+        environment_ssl_context()
+
+
+def a_folder(name: str, files: dict[str, str]) -> None:
+    Path(name).mkdir()
+    for file, content in files.items():
+        Path(name, file).write_text(content)
+
+
+def test_folder_of_certificates_is_used(tls: pytest.MonkeyPatch) -> None:
+    """Of several folders, one with certificates is enough: distributions list those of all others as well."""
+    a_folder("certs", {HASH_NAME: CERTIFICATE, "README": "text"})
+    for value in ("certs", f"missing{os.pathsep}certs", f"certs{os.pathsep}"):
+        tls.setenv("SSL_CERT_DIR", value)
+        assert environment_ssl_context() is not None
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"own.pem": CERTIFICATE},
+        {HASH_NAME: ""},
+        {HASH_NAME: "text"},
+        {HASH_NAME.replace(".0", ".r0"): CERTIFICATE},
+    ],
+    ids=["empty", "no hash name", "empty file", "text", "revocations"],
+)
+def test_folder_without_certificates_is_an_error_that_names_its_variable(
+    files: dict[str, str], tls: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL would silently find nothing there."""
+    a_folder("certs", files)
+    for value in ("certs", "missing", f"missing{os.pathsep}certs", "certs/own.pem", os.pathsep):
+        tls.setenv("SSL_CERT_DIR", value)
+        with pytest.raises(ConfigError, match=r"^SSL_CERT_DIR: .*`openssl rehash`"):
+            environment_ssl_context()
