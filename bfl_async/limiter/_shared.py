@@ -45,6 +45,7 @@ from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
 from bfl_async._config import Limits, limits_from
+from bfl_async._tasks import new_task
 from bfl_async.errors import ConfigError, LeaseLostError, LimiterError, QueueFullError
 from bfl_async.types import Lease, PoolStatistics
 
@@ -231,7 +232,7 @@ class SharedLimiter(ABC):
             session = _Session(loop, store, loop.create_future(), name, wake)
             self._session = session
             self._say_limits(unless_others=not self._asks_for_limits)
-            session.runner = loop.create_task(self._run(session))
+            session.runner = new_task(self._run(session))
         try:
             await asyncio.shield(session.opened)
         except LimiterError:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from bfl_async._config import Limits
+from bfl_async._tasks import new_task
 from bfl_async.errors import ConfigError
 from bfl_async.limiter._shared import FETCH_S, Batch, SharedLimiter, StepReply, Store, StoreAwayError
 from bfl_async.types import PoolStatistics
@@ -96,7 +97,7 @@ class _RedisStore:
         from redis.exceptions import AuthenticationError, AuthorizationError, RedisError, ResponseError
 
         if self._listener is None:
-            self._listener = asyncio.get_running_loop().create_task(
+            self._listener = new_task(
                 # After a cut there is nothing to wait for: the step tells what is wrong. A lost message is found
                 # by the steps that time brings.
                 listen(self._wakes, self._channel, heard=self._heard, cut=self._listening.set)

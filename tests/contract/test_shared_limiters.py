@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -206,6 +207,25 @@ async def test_closing_leaves_nothing_running(book: Book) -> None:
     assert not held.lease.taken
     with pytest.raises(ConfigError):
         limiter.enqueue(Lease(("account",)))
+
+
+async def test_a_task_factory_of_the_applications_own_changes_nothing(book: Book) -> None:
+    """The limiter's coroutines start after the step that made them, so no factory is asked for them."""
+    made: list[str] = []
+
+    def factory(loop: asyncio.AbstractEventLoop, coro: Any, **arguments: Any) -> asyncio.Task[Any]:
+        made.append(coro.cr_code.co_filename)
+        return asyncio.Task(coro, loop=loop, **arguments)
+
+    asyncio.get_running_loop().set_task_factory(factory)
+    limiter, grants = await book.limiter(1), list[str]()
+    limiter.enqueue(Owner("only", grants).lease)
+    assert grants == [], "a shared limiter grants in a later turn of the loop"
+    await limiter.flush()
+    await limiter.aclose()
+    assert grants == ["only"]
+    # redis-py makes tasks of its own.
+    assert [name for name in made if "bfl_async" in name] == []
 
 
 # --- death and sleep ----------------------------------------------------------------------------------------

@@ -1,0 +1,30 @@
+"""Background coroutines that start in a later turn of the loop, whatever the application's task factory does.
+
+A synchronous step that starts a coroutine relies on one thing: the coroutine does not run before the step is over.
+`loop.create_task` does not promise that, since an application may set `asyncio.eager_task_factory` (Python 3.12).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+
+def new_task(
+    coro: Coroutine[Any, Any, _T], *, name: str | None = None, context: contextvars.Context | None = None
+) -> asyncio.Task[_T]:
+    """Start a coroutine in the running loop; its first line runs in a later turn of the loop.
+
+    The loop's task factory is not used: an eager one would run the coroutine up to its first wait within this call.
+    The caller must keep a reference to the task, as with `asyncio.create_task`.
+
+    Args:
+        coro: The coroutine to run.
+        name: Shown by debuggers. None lets asyncio number the task.
+        context: Variables that the coroutine sees. None copies those of the caller.
+    """
+    return asyncio.Task(coro, loop=asyncio.get_running_loop(), name=name, context=context)
