@@ -21,7 +21,7 @@ local me = batch.session
 local call = redis.call
 local META, POOLS, LEASES, EXPIRY = base .. ':meta', base .. ':pools', base .. ':leases', base .. ':expiry'
 local TICKETS, QUEUES, SEEN, ALIVE = base .. ':tickets', base .. ':queues', base .. ':seen', base .. ':alive'
-local FIRST_QUIET_S, MAX_QUIET_S, KEEP_S = 2, 60, 7 * 86400
+local FIRST_QUIET_S, MAX_QUIET_S, LEAST_PAUSE_S, KEEP_S = 2, 60, 0.05, 7 * 86400
 local time = call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
@@ -154,12 +154,14 @@ local function refuse(id, retry_after_s, priority, arrival, names)
     local refused_probe = pool.probing == 1 or pool.taken == 0
     pool.probing = 0
     pool.working = math.max(1, math.min(pool.working, pool.taken))
-    if pool.taken == 0 or retry_after_s >= 0 then
-      local pause_s = retry_after_s >= 0 and retry_after_s or pool.quiet
-      pool.paused = math.max(pool.paused, now + math.max(pause_s, 0.05))
+    local own_s = pool.taken == 0 and pool.quiet or 0
+    if own_s > 0 or retry_after_s >= 0 then
+      -- The server's hint may lengthen our own pause; it never shortens it.
+      pool.paused = math.max(pool.paused, now + math.max(LEAST_PAUSE_S, own_s, retry_after_s))
     end
     if refused_probe then pool.quiet = math.min(MAX_QUIET_S, pool.quiet * 2) end
-    pool.raise = pool.working < pool.limit and now + pool.quiet or 0
+    -- Not within the pause, which tries nothing and so proves nothing.
+    pool.raise = pool.working < pool.limit and math.max(now + pool.quiet, pool.paused) or 0
     changed[narrowest] = true
   end
   add_ticket(id, me, lease.p, priority, arrival)

@@ -37,7 +37,7 @@ _LOOK_S = 0.03
 _YOUNG_NS = 50_000_000  # file systems tell times in steps of some ms: two writes may have the same
 _LIVENESS_S = 0.25  # between looks, while waiting, whether another process has died
 _LOCKED_S = 5.0
-_FIRST_QUIET_S, _MAX_QUIET_S = 2.0, 60.0
+_FIRST_QUIET_S, _MAX_QUIET_S, _LEAST_PAUSE_S = 2.0, 60.0, 0.05
 _VERSION = 1  # of the tables; another one has another file
 
 _TABLES = """
@@ -533,12 +533,16 @@ class Book:
             refused_probe = pool.probing or pool.taken == 0
             pool.probing = False
             pool.working = max(1, min(pool.working, pool.taken))
-            if pool.taken == 0 or retry_after_s >= 0:
-                pause_s = retry_after_s if retry_after_s >= 0 else pool.quiet_s
-                pool.paused_until = max(pool.paused_until, self._now + max(pause_s, 0.05))
+            own_s = 0.0 if pool.taken else pool.quiet_s
+            if own_s or retry_after_s >= 0:
+                # The server's hint may lengthen our own pause; it never shortens it.
+                pause_s = max(_LEAST_PAUSE_S, own_s, retry_after_s)
+                pool.paused_until = max(pool.paused_until, self._now + pause_s)
             if refused_probe:
                 pool.quiet_s = min(_MAX_QUIET_S, 2 * pool.quiet_s)
-            pool.raise_at = self._now + pool.quiet_s if pool.working < pool.most else 0.0
+            # Not within the pause, which tries nothing and so proves nothing.
+            raise_at = max(self._now + pool.quiet_s, pool.paused_until)
+            pool.raise_at = raise_at if pool.working < pool.most else 0.0
         self._add_ticket(name, pools, priority, arrival)
 
     def _confirm(self, name: str, task_id: str) -> None:

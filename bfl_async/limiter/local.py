@@ -31,6 +31,7 @@ from bfl_async.types import Lease, PoolStatistics
 
 _FIRST_QUIET_S = 2.0
 _MAX_QUIET_S = 60.0
+_LEAST_PAUSE_S = 0.05
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
@@ -210,9 +211,11 @@ class LocalLimiter:
         refused_probe = pool.probing or pool.taken == 0
         pool.probing = False
         pool.working = max(1, min(pool.working, pool.taken))
-        if pool.taken == 0 or retry_after_s is not None:
-            pause_s = retry_after_s if retry_after_s is not None else pool.quiet_s
-            self._pause(loop, pool, now + max(pause_s, 0.05))
+        # Where slots are held, a release or the raise opens the pool. Where none is, only time can.
+        own_s = 0.0 if pool.taken else pool.quiet_s
+        if own_s or retry_after_s is not None:
+            # The server's hint may lengthen our own pause; it never shortens it.
+            self._pause(loop, pool, now + max(_LEAST_PAUSE_S, own_s, retry_after_s or 0.0))
         if refused_probe:
             pool.quiet_s = min(_MAX_QUIET_S, pool.quiet_s * 2)
         self._schedule_raise(loop, pool)
@@ -346,7 +349,9 @@ class LocalLimiter:
             pool.raise_timer.cancel()
             pool.raise_timer = None
         if pool.working < pool.limit:
-            pool.raise_timer = loop.call_later(pool.quiet_s, self._raise, loop, pool)
+            # A pause tries nothing, so it proves nothing: a long one must not restore the limit step by step.
+            at = max(loop.time() + pool.quiet_s, pool.paused_until)
+            pool.raise_timer = loop.call_at(at, self._raise, loop, pool)
 
     def _raise(self, loop: asyncio.AbstractEventLoop, pool: _Pool) -> None:
         pool.raise_timer = None

@@ -303,6 +303,59 @@ async def test_retry_after_pauses_the_refused_pool_only(make_limiter: MakeLimite
     await limiter.aclose()
 
 
+@pytest.mark.parametrize("hint_s", [0.0, 0.3])
+async def test_a_short_retry_after_leaves_our_own_pause_as_it_is(
+    make_limiter: MakeLimiter, hint_s: float
+) -> None:
+    """Invariant 6: the header is a lower bound. Where nothing is held, only time opens the pool: 2 s."""
+    limiter, grants = await make_limiter(limits(1)), list[str]()
+    only = Owner("only", grants)
+    limiter.enqueue(only.lease)
+    await settled(limiter)
+    began = asyncio.get_running_loop().time()
+    limiter.refuse(only.lease, retry_after_s=hint_s)
+    await wait_until(lambda: len(grants) == 2)
+    assert 1.9 < asyncio.get_running_loop().time() - began < 4
+    await limiter.aclose()
+
+
+async def test_a_later_shorter_hint_does_not_end_a_pause(make_limiter: MakeLimiter) -> None:
+    """Of two refusals of one pool, the longer pause counts, whichever comes last."""
+    limiter, grants = await make_limiter(limits(3)), list[str]()
+    owners = [Owner(str(n), grants) for n in range(3)]
+    for owner in owners:
+        limiter.enqueue(owner.lease)
+    await settled(limiter)
+    began = asyncio.get_running_loop().time()
+    limiter.refuse(owners[0].lease, retry_after_s=1.0)
+    limiter.refuse(owners[1].lease, retry_after_s=0.0)
+    limiter.release(owners[2].lease)
+    await settled(limiter)
+    assert grants == ["0", "1", "2"]
+    await wait_until(lambda: len(grants) > 3)
+    assert 0.95 < asyncio.get_running_loop().time() - began < 3
+    await limiter.aclose()
+
+
+@pytest.mark.parametrize("make_limiter", SLOW_SHARED, indirect=True)
+async def test_a_long_retry_after_does_not_restore_the_limit(make_limiter: MakeLimiter) -> None:
+    """Invariant 6: a pause tries nothing, so the working limit rises by one in it, however long it is."""
+    limiter, grants = await make_limiter(limits(6)), list[str]()
+    owners = [Owner(str(n), grants) for n in range(6)]
+    for owner in owners:
+        limiter.enqueue(owner.lease)
+    await settled(limiter)
+    del grants[:]
+    for owner in owners[1:]:
+        limiter.refuse(owner.lease, retry_after_s=None)
+    limiter.refuse(owners[0].lease, retry_after_s=9.0)
+    began = asyncio.get_running_loop().time()
+    await wait_until(lambda: len(grants) >= 2, timeout=15)
+    assert 8.9 < asyncio.get_running_loop().time() - began < 11
+    assert (len(grants), limiter.statistics()["account"].working) == (2, 2)
+    await limiter.aclose()
+
+
 async def test_limit_changed_while_held(make_limiter: MakeLimiter) -> None:
     """A lower limit takes nothing back and holds grants back; a higher one grants at once."""
     limiter, grants = await make_limiter(limits(3)), list[str]()

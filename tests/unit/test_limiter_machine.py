@@ -235,13 +235,14 @@ class LimiterMachine(RuleBasedStateMachine):
         pool.working = max(1, min(pool.working, left))
         if retry_after_s is not None:
             retry_after_s += 0.0029
+        own_s = pool.quiet_s if left == 0 else 0.0
         if left == 0 or retry_after_s is not None:
-            pause_s = pool.quiet_s if retry_after_s is None else max(retry_after_s, 0.05)
-            pool.paused_until = max(pool.paused_until, now + pause_s)
+            pool.paused_until = max(pool.paused_until, now + max(own_s, retry_after_s or 0.0, 0.05))
         if pool.probing or left == 0:
             pool.quiet_s = min(60.0, 2 * pool.quiet_s)
         pool.probing = False
-        pool.raises_at = now + pool.quiet_s if pool.working < pool.limit else None
+        raises_at = max(now + pool.quiet_s, pool.paused_until)
+        pool.raises_at = raises_at if pool.working < pool.limit else None
         self.model_assigns(now)
         self.do("refuse", asked.lease, retry_after_s=retry_after_s)
 
