@@ -470,7 +470,7 @@ class SharedLimiter(ABC):
                 session.wake.clear()
                 batch = self._next_batch(session)
                 try:
-                    reply = await session.store.step(batch)
+                    reply = await _step(session.store, batch)
                 except StoreAwayError as exc:
                     self._not_heard(session, batch, exc)
                     if session.failures > 1:  # a connection that was cut is no reason to wait
@@ -624,6 +624,24 @@ class SharedLimiter(ABC):
         if session.timer is not None:
             session.timer.cancel()
         session.timer = session.loop.call_at(at, session.wake.set)
+
+
+async def _step(store: Store, batch: Batch) -> StepReply:
+    try:
+        return await store.step(batch)
+    except asyncio.CancelledError as exc:
+        if is_being_cancelled():
+            raise
+        raise StoreAwayError("the call was cancelled, and not by this limiter") from exc
+
+
+def is_being_cancelled() -> bool:
+    """Return whether the running coroutine itself is being cancelled.
+
+    If not, a CancelledError comes from something that it waits for, and counts as a failed call.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _by_name(limits: Limits) -> dict[str, int]:

@@ -20,7 +20,15 @@ from urllib.parse import urlsplit
 from bfl_async._config import Limits
 from bfl_async._tasks import new_task
 from bfl_async.errors import ConfigError
-from bfl_async.limiter._shared import FETCH_S, Batch, SharedLimiter, StepReply, Store, StoreAwayError
+from bfl_async.limiter._shared import (
+    FETCH_S,
+    Batch,
+    SharedLimiter,
+    StepReply,
+    Store,
+    StoreAwayError,
+    is_being_cancelled,
+)
 from bfl_async.types import PoolStatistics
 
 if TYPE_CHECKING:
@@ -197,7 +205,9 @@ async def listen(
                 message = await listening.get_message(timeout=None)
                 if message is not None:
                     heard(message["data"] if message["type"] == "message" else None)
-        except (RedisError, OSError, TimeoutError) as exc:
+        except (RedisError, OSError, TimeoutError, asyncio.CancelledError) as exc:
+            if is_being_cancelled():
+                raise
             cut()
             _log.debug(
                 "a channel of Redis was cut (%s)",
@@ -217,7 +227,9 @@ async def close_quietly(close: Callable[[], object]) -> None:
         closing = close()
         if asyncio.iscoroutine(closing):
             await closing
-    except (RedisError, OSError, TimeoutError) as exc:
+    except (RedisError, OSError, TimeoutError, asyncio.CancelledError) as exc:
+        if is_being_cancelled():
+            raise
         _log.debug(
             "a connection to Redis did not close well (%s)",
             type(exc).__name__,

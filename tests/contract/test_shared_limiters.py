@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -17,6 +17,7 @@ from benchmarks.redis_server import MISSING, RedisServer
 from bfl_async import AsyncBFL, ConfigError, LimiterError
 from bfl_async.limiter import FileLimiter, RedisLimiter
 from bfl_async.limiter._shared import FETCH_S, Batch, SharedLimiter, StepReply, Store, StoreAwayError
+from bfl_async.limiter.redis import listen
 from bfl_async.types import Lease, PoolStatistics
 from tests.contract.limiters import (
     Book,
@@ -26,6 +27,9 @@ from tests.contract.limiters import (
 )
 from tests.fake import FakeAPI
 from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 __all__ = ["book", "redis_server"]  # fixtures
 
@@ -561,6 +565,10 @@ class ScriptedLimiter(SharedLimiter):
         return "the test"
 
 
+def grant_all(batch: Batch) -> StepReply:
+    return answer(batch, grants=[(str(op[1]), n) for n, op in enumerate(batch.ops) if op[0] == "w"])
+
+
 def fails(_: Batch) -> StepReply:
     raise ZeroDivisionError
 
@@ -580,6 +588,64 @@ async def test_a_bug_lets_nobody_wait_for_ever(caplog: pytest.LogCaptureFixture)
     assert "failed by a bug" in caplog.text
 
 
+def is_cancelled_elsewhere(_: Batch) -> StepReply:
+    raise asyncio.CancelledError("from a pool of connections that was closed")
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_cancellation_from_elsewhere_is_a_step_that_failed(times: int) -> None:
+    """Only the limiter itself ends its coroutine: the requests that wait are served by a later step."""
+    async with ScriptedLimiter(*[is_cancelled_elsewhere] * times, grant_all) as limiter:
+        waiting = Owner("waiting", [])
+        limiter.enqueue(waiting.lease)
+        await wait_until(waiting.has_slot)
+
+
+class CancelledChannel:
+    """A client and its channel in one, whose calls are cancelled by something else before they work."""
+
+    def __init__(self, broken: list[str]) -> None:
+        self.broken = broken
+        self.calls: list[str] = []
+
+    def pubsub(self) -> CancelledChannel:
+        return self
+
+    async def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self.broken:
+            self.broken.remove(name)
+            raise asyncio.CancelledError
+
+    async def subscribe(self, channel: str) -> None:
+        await self._call("subscribe")
+
+    async def get_message(self, timeout: float | None) -> dict[str, str]:
+        await self._call("get_message")
+        await asyncio.sleep(1)
+        return {"type": "message", "data": "news"}
+
+    async def aclose(self) -> None:
+        await self._call("aclose")
+
+
+@pytest.mark.looptime(start=0)
+@pytest.mark.parametrize("broken", [["subscribe"], ["get_message"], ["get_message", "aclose"]], ids=str)
+async def test_a_listener_survives_a_cancellation_from_elsewhere(broken: list[str]) -> None:
+    """It counts as a cut: the listener subscribes again. Its own cancellation ends it."""
+    channel, news, cuts = CancelledChannel(broken), list[str | None](), list[int]()
+    listener = asyncio.create_task(
+        listen(cast("Redis", channel), "channel", heard=news.append, cut=lambda: cuts.append(1))
+    )
+    await asyncio.sleep(5)
+    assert len(cuts) == 1
+    assert news
+    listener.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listener
+    assert channel.calls[-1] == "aclose"
+
+
 async def test_a_grant_that_nobody_waits_for_is_given_back() -> None:
     """It is from a step that was thought to be lost."""
     async with ScriptedLimiter(lambda batch: answer(batch, grants=[("nobody's", 1)]), answer) as limiter:
@@ -595,10 +661,7 @@ async def test_a_grant_that_nobody_waits_for_is_given_back() -> None:
 async def test_what_a_step_said_in_vain_is_said_again_with_all_that_is_held(trouble: Answer) -> None:
     """A lesson of a 429 and a new limit are told again; what is held and waits is told in full."""
 
-    def grant(batch: Batch) -> StepReply:
-        return answer(batch, grants=[(str(op[1]), n) for n, op in enumerate(batch.ops) if op[0] == "w"])
-
-    async with ScriptedLimiter(grant, trouble, answer) as limiter:
+    async with ScriptedLimiter(grant_all, trouble, answer) as limiter:
         kept, refused, unsure = (Owner(name, []) for name in ("kept", "refused", "unsure"))
         for owner in (kept, refused, unsure):
             limiter.enqueue(owner.lease)
