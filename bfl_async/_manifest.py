@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from bfl_async._files import flush_folder, flush_to_disk
 from bfl_async.errors import SaveError
 
 MANIFEST = "manifest.jsonl"
@@ -45,7 +46,7 @@ def save_new(
         with part.open("xb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            flush_to_disk(file.fileno())
         for number in range(1, _MOST_NAMES):
             chosen = target if number == 1 else target.with_stem(f"{target.stem}-{number}")
             if _take_name(part, chosen):
@@ -55,7 +56,7 @@ def save_new(
                 break
         else:
             raise OSError(errors_of_the_system.EEXIST, "too many files have such names")
-        _flush_folder(chosen.parent)
+        flush_folder(chosen.parent)
     except (OSError, ValueError) as exc:
         with contextlib.suppress(OSError, ValueError):
             part.unlink(missing_ok=True)
@@ -86,16 +87,6 @@ def _is_file_of(path: Path, size: int, sha256: str) -> bool:
         return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
     except OSError:
         return False
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def remove_parts(parts: Path) -> None:
@@ -157,7 +148,7 @@ class Manifest:
             with self.path.open("ab") as file:
                 file.write(b"".join(lines))
                 file.flush()
-                os.fsync(file.fileno())
+                flush_to_disk(file.fileno())
                 return file.tell()
         except OSError as exc:
             raise _save_error(self.path, exc, None) from exc

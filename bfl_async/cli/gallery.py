@@ -35,6 +35,7 @@ from urllib.parse import quote
 
 import click
 
+from bfl_async._files import flush_to_disk
 from bfl_async.cli.files import InputError
 from bfl_async.cli.output import can_redraw
 
@@ -102,7 +103,7 @@ def write_gallery(folder: Path, output: Path | None = None) -> Path:
         with part.open("xb") as file:
             _write_page(file, folder, target.parent, manifest.rows, embedded=embedded)
             file.flush()
-            os.fsync(file.fileno())
+            flush_to_disk(file.fileno())
         part.replace(target)
     except BaseException:
         part.unlink(missing_ok=True)
