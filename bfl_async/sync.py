@@ -45,6 +45,7 @@ from typing import (
 
 from bfl_async._client import AsyncBFL, check_many, typed, typed_nowait
 from bfl_async._handle import HandleFacts
+from bfl_async._tasks import new_task
 from bfl_async.download import closed_error
 from bfl_async.errors import BFLError, ClientClosedError, ConfigError
 from bfl_async.models import ImageRequest
@@ -65,82 +66,243 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class _LoopThread(threading.Thread):
+    """A thread that runs one event loop until it is told to stop."""
+
+    def __init__(self, on_end: Callable[[_LoopThread], None]) -> None:
+        # A daemon: a program that forgot to close its client must be able to end.
+        super().__init__(name="bfl-async", daemon=True)
+        # Written by the thread before it sets `_ready`; None if no loop could be made.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._error: BaseException | None = None
+        self._ready = threading.Event()
+        self._stopping = asyncio.Event()
+        self._is_discarded = False
+        self._on_end = on_end
+        self._farewell: Callable[[], Awaitable[None]] | None = None
+
+    def start(self) -> None:
+        """Start the thread; return once its loop takes callbacks.
+
+        Raises:
+            OSError, RuntimeError: The system has no thread, or no file descriptor for a loop, left.
+        """
+        super().start()
+        self._ready.wait()
+        if self._error is not None:
+            raise self._error
+
+    def run(self) -> None:
+        """Run the loop. Called in the thread."""
+        try:
+            with asyncio.Runner() as runner:
+                self._loop = runner.get_loop()
+                self._ready.set()
+                runner.run(self._serve())
+        except BaseException as exc:
+            if self._ready.is_set():
+                raise
+            self._error = exc
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        try:
+            # Looked at after `_loop` was written, where `discard` writes first and looks then.
+            if not self._is_discarded:
+                await self._stopping.wait()
+            if self._farewell is not None:
+                await self._farewell()
+        finally:
+            self._on_end(self)
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Have a callback called in the loop. Callable from any thread."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(callback)
+
+    def stop(self, farewell: Callable[[], Awaitable[None]] | None) -> None:
+        """Let the loop await `farewell()` and end. Callable from any thread."""
+        self._farewell = farewell
+        self.call_soon(self._stopping.set)
+
+    def discard(self) -> None:
+        """Let the loop end, whether it has begun or not: whoever started it was interrupted."""
+        self._is_discarded = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+
+
 class _Portal:
-    """The thread in which a client's loop runs."""
+    """The thread in which a client's loop runs, from the first `open()` or `close()` to the last.
+
+    The thread runs while the client is open, and while a call of `open()` or `close()` is under way. Any number of
+    threads may make such calls at the same time. The loop itself counts them, as each of its steps is carried through
+    where Ctrl-C can end a caller between any two: the call that leaves nothing to do lets the loop end.
+    """
 
     def __init__(self) -> None:
-        # Held while something is handed to the loop: what was handed over, the loop has seen before it is told to
-        # stop, so that no caller waits for a loop that has ended. Reentrant, as the collector may run in between.
+        # Guards all fields below. Held while something is handed to the loop, so that the loop makes every step that
+        # was handed over before it ends, and no caller waits for a loop that has ended. Reentrant, as the collector
+        # may run in between.
         self._lock = threading.RLock()
-        self._loop: asyncio.AbstractEventLoop | None = None  # None: not running, or told to stop
-        self._told_to_stop: asyncio.Event | None = None
-        self._farewell: Callable[[], Awaitable[None]] | None = None  # what is awaited before the loop ends
-        self._thread: threading.Thread | None = None
-        self._pid = os.getpid()
+        # The thread that takes calls.
+        self._thread: _LoopThread | None = None
+        # The thread that was told to stop.
+        self._ending: _LoopThread | None = None
+        # Calls that were handed over and have not ended: those of open(), and those of close().
+        self._openers: set[_Call[object]] = set()
+        self._closers: set[_Call[object]] = set()
+        self._is_open = False
+        self._is_closed = False
+        # The process that `_thread` belongs to.
+        self._pid = 0
 
     @property
     def is_running(self) -> bool:
         """True where calls can be made: false in a process that was forked from the client's."""
-        return self._loop is not None and os.getpid() == self._pid
+        return self._thread is not None and os.getpid() == self._pid
 
-    def start(self) -> None:
-        """Start the thread. Idempotent."""
-        with self._lock:
-            if self._loop is not None:
-                return
-            ready: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
-            # A daemon: a program that forgot to close its client must be able to end.
-            self._thread = threading.Thread(target=self._run, args=[ready], name="bfl-async", daemon=True)
-            self._thread.start()
-            self._loop, self._pid = ready.result(), os.getpid()
+    @property
+    def _is_here(self) -> bool:
+        return threading.current_thread() in (self._thread, self._ending)
 
-    def _run(self, ready: concurrent.futures.Future[asyncio.AbstractEventLoop]) -> None:
-        async def serve() -> None:
-            self._told_to_stop = asyncio.Event()
-            ready.set_result(asyncio.get_running_loop())
-            await self._told_to_stop.wait()
-            if self._farewell is not None:
-                await self._farewell()
+    def check_place(self) -> None:
+        """Check that a blocking call may be made.
 
+        Raises:
+            ConfigError: Called in the loop's own thread, which would wait for itself, or after a fork.
+        """
+        if self._thread is not None and os.getpid() != self._pid:
+            raise ConfigError("the client was opened before a fork: each process needs a client of its own")
+        if self._is_here:
+            raise ConfigError("a blocking call in the client's own thread would wait for itself for ever")
+
+    # --- opening and closing ----------------------------------------------------------------------------
+
+    def open(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Await `work()` in the loop, which is started if necessary; the client is open if it succeeds.
+
+        Raises:
+            ClientClosedError: The client was closed.
+            ConfigError: See `check_place`.
+        """
+        call = _Call(work, on_end=lambda task: self._leave(call, self._openers, task))
         try:
-            with asyncio.Runner() as runner:
-                runner.get_loop()
-                runner.run(serve())
-        except BaseException as exc:  # no loop could be made: who waits for it is told
-            if ready.done():
+            thread = self._admit(call, self._openers)
+            if thread is None:
+                raise ClientClosedError("the client is closed: make a new one")
+            try:
+                call.result()
+            except Exception:
+                if self._ending is thread:
+                    thread.join()
                 raise
-            ready.set_exception(exc)
+        except BaseException:
+            call.future.cancel()
+            raise
 
-    def stop(self) -> None:
-        """End the loop, and wait for the thread's end. Idempotent."""
-        self.abandon(None)
-        if self._thread is not None:
-            self._thread.join()
+    def close(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Await `work()` in the loop, which closes the client; return once the thread has ended. Idempotent.
+
+        Raises:
+            ConfigError: See `check_place`.
+        """
+        call = _Call(work, on_end=lambda task: self._leave(call, self._closers, task))
+        try:
+            thread = self._admit(call, self._closers)
+            if thread is not None:
+                call.result()
+                thread.join()
+            self._join()
+        except BaseException:
+            call.future.cancel()
+            raise
+
+    def _admit(self, call: _Call[object], users: set[_Call[object]]) -> _LoopThread | None:
+        """Hand over a call of `open()` or `close()`, and return the thread; None if the client is closed."""
+        self.check_place()
+        with self._lock:
+            if self._is_closed and (self._thread is None or users is self._openers):
+                return None
+            if self._thread is None:
+                thread = _LoopThread(self._ended)
+                try:
+                    thread.start()
+                    self._thread, self._pid = thread, os.getpid()
+                except BaseException:
+                    if self._thread is not thread:
+                        thread.discard()
+                    raise
+            # In this order: after a Ctrl-C in between it is not counted, which does no harm.
+            self._thread.call_soon(lambda: call.begin(self))
+            users.add(call)
+            return self._thread
+
+    def _leave(
+        self, call: _Call[object], users: set[_Call[object]], task: asyncio.Task[object] | None
+    ) -> None:
+        """Note the end of a call, and let the loop end if nothing needs it. Called in the loop."""
+        with self._lock:
+            users.discard(call)
+            if task is not None and users is self._closers:
+                self._is_open, self._is_closed = False, True
+            elif task is not None and not (task.cancelled() or task.exception()):
+                self._is_open = not self._is_closed
+            if self._closers:
+                return
+            # A closed client is not kept for a call of open(), which could only fail.
+            if self._is_closed or not (self._is_open or self._openers):
+                self._end(None)
 
     def abandon(self, farewell: Callable[[], Awaitable[None]] | None) -> None:
         """Let the loop await `farewell()` and end, without waiting for it. Callable from any thread."""
         with self._lock:
-            loop, self._loop = self._loop, None
-            if loop is not None and os.getpid() == self._pid:
-                assert self._told_to_stop is not None
-                self._farewell = farewell
-                loop.call_soon_threadsafe(self._told_to_stop.set)
+            self._is_open, self._is_closed = False, True
+            self._end(farewell)
+
+    def _end(self, farewell: Callable[[], Awaitable[None]] | None) -> None:
+        if self._thread is not None and os.getpid() == self._pid:
+            self._thread.stop(farewell)
+            # In this order: the thread itself looks at both without the lock.
+            self._ending = self._thread
+            self._thread = None
+
+    def _ended(self, thread: _LoopThread) -> None:
+        """Note the end of a loop, which nobody may have asked for: SystemExit in a callback ends it as well."""
+        with self._lock:
+            if self._thread is thread:
+                self._is_open, self._is_closed = False, True
+                self._ending = thread
+                self._thread = None
+
+    def _join(self) -> None:
+        """Wait for the end of a thread that was told to stop."""
+        ending = self._ending
+        if ending is not None:
+            ending.join()
+
+    # --- calls ------------------------------------------------------------------------------------------
 
     def begin(self, call: _Call[T]) -> None:
         """Hand a call to the loop. Idempotent.
 
         Raises:
             ClientClosedError: The loop does not run.
-            ConfigError: Called in the loop's own thread, which would wait for itself, or after a fork.
+            ConfigError: See `check_place`.
         """
-        if os.getpid() != self._pid:
-            raise ConfigError("the client was made before a fork: each process needs a client of its own")
-        with self._lock:
-            if self._loop is None:
-                raise ClientClosedError("the client is not open: use `with BFL() as bfl`, or open()")
-            if threading.current_thread() is self._thread:
-                raise ConfigError("a blocking call in the client's own thread would wait for itself for ever")
-            self._loop.call_soon_threadsafe(call.begin, self)
+        self.check_place()
+        if not self.offer(call):
+            raise ClientClosedError("the client is not open: use `with BFL() as bfl`, or open()")
+
+    def offer(self, call: _Call[T]) -> bool:
+        """Hand a call to the loop; False if no loop runs.
+
+        Raises:
+            ConfigError: Called in the loop's own thread.
+        """
+        if self.is_running:
+            self.check_place()
+        return self.post(lambda: call.begin(self))
 
     def call(self, work: Callable[[], Awaitable[T]]) -> T:
         """Await `work()` in the loop, and return what it returns. Ctrl-C cancels it."""
@@ -149,24 +311,40 @@ class _Portal:
             self.begin(call)
             return call.result()
         except BaseException:
-            call.future.cancel()  # no effect where the call itself has raised
+            # Without effect where the call itself has raised.
+            call.future.cancel()
             raise
 
     def run(self, step: Callable[[], T]) -> T:
-        """Make one synchronous step in the loop; here, where there is no loop that could disturb it."""
-        if not self.is_running or threading.current_thread() is self._thread:
+        """Make one synchronous step in the loop; here, once there is no loop that it could disturb."""
+        if self._is_here:
             return step()
+        made: concurrent.futures.Future[T] = concurrent.futures.Future()
 
-        async def once() -> T:
-            return step()
+        def make() -> None:
+            if not made.set_running_or_notify_cancel():
+                return
+            try:
+                made.set_result(step())
+            except BaseException as exc:
+                made.set_exception(exc)
 
-        return self.call(once)
+        if self.post(make):
+            try:
+                return made.result()
+            except BaseException:
+                made.cancel()
+                raise
+        self._join()
+        return step()
 
-    def post(self, step: Callable[[], None]) -> None:
-        """Make one synchronous step in the loop, some time."""
+    def post(self, step: Callable[[], object]) -> bool:
+        """Have one synchronous step made in the loop, before the loop ends; False if no loop runs."""
         with self._lock:
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(step)
+            if self._thread is None or os.getpid() != self._pid:
+                return False
+            self._thread.call_soon(step)
+            return True
 
 
 class _Call(Generic[T]):
@@ -176,34 +354,42 @@ class _Call(Generic[T]):
     cancel, or what to wait for again.
     """
 
-    def __init__(self, work: Callable[[], Awaitable[T]]) -> None:
+    def __init__(
+        self,
+        work: Callable[[], Awaitable[T]],
+        *,
+        on_end: Callable[[asyncio.Task[T] | None], None] = lambda _: None,
+    ) -> None:
         self._work = work
         self._begun = False
+        # Called in the loop with the ended task, before the caller goes on; with None if it was cancelled unbegun.
+        self._on_end = on_end
         # Cancelling it cancels the work.
         self.future: concurrent.futures.Future[T] = concurrent.futures.Future()
 
     def begin(self, portal: _Portal) -> None:
         """Begin to await it. Called in the loop. Idempotent."""
-        if self._begun or self.future.cancelled():
+        if self._begun:
             return
         self._begun = True
+        if self.future.cancelled():
+            self._on_end(None)
+            return
 
         async def run() -> T:
             return await self._work()
 
-        task = asyncio.ensure_future(run())
-
-        def cancel() -> None:
-            task.cancel()
-
+        task = new_task(run())
         task.add_done_callback(self._settle)
-        self.future.add_done_callback(lambda future: portal.post(cancel) if future.cancelled() else None)
+        self.future.add_done_callback(lambda future: portal.post(task.cancel) if future.cancelled() else None)
 
     def _settle(self, task: asyncio.Task[T]) -> None:
+        self._on_end(task)
         error = None if task.cancelled() else task.exception()
         if task.cancelled():
             self.future.cancel()
-        elif self.future.set_running_or_notify_cancel():  # from here on it cannot be cancelled
+        elif self.future.set_running_or_notify_cancel():
+            # From here on it cannot be cancelled.
             if error is None:
                 self.future.set_result(task.result())
             else:
@@ -215,6 +401,12 @@ class _Call(Generic[T]):
             return self.future.result()
         except concurrent.futures.CancelledError:
             raise ClientClosedError("the client was closed while this call waited") from None
+
+    def wait(self) -> None:
+        """Wait for its end, which may be the end of the loop; raise what the work did."""
+        concurrent.futures.wait([self.future])
+        if not self.future.cancelled():
+            self.future.result()
 
 
 class Result(ResultFacts):
@@ -441,9 +633,18 @@ class OutcomeStream:
         self._portal.run(self._outcomes.stop)
 
     def close(self) -> None:
-        """Withdraw what is queued and stop reading the source. Idempotent."""
-        if self._portal.is_running:
-            self._portal.call(self._outcomes.aclose)
+        """Withdraw what is queued and stop reading the source. Idempotent, from any thread.
+
+        Ctrl-C ends the wait for the source to close; all else is done.
+        """
+        call = _Call(self._outcomes.aclose)
+        try:
+            # A client that is closed, or closes meanwhile, has closed its streams.
+            if self._portal.offer(call):
+                call.wait()
+        except BaseException:
+            call.future.cancel()
+            raise
 
 
 def _parameters_of(
@@ -471,7 +672,8 @@ class BFL:
     @_parameters_of(AsyncBFL.__init__)
     def __init__(self, *args: object, **kwargs: object) -> None:
         self._client = None
-        self._opening = threading.Lock()  # of the threads that open it
+        # Held by the thread that opens it; others wait, and find it open.
+        self._opening = threading.Lock()
         self._portal = _Portal()
         self._bfl = cast("Callable[..., AsyncBFL]", AsyncBFL)(*args, **kwargs)
         if self._bfl._session is not None:
@@ -495,13 +697,9 @@ class BFL:
             ConfigError: It is a view, which is opened with its client.
         """
         self._check_client("opened")
+        self._portal.check_place()
         with self._opening:
-            self._portal.start()
-            try:
-                self._portal.call(self._bfl.open)
-            except BaseException:
-                self._portal.stop()
-                raise
+            self._portal.open(self._bfl.open)
         return self
 
     def close(self, *, drain: float | None = 0.0) -> None:
@@ -515,14 +713,17 @@ class BFL:
             ConfigError: It is a view, which is closed with its client.
         """
         self._check_client("closed")
-        self._portal.start()  # also where it was never opened: it stays closed then
+        self._portal.check_place()
         try:
-            self._portal.call(lambda: self._bfl.aclose(drain=drain))
+            self._portal.close(lambda: self._bfl.aclose(drain=drain))
         except BaseException:
-            self._portal.call(self._bfl.aclose)
+            try:
+                self._portal.close(self._bfl.aclose)
+            except BaseException:
+                # A second Ctrl-C leaves at once.
+                self._portal.abandon(None)
+                raise
             raise
-        finally:
-            self._portal.stop()
 
     def _check_client(self, verb: str) -> None:
         if self._client is not None:

@@ -43,7 +43,8 @@ from bfl_async import (
     request,
 )
 from bfl_async.sync import BFL, Outcome, OutcomeStream, Result, TaskHandle
-from bfl_async.types import State
+from bfl_async.types import Reply, State
+from bfl_async.webhooks import WebhookReceiver
 from tests.fake import JPEG, FakeAPI
 
 if TYPE_CHECKING:
@@ -448,6 +449,194 @@ def test_a_thread_without_a_loop_tells_who_opens(monkeypatch: pytest.MonkeyPatch
             client(api()).open()
 
 
+def test_a_system_without_another_thread_tells_who_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The opening can be repeated."""
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    bfl = client(api())
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError, match="new thread"):
+            bfl.open()
+    with bfl:
+        assert bfl.credits() == 1000.0
+
+
+def at_once(*calls: Callable[[], object]) -> list[BaseException | None]:
+    """Make each call in a thread of its own, all at the same moment; return what each has raised."""
+    barrier = threading.Barrier(len(calls))
+
+    def make(call: Callable[[], object]) -> object:
+        barrier.wait(5)
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        futures = [pool.submit(make, call) for call in calls]
+        return [future.exception(timeout=10) for future in futures]
+
+
+def the_thread() -> threading.Thread | None:
+    """The thread of the one client of a test."""
+    return next((one for one in threading.enumerate() if one.name == "bfl-async"), None)
+
+
+@pytest.fixture
+def _busy_switching() -> Iterator[None]:
+    """Let threads alternate far more often than usual."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("_busy_switching")
+@pytest.mark.parametrize("drain", [0.0, 0.001, None])
+def test_any_number_of_threads_may_close_at_once(drain: float | None) -> None:
+    """None of them fails, and when one has returned, the client is closed and its thread has ended."""
+    left: list[threading.Thread | None] = []
+    for _ in range(40):
+        bfl = client(api(service_s=0.003)).open()
+        bfl.submit_nowait("flux-dev", prompt="a cat")
+
+        def close(bfl: BFL = bfl) -> None:
+            bfl.close(drain=drain)
+            left.append(the_thread())
+            bfl.close()
+
+        assert at_once(*[close] * 6) == [None] * 6
+    assert left == [None] * 240
+
+
+def test_a_close_cuts_the_drain_of_another_thread_short() -> None:
+    """As two coroutines of the client do."""
+    bfl = client(api(service_s=math.inf)).open()
+    bfl.submit("flux-dev", prompt="a cat")
+    with ThreadPoolExecutor(2) as pool:
+        patient = pool.submit(bfl.close, drain=None)
+        wait_until(lambda: "closing" in repr(bfl))
+        pool.submit(bfl.close).result(timeout=10)
+        assert patient.result(timeout=10) is None
+        assert the_thread() is None
+
+
+@pytest.mark.usefixtures("_busy_switching")
+def test_a_client_may_be_opened_and_closed_at_once() -> None:
+    """Whoever opens it finds it open or closed; no close fails, and at the end it is closed."""
+    for n in range(60):
+        bfl = client(api())
+        if n % 2:
+            bfl.open()
+        errors = at_once(bfl.open, bfl.close, bfl.open, bfl.close, bfl.open)
+        assert [errors[1], errors[3]] == [None, None]
+        assert all(error is None or isinstance(error, ClientClosedError) for error in errors)
+        wait_until(lambda: the_thread() is None)
+        with pytest.raises(ClientClosedError):
+            bfl.open()
+
+
+@pytest.mark.usefixtures("_busy_switching")
+def test_what_needs_no_open_client_works_while_it_is_being_closed() -> None:
+    """Looking at a client, a handle or a stream, withdrawing, stopping and closing a stream, before as after."""
+    for _ in range(30):
+        fake = api(limit=1, service_s=math.inf)
+        bfl = client(fake).open()
+        view = bfl.with_options(timeout=5)
+        handle, queued = bfl.submit("flux-dev", prompt="a"), bfl.submit_nowait("flux-dev", prompt="b")
+        stream = bfl.stream(cats(5))
+        looks: list[Callable[[], object]] = [
+            bfl.statistics,
+            view.__repr__,
+            bfl.timings,
+            queued.withdraw,
+            lambda: handle.queue_position,  # noqa: B023 - called in this round
+            stream.stop,
+            stream.close,
+            stream.close,
+            lambda: (stream.in_flight, stream.waiting),  # noqa: B023 - called in this round
+        ]
+        assert at_once(bfl.close, *looks) == [None] * (len(looks) + 1)
+        assert [look() is None or True for look in looks] == [True] * len(looks)
+
+
+def test_calls_that_wait_when_the_client_is_closed_are_told_so() -> None:
+    """Whatever they wait for, and however many threads close it."""
+    bfl = client(api(limit=1, service_s=math.inf)).open()
+    handle = bfl.submit("flux-dev", prompt="a cat")
+    queued = bfl.submit_nowait("flux-dev", prompt="a dog")
+    waits: list[Callable[[], object]] = [
+        bfl.drain,
+        handle.result,
+        queued.accepted,
+        lambda: list(handle.updates())[-1].state,
+        lambda: bfl.with_options(priority=1).generate("flux-dev", prompt="a bird"),
+    ]
+    with ThreadPoolExecutor(len(waits) + 3) as pool:
+        calls = [pool.submit(wait) for wait in waits]
+        wait_until(lambda: bfl.statistics().queued == 2)
+        for closing in [pool.submit(bfl.close) for _ in range(3)]:
+            assert closing.exception(timeout=10) is None
+        for call in calls:
+            error = call.exception(timeout=10)
+            assert isinstance(error, ClientClosedError) or call.result() in (True, State.SETTLED)
+
+
+def test_opening_or_closing_in_the_clients_own_thread_is_refused_and_ends_nothing() -> None:
+    """It would wait for itself; the client goes on."""
+    refused: list[str] = []
+
+    def key() -> str:
+        for call in (bfl.open, bfl.close, stream.close):
+            with pytest.raises(ConfigError, match="own thread"):
+                call()
+            refused.append(call.__name__)
+        return "a-key-of-ours"
+
+    with BFL(key, base_url="http://127.0.0.1:9", timeouts=Timeouts(connect=0.05)) as bfl:
+        stream = bfl.stream(cats(1))
+        for _ in range(2):
+            with pytest.raises(bfl_async.ConnectError):
+                bfl.generate("flux-dev", prompt="a cat")
+    assert refused[:3] == ["open", "close", "close"]
+
+
+def test_an_opening_that_fails_ends_the_thread_and_can_be_repeated() -> None:
+    """As with the client's own `open`."""
+    failures = iter([OSError("not yet"), bfl_async.LimiterError("not yet")])
+
+    class Receiver(WebhookReceiver):
+        async def open(self) -> None:
+            for failure in failures:
+                raise failure
+
+    bfl = BFL(transport=api(), webhook=Receiver("https://app.example/bfl", "a secret of some length"))
+    for error in (OSError, bfl_async.LimiterError):
+        with pytest.raises(error):
+            bfl.open()
+        assert the_thread() is None
+    with bfl:
+        assert bfl.credits() == 1000.0
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no eager tasks before")
+def test_eager_tasks_change_nothing() -> None:
+    """A factory that an observer or a transport has set in the client's loop."""
+
+    class Eager(FakeAPI):
+        async def poll(self, url: str) -> Reply:
+            asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore] # since 3.12
+            return await super().poll(url)
+
+    with client(Eager(service_s=0.01, submit_s=API_S, poll_s=API_S)) as bfl:
+        bfl.credits()
+        assert bfl.generate("flux-dev", prompt="a cat").task_id == "task-0"
+        assert [outcome.index for outcome in bfl.stream(cats(5), ordered=True)] == list(range(5))
+        with pytest.raises(TaskTimeoutError):
+            bfl.generate("flux-dev", prompt="a dog", timeout=0.001)
+        assert at_once(bfl.close, bfl.close) == [None, None]
+
+
 def _used_in_a_child(bfl: BFL) -> None:
     try:
         bfl.credits()
@@ -514,6 +703,13 @@ def wait_until(holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
         time.sleep(0.001)
 
 
+def is_collected(frame: FrameType | None) -> bool:
+    """True within `__del__`, which the collector may call at any step: an error there reaches no caller."""
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
+
+
 @contextmanager
 def ctrl_c_at(step: int) -> Iterator[None]:
     """Press Ctrl-C at the so-many-eth step that this thread makes in `bfl_async.sync`: a line, or a return."""
@@ -521,7 +717,7 @@ def ctrl_c_at(step: int) -> Iterator[None]:
 
     def trace(frame: FrameType, event: str, _: object) -> TraceFunction | None:
         name = frame.f_code.co_filename
-        if name != bfl_async.sync.__file__:
+        if name != bfl_async.sync.__file__ or is_collected(frame):
             return None
         # At the end of a `with` and at a `try` within one the interpreter looks at no signal, where a trace could
         # raise and leave the lock taken; and what is being returned was handed out.
@@ -579,6 +775,42 @@ def test_ctrl_c_at_any_step_of_a_stream_loses_no_outcome() -> None:
             if not pressed:
                 break
         assert step > 10
+
+
+@pytest.mark.parametrize("drain", [0.0, 60.0])
+def test_ctrl_c_at_any_step_of_a_close_leaves_no_thread(drain: float) -> None:
+    """The closing is carried through; a close that follows finds it closed."""
+    for step in itertools.count(1):
+        bfl = client(api(limit=1, service_s=0.02)).open()
+        bfl.submit_nowait("flux-dev", prompt="in flight")
+        pressed = False
+        try:
+            with ctrl_c_at(step):
+                bfl.close(drain=drain)
+        except KeyboardInterrupt:
+            pressed = True
+        bfl.close()
+        assert the_thread() is None
+        if not pressed:
+            break
+    assert step > 10
+
+
+def test_ctrl_c_at_any_step_of_an_opening_leaves_a_client_that_can_be_closed() -> None:
+    """It is open or it is not; closing it ends the thread."""
+    for step in itertools.count(1):
+        bfl = client(api())
+        pressed = False
+        try:
+            with ctrl_c_at(step):
+                bfl.open()
+        except KeyboardInterrupt:
+            pressed = True
+        bfl.close()
+        assert the_thread() is None
+        if not pressed:
+            break
+    assert step > 10
 
 
 def test_a_program_that_forgot_to_close_ends() -> None:
