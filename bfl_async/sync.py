@@ -25,6 +25,7 @@ import functools
 import os
 import threading
 import warnings
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -503,15 +504,18 @@ class _Source:
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
-        self.wanted: asyncio.Future[ImageRequest | _End] | None = None  # the item that the loop waits for
+        # Items that the loop waits for. The loop appends to it and the iterating thread takes from it, so that neither
+        # ever overwrites what the other has written; both operations are atomic, also without the GIL.
+        self.wanted: deque[asyncio.Future[ImageRequest | _End]] = deque()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> ImageRequest:
-        self.wanted = wanted = asyncio.get_running_loop().create_future()
+        wanted: asyncio.Future[ImageRequest | _End] = asyncio.get_running_loop().create_future()
+        self.wanted.append(wanted)
         self._wake()
-        item: ImageRequest | _End = await wanted
+        item = await wanted
         if isinstance(item, _End):
             raise StopAsyncIteration
         return item
@@ -584,12 +588,12 @@ class OutcomeStream:
             if not awaited.future.done():
                 self._portal.begin(awaited)
             while not awaited.future.done():
-                wanted = self._source.wanted
-                if wanted is None:
-                    self._news.wait()
-                    self._news.clear()  # before the next look, which so misses nothing
+                if self._source.wanted:
+                    self._answer(self._source.wanted[0])
                 else:
-                    self._answer(wanted)
+                    self._news.wait()
+                    # Before the next look, which therefore misses nothing.
+                    self._news.clear()
             try:
                 found = awaited.result()
             except Exception:
@@ -617,8 +621,7 @@ class OutcomeStream:
                 # The source's own: raised when the outcomes of what was read are handed out.
                 self._read = _Read(wanted, exc)
         self._portal.post(self._read.answer)
-        if self._source.wanted is wanted:
-            self._source.wanted = None
+        self._source.wanted.popleft()
 
     def __enter__(self) -> Self:
         return self

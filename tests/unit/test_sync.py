@@ -619,6 +619,35 @@ def test_an_opening_that_fails_ends_the_thread_and_can_be_repeated() -> None:
         assert bfl.credits() == 1000.0
 
 
+@pytest.mark.parametrize("line", range(1, 20))
+def test_no_item_of_a_stream_is_lost_wherever_its_thread_rests(line: int) -> None:
+    """The loop may ask for the next item at any step of the thread that has just given one."""
+    function = OutcomeStream._answer.__code__
+
+    def trace(frame: FrameType, event: str, _: object) -> TraceFunction | None:
+        if frame.f_code is not function:
+            return None
+        if event == "line" and frame.f_lineno == function.co_firstlineno + line:
+            time.sleep(0.01)
+        return trace
+
+    def iterate() -> list[int]:
+        sys.settrace(trace)
+        try:
+            return [outcome.index for outcome in outcomes]
+        finally:
+            sys.settrace(None)
+
+    with client(api(limit=4)) as bfl, ThreadPoolExecutor(1) as pool:
+        outcomes = bfl.stream(cats(6), ordered=True)
+        iterating = pool.submit(iterate)
+        try:
+            assert iterating.result(timeout=5) == list(range(6))
+        finally:
+            bfl.close()
+            outcomes._news.set()
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="no eager tasks before")
 def test_eager_tasks_change_nothing() -> None:
     """A factory that an observer or a transport has set in the client's loop."""
