@@ -48,7 +48,7 @@ from bfl_async._client import AsyncBFL, check_many, typed, typed_nowait
 from bfl_async._handle import HandleFacts
 from bfl_async._tasks import new_task
 from bfl_async.download import closed_error
-from bfl_async.errors import BFLError, ClientClosedError, ConfigError
+from bfl_async.errors import BFLError, ClientClosedError, ConfigError, TransportError
 from bfl_async.models import ImageRequest
 from bfl_async.result import ResultFacts
 from bfl_async.types import ResultOrError, Update
@@ -387,10 +387,14 @@ class _Call(Generic[T]):
     def _settle(self, task: asyncio.Task[T]) -> None:
         self._on_end(task)
         error = None if task.cancelled() else task.exception()
-        if task.cancelled():
+        if task.cancelled() and task.cancelling():
+            # The caller was interrupted, or the loop has ended.
             self.future.cancel()
         elif self.future.set_running_or_notify_cancel():
             # From here on it cannot be cancelled.
+            if task.cancelled():
+                # Nobody cancelled this call: something that it awaited was cancelled.
+                error = TransportError("the call has failed: something that it waited for was cancelled")
             if error is None:
                 self.future.set_result(task.result())
             else:
@@ -620,6 +624,11 @@ class OutcomeStream:
             except Exception as exc:
                 # The source's own: raised when the outcomes of what was read are handed out.
                 self._read = _Read(wanted, exc)
+            except asyncio.CancelledError as exc:
+                # Nobody can cancel this thread: something that the source waited for was cancelled.
+                error = RuntimeError("the stream's source was cancelled")
+                error.__cause__ = exc
+                self._read = _Read(wanted, error)
         self._portal.post(self._read.answer)
         self._source.wanted.popleft()
 

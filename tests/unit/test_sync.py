@@ -40,6 +40,7 @@ from bfl_async import (
     TaskModeratedError,
     TaskTimeoutError,
     Timeouts,
+    TransportError,
     request,
 )
 from bfl_async.sync import BFL, Outcome, OutcomeStream, Result, TaskHandle
@@ -603,7 +604,7 @@ def test_opening_or_closing_in_the_clients_own_thread_is_refused_and_ends_nothin
 
 def test_an_opening_that_fails_ends_the_thread_and_can_be_repeated() -> None:
     """As with the client's own `open`."""
-    failures = iter([OSError("not yet"), bfl_async.LimiterError("not yet")])
+    failures = iter([OSError("not yet"), asyncio.CancelledError()])
 
     class Receiver(WebhookReceiver):
         async def open(self) -> None:
@@ -611,12 +612,42 @@ def test_an_opening_that_fails_ends_the_thread_and_can_be_repeated() -> None:
                 raise failure
 
     bfl = BFL(transport=api(), webhook=Receiver("https://app.example/bfl", "a secret of some length"))
-    for error in (OSError, bfl_async.LimiterError):
+    for error in (OSError, TransportError):
         with pytest.raises(error):
             bfl.open()
         assert the_thread() is None
     with bfl:
         assert bfl.credits() == 1000.0
+
+
+def test_a_cancellation_inside_a_call_is_a_failed_call() -> None:
+    """Nobody has closed the client, or cancelled the call: a task that is shared with others was cancelled."""
+
+    class Shared(FakeAPI):
+        async def poll(self, url: str) -> Reply:
+            if url == "/v1/credits" and not self.polled:
+                self.polled.append((0.0, url))
+                raise asyncio.CancelledError
+            return await super().poll(url)
+
+    with client(Shared()) as bfl:
+        with pytest.raises(TransportError):
+            bfl.credits()
+        assert bfl.credits() == 1000.0
+
+
+def test_a_cancellation_in_a_source_is_an_error_of_the_source() -> None:
+    """The outcomes of what was read come first; the stream does not end as if the source had."""
+
+    def source() -> Iterator[ImageRequest]:
+        yield from cats(2)
+        raise asyncio.CancelledError
+
+    with client(api()) as bfl:
+        outcomes = bfl.stream(source(), ordered=True)
+        assert [next(outcomes).index, next(outcomes).index] == [0, 1]
+        with pytest.raises(RuntimeError, match="source was cancelled"):
+            next(outcomes)
 
 
 @pytest.mark.parametrize("line", range(1, 20))
