@@ -27,8 +27,9 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from bfl_async._cancellation import foreign_cancellation_as
 from bfl_async._config import is_loopback
-from bfl_async.errors import ConfigError, ReplayError, SignatureError, WebhookError
+from bfl_async.errors import ConfigError, ReplayError, SignatureError, TransportError, WebhookError
 from bfl_async.status import TaskStatus
 from bfl_async.types import Delivery, Expectation, Relay
 from bfl_async.webhooks.verify import Scheme, verify
@@ -101,7 +102,10 @@ class WebhookReceiver:
         self._scheme: Scheme | None = scheme
         self._poll_s = float(poll_s)
         self._relay = relay
-        self._relay_is_open = False
+        # Whether the relay is subscribed. None after an opening or a closing that failed or was cancelled: the relay
+        # may be in any state between. Written by open() and aclose() alone, one call at a time.
+        self._relay_is_open: bool | None = False
+        self._relay_lock = asyncio.Lock()
         # Written by the expectations; read by _hand_over:
         self._by_nonce: dict[str, _Expected] = {}
         self._by_task: dict[str, _Expected] = {}
@@ -133,24 +137,38 @@ class WebhookReceiver:
         return expected
 
     async def open(self) -> None:
-        """Subscribe to the relay, if there is one. Idempotent; the client calls it.
+        """Subscribe to the relay, if there is one. Idempotent; each client that has this receiver calls it.
+
+        Several coroutines may call it, and `aclose`, at the same time: the calls take effect one after the other.
 
         Raises:
-            Exception: What the relay's `open` raises.
+            Exception: What the relay's `open` raises, or `TransportError`. The next call tries again.
         Cancellation: May leave the receiver without its subscription; call it again.
         """
-        if self._relay is not None and not self._relay_is_open:
-            await self._relay.open(self._relayed)
+        if self._relay is None:
+            return
+        async with self._relay_lock:
+            if self._relay_is_open:
+                return
+            if self._relay_is_open is None:
+                await self._relay.aclose()
+            self._relay_is_open = None
+            with foreign_cancellation_as(_relay_failed):
+                await self._relay.open(self._relayed)
             self._relay_is_open = True
 
     async def aclose(self) -> None:
-        """End the subscription. Idempotent; without a relay there is nothing to close.
+        """End the subscription, whoever opened it. Idempotent; without a relay there is nothing to close.
 
-        Cancellation: The relay may stay open.
+        Cancellation: The relay may stay open; call it again.
         """
-        if self._relay is not None and self._relay_is_open:
-            self._relay_is_open = False
-            await self._relay.aclose()
+        if self._relay is None:
+            return
+        async with self._relay_lock:
+            if self._relay_is_open is not False:
+                self._relay_is_open = None
+                await self._relay.aclose()
+                self._relay_is_open = False
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -223,8 +241,9 @@ class WebhookReceiver:
 
     async def _pass_on(self, delivery: Delivery) -> None:
         if self._relay is not None:
-            async with asyncio.timeout(_PUBLISH_S):
-                await self._relay.publish(delivery)
+            with foreign_cancellation_as(_relay_failed):
+                async with asyncio.timeout(_PUBLISH_S):
+                    await self._relay.publish(delivery)
         else:
             _log.info(
                 "a delivery for task %s, which nobody waits for: it can be attached",
@@ -311,6 +330,10 @@ class _Expected:
 
     def end(self, *, missed: bool) -> None:
         self._receiver._end(self, missed=missed)
+
+
+def _relay_failed() -> TransportError:
+    return TransportError("the webhook's relay failed: something that it waited for was cancelled")
 
 
 def _checked_url(url: str) -> str:
