@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bfl_async._cancellation import is_cancelled, shielded
+from bfl_async._tasks import new_task
 from bfl_async._wire import json_object
 from bfl_async.errors import ConfigError, TransportError, WebhookError
 from bfl_async.limiter.redis import close_quietly, connect, host_of, listen
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("bfl_async")
 
 _SUBSCRIBE_S = 2.0
+_LISTEN_AGAIN_S = 1.0
 _REPLY_S = 5.0
 
 
@@ -56,29 +59,53 @@ class RedisRelay:
         self._listener: asyncio.Task[None] | None = None
         self._tried = asyncio.Event()  # to subscribe
         self._is_away = False
+        self._is_open = False
+        # Held by open() and aclose(): each sees the other's work whole.
+        self._lock = asyncio.Lock()
 
     async def open(self, on_delivery: Callable[[Delivery], None]) -> None:
         """Subscribe; see `Relay.open`. While Redis is away it is tried again, and nothing fails.
 
         Raises:
-            ConfigError: The extra `redis` is missing, or the URL is none.
+            ConfigError: The extra `redis` is missing, the URL cannot be used, or the relay is open already.
         Cancellation: Nothing stays open.
         """
+        async with self._lock:
+            if self._is_open:
+                raise ConfigError("the relay is open already: each receiver needs a relay of its own")
+            # What a cancelled aclose() has left.
+            await self._close()
+            try:
+                await self._open(on_delivery)
+            except BaseException:
+                await self._close()
+                raise
+            self._is_open = True
+
+    async def _open(self, on_delivery: Callable[[Delivery], None]) -> None:
         self._on_delivery = on_delivery
         self._publisher = connect(self._url, reply_s=_REPLY_S)
         self._subscriber = connect(self._url, reply_s=None)
         self._tried.clear()
-        self._listener = asyncio.get_running_loop().create_task(
-            listen(self._subscriber, self._channel, heard=self._heard, cut=self._cut)
-        )
+        self._listener = new_task(self._listen(self._subscriber))
         try:
             async with asyncio.timeout(_SUBSCRIBE_S):
                 await self._tried.wait()
         except TimeoutError:
             self._cut()
-        except asyncio.CancelledError:
-            await self.aclose()
-            raise
+
+    async def _listen(self, subscriber: Redis) -> None:
+        """Hear the channel until cancelled, whatever else ends the listening."""
+        while True:
+            try:
+                await listen(subscriber, self._channel, heard=self._heard, cut=self._cut)
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+            except Exception:
+                _log.exception("the relay's listener failed by a bug", extra={"bfl_channel": self._channel})
+            self._cut()
+            await asyncio.sleep(_LISTEN_AGAIN_S)
 
     async def publish(self, delivery: Delivery) -> None:
         """Tell all processes; see `Relay.publish`.
@@ -105,14 +132,22 @@ class RedisRelay:
 
         Cancellation: A connection may stay open; call it again.
         """
-        if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.wait([self._listener])
-            self._listener = None
-        for client in (self._subscriber, self._publisher):
-            if client is not None:
-                await close_quietly(client.aclose)
-        self._subscriber = self._publisher = None
+        async with self._lock:
+            self._is_open = False
+            await self._close()
+
+    async def _close(self) -> None:
+        with shielded():
+            if self._listener is not None:
+                self._listener.cancel()
+                await asyncio.wait([self._listener])
+                self._listener = None
+            if self._subscriber is not None:
+                await close_quietly(self._subscriber.aclose)
+                self._subscriber = None
+            if self._publisher is not None:
+                await close_quietly(self._publisher.aclose)
+                self._publisher = None
 
     def _heard(self, message: str | None) -> None:
         self._tried.set()

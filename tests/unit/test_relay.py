@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import anyio
 import pytest
 
-from bfl_async import TransportError
+from bfl_async import ConfigError, TransportError
 from bfl_async.types import Delivery
-from bfl_async.webhooks import WebhookReceiver
-from tests.fake import FakeAPI
+from bfl_async.webhooks import RedisRelay, WebhookReceiver
+from bfl_async.webhooks import relay as relay_module
+from tests.fake import FakeAPI, spin
 
 SECRET = "a secret of some length"
 URL = "https://app.example/bfl"
@@ -182,3 +185,87 @@ async def test_cancellation_within_a_relay_fails_the_delivery_and_not_the_web_se
             await receiver.receive(nonce, {"X-Webhook-Secret": expected.secret}, body)
         delivery = await receiver.receive(nonce, {"X-Webhook-Secret": expected.secret}, body)
         assert delivery.task_id == "task-9"
+
+
+# --- the relay over Redis -------------------------------------------------------------------------------
+
+
+MESSAGE = json.dumps({"body": {"id": "t", "status": "Ready"}, "scheme": "secret", "nonce": "n"})
+
+
+@pytest.fixture
+async def silent() -> AsyncIterator[str]:
+    """The URL of a Redis that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"redis://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@looptime
+@pytest.mark.parametrize("failure", [asyncio.CancelledError(), ValueError("a bug")], ids=repr)
+async def test_listener_that_ends_unasked_listens_again(
+    failure: BaseException, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only the relay's own closing ends it: else all later deliveries of other processes would be lost."""
+    came: list[str] = []
+    starts = 0
+
+    async def listen(
+        _: object, __: str, *, heard: Callable[[str | None], None], cut: Callable[[], None]
+    ) -> None:
+        nonlocal starts
+        starts += 1
+        heard(None)
+        if starts <= 2:
+            raise failure
+        heard(MESSAGE)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(relay_module, "listen", listen)
+    before = asyncio.all_tasks()
+    relay = RedisRelay("redis://127.0.0.1:1")
+    await relay.open(lambda delivery: came.append(delivery.task_id))
+    await asyncio.sleep(10)
+    assert (came, starts) == (["t"], 3)
+    assert "is away" in caplog.text
+    await relay.aclose()
+    assert asyncio.all_tasks() == before
+
+
+async def test_relay_that_is_open_serves_no_second_receiver(silent: str) -> None:
+    """It would lose the first one's deliveries without a word."""
+    relay = RedisRelay(silent)
+    first = asyncio.create_task(relay.open(lambda _: None))
+    await spin()
+    with pytest.raises(ConfigError, match="relay of its own"):
+        await relay.open(lambda _: None)
+    await first
+    await relay.aclose()
+
+
+async def test_relay_closes_whole_inside_a_cancelled_scope(silent: str) -> None:
+    """Also the opening that the scope ends; no listener and no connection is left."""
+    before = asyncio.all_tasks()
+    relay = RedisRelay(silent)
+    with anyio.move_on_after(0.05) as scope:
+        await relay.open(lambda _: None)
+    assert scope.cancelled_caught
+    assert asyncio.all_tasks() == before
+    await relay.open(lambda _: None)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await relay.aclose()
+    assert asyncio.all_tasks() == before
+    with pytest.raises(TransportError, match="not open"):
+        await relay.publish(Delivery("t", "Ready", None, None, None, {"id": "t"}, "secret"))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no eager tasks before")
+async def test_eager_tasks_change_nothing(silent: str) -> None:
+    """The listener takes its first step when the opening waits for it."""
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore] # since 3.12
+    before = asyncio.all_tasks()
+    relay = RedisRelay(silent)
+    receiver = WebhookReceiver(URL, SECRET, relay=relay)
+    await asyncio.gather(receiver.open(), receiver.open())
+    await receiver.aclose()
+    assert asyncio.all_tasks() == before
