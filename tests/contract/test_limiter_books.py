@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,10 +159,15 @@ class Steps:
         )
         return self.books[session].step(batch, at)
 
+    def close(self) -> None:
+        for book in self.books.values():
+            book.close()
+
 
 @pytest.fixture
-def steps(tmp_path: Path) -> Steps:
-    return Steps(tmp_path / "book.db")
+def steps(tmp_path: Path) -> Iterator[Steps]:
+    with closing(Steps(tmp_path / "book.db")) as steps:
+        yield steps
 
 
 def names(reply: StepReply) -> list[str]:
