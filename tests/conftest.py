@@ -1,9 +1,13 @@
-"""What all tests share."""
+"""What all tests share.
+
+`BFL_TEST_LOOP=uvloop` runs the tests on uvloop, except those marked with looptime, whose clock needs a loop of asyncio.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -17,8 +21,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--live", action="store_true", help="pay for images at the real API (with -m live)")
 
 
-def pytest_configure() -> None:
-    """Keep looptime from making an event loop for each synchronous test, which nobody would close."""
+class _OnUvloop:
+    """Runs asynchronous tests on uvloop. A plugin of its own, registered only if it is asked for."""
+
+    def __init__(self) -> None:
+        # Written by pytest_runtest_setup, read by _new_loop.
+        self._needs_looptime = False
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Note which loop the test needs. A mark may come with one of its parameters, so this is known only now."""
+        self._needs_looptime = item.get_closest_marker("looptime") is not None
+
+    def pytest_asyncio_loop_factories(self) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+        """Name the one kind of loop that each test runs on."""
+        return {"uvloop": self._new_loop}
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.SelectorEventLoop() if self._needs_looptime else asyncio.new_event_loop()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the event loop."""
+    loop = os.environ.get("BFL_TEST_LOOP", "asyncio")
+    if loop not in ("asyncio", "uvloop"):
+        raise pytest.UsageError(f"BFL_TEST_LOOP must be asyncio or uvloop, not {loop!r}")
+    if loop == "uvloop":
+        import uvloop
+
+        # For loops that are not made by pytest-asyncio: those of `asyncio.run` and of the synchronous client.
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+        config.pluginmanager.register(_OnUvloop())
+    # Keeps looptime from making an event loop for each synchronous test, which would never be closed.
     asyncio.set_event_loop(None)
 
 
