@@ -358,6 +358,11 @@ def _proxy_setting(scheme: str) -> tuple[str, str] | None:
     return ("the system's proxy setting", value) if value.strip() else None
 
 
+def names_certificates() -> bool:
+    """Return whether the environment names certificates; see `environment_ssl_context`."""
+    return bool(os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"))
+
+
 def environment_ssl_context() -> ssl.SSLContext | None:
     """Return the TLS settings for the certificates that the environment names; None if it names none.
 

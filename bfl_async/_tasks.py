@@ -11,6 +11,8 @@ import contextvars
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from bfl_async.errors import ConfigError
+
 _T = TypeVar("_T")
 
 
@@ -28,3 +30,24 @@ def new_task(
         context: Variables that the coroutine sees. None copies those of the caller.
     """
     return asyncio.Task(coro, loop=asyncio.get_running_loop(), name=name, context=context)
+
+
+def check_loop(owner: asyncio.AbstractEventLoop, what: str) -> None:
+    """Check that an object is used in the event loop that it belongs to.
+
+    Args:
+        owner: The object's loop.
+        what: The object, for the message.
+    Raises:
+        ConfigError: It is another loop, or none runs in this thread.
+    """
+    try:
+        if asyncio.get_running_loop() is owner:
+            return
+    except RuntimeError:
+        # No loop runs in this thread.
+        pass
+    raise ConfigError(
+        f"{what} belongs to the event loop in which its client was opened: use it there, from other threads by "
+        "asyncio.run_coroutine_threadsafe()"
+    )

@@ -1,12 +1,19 @@
-"""The `Transport` over aiohttp: one session, timeouts by phase, the key set per request.
+"""The `Transport` over aiohttp: connections, timeouts by phase, the key set per request.
 
-Design notes. aiohttp's `trust_env` costs two thread hops a request and would send passwords of `~/.netrc`
-along; so the session has it off and the proxy of the environment is looked up here, once an origin.
+Design notes. aiohttp's `trust_env` costs two thread hops per request and would send passwords of `~/.netrc`
+along; so the sessions have it off, and the proxy of the environment is looked up here, once per origin.
 Submits must not meet a stale keep-alive: connections idle for 15 s are dropped, below the usual 60 s and more
 of servers and load balancers.
 
-A key that comes from a function is asked for before each call, and not kept: who rotates keys knows best how long
-one lasts. What fails then fails before anything is sent, and is an error of connecting.
+Whether a submit was sent is what its body knows (see `_Body`), and not what the class of an exception suggests: the
+same `ServerDisconnectedError` may come from a proxy that refused the tunnel, or after the request was read.
+
+Downloads have connections of their own, so that an image host that does not answer starves neither submits nor polls.
+Names are looked up in threads of our own, and time is bounded by `TimeLimit` instead of aiohttp's timeouts, which
+would end a call whose answer arrived while the process was suspended.
+
+A key that comes from a function is asked for before each call, and not kept: the program that rotates keys knows how
+long one lasts. If the function fails, nothing was sent, and that counts as a failed connection.
 """
 
 from __future__ import annotations
@@ -15,31 +22,65 @@ import asyncio
 import inspect
 import io
 import platform
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Literal, NamedTuple
-from urllib.parse import urljoin
-from urllib.request import getproxies, proxy_bypass
+import socket
+from collections import Counter, OrderedDict
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import yarl
 from multidict import CIMultiDict
 
-from bfl_async._config import KeyFunction, Timeouts, check_key, is_loopback
-from bfl_async.errors import ConfigError, ConnectError, ReplyTimeoutError, TransportError, UntrustedURLError
+from bfl_async._cancellation import is_cancelled
+from bfl_async._config import (
+    KeyFunction,
+    Timeouts,
+    check_key,
+    environment_proxy,
+    environment_ssl_context,
+    is_loopback,
+    names_certificates,
+)
+from bfl_async._threads import Threads
+from bfl_async._time import TimeLimit
+from bfl_async.errors import (
+    BFLError,
+    ClientClosedError,
+    ConfigError,
+    ConnectError,
+    ReplyTimeoutError,
+    TransportError,
+    UntrustedURLError,
+)
 from bfl_async.transport.guard import KeyGuard, Origin, origin_of, without_query
 from bfl_async.types import Reply
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
+    from aiohttp.abc import AbstractStreamWriter
+
 KEEPALIVE_S = 15.0  # invariant 2: a submit uses a connection idle for less than this
-_POLL_REPLY_S = 10.0  # a poll can be repeated, so a silent one is given up early
-_LARGE_BODY_BYTES = 2**20
+# A poll can be repeated, so a silent one is given up early.
+_POLL_REPLY_S = 10.0
+# A download can be repeated as well: it may be silent for so long before its first byte, and between two bytes. Where
+# less time is left, a third of that: two more attempts then fit in.
+_FIRST_BYTE_S, _NEXT_BYTE_S = 5.0, 10.0
+_LEAST_SILENCE_S = 1.0
+_SILENCE_OF_TIMEOUT = 3
+# Downloads at a time, in connections of their own.
+_DOWNLOADS = 64
+_NAME_THREADS = 4
+# How long the closing waits for a name lookup that hangs.
+_CLOSE_NAMES_S = 1.0
+_WRITE_BYTES = 2**16
 _MAX_HOPS = 5
 _LEAST_KEY_BYTES = 8  # a shorter one is a test's, and occurs in any text
 _LEAST_HEADER_BYTES = 16  # a shorter value of a header is a word, and no secret
 _MAX_REPLY_BYTES = 16 * 2**20  # of JSON
 _MAX_DOWNLOAD_BYTES = 1 * 2**30
+_NO_TIMEOUTS = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_TARGETS = 1_024  # URLs that are kept ready, the newest: as many as a large account has tasks in flight
 
@@ -56,15 +97,102 @@ class _Target(NamedTuple):
     proxy: str | None
 
 
+class _Silence(NamedTuple):
+    """Seconds until a GET is given up."""
+
+    # From the beginning to the first byte of the body, or to the end of the reply.
+    first_s: float
+    # Between two pieces of the body; None: all of it must have come within `first_s`.
+    next_s: float | None
+
+
+class _Body(aiohttp.Payload):
+    """The body of a submit, which knows whether its request left.
+
+    aiohttp holds a request's headers back until the first piece of its body, and sends both in one write. So nothing
+    has left before `write_with_length` is called: not while a name is looked up, a connection or a tunnel through a
+    proxy is made, or a connection of the pool turns out to be closed.
+    """
+
+    def __init__(self, value: bytes, limit: TimeLimit, reply_s: float) -> None:
+        super().__init__(value, content_type="application/json")
+        self._bytes = value
+        self._limit = limit
+        self._reply_s = reply_s
+        # True once aiohttp has made a request of it: from then on `left` can be relied on.
+        self.prepared = False
+        self.left = False
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        self.prepared = True
+        return len(self._bytes)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return the text."""
+        return self._bytes.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send it; see `write_with_length`."""
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Send it, a large one in pieces: written at once it would hold up the loop."""
+        transport = writer.transport
+        if transport is not None and not transport.is_closing():
+            # The next call writes to the socket, without a wait between.
+            self.left = True
+            self._limit.restart(self._reply_s)
+        body = memoryview(self._bytes)[:content_length]
+        for start in range(0, max(1, len(body)), _WRITE_BYTES):
+            await writer.write(body[start : start + _WRITE_BYTES])
+
+    # Tests that replace aiohttp's requests (aioresponses) copy what a call was given, and compare it with the bytes
+    # that were to be sent.
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return self._bytes == (other._bytes if isinstance(other, _Body) else other)
+
+    __hash__ = object.__hash__
+
+
+class _LookupLoop:
+    """What aiohttp's resolver needs of a loop, with threads of our own in place of the default executor's.
+
+    The program may have filled that one with work that waits for this client.
+    """
+
+    def __init__(self) -> None:
+        self.threads = Threads("bfl-names", _NAME_THREADS)
+        # Lookups that have not ended, by host name.
+        self.pending: Counter[str] = Counter()
+
+    async def getaddrinfo(
+        self, host: str, port: int, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> object:
+        self.pending[host] += 1
+        try:
+            return await self.threads.run(socket.getaddrinfo, host, port, family, type, proto, flags)
+        finally:
+            self.pending[host] -= 1
+
+    async def getnameinfo(self, sockaddr: tuple[str, int], flags: int = 0) -> tuple[str, str]:
+        return await self.threads.run(socket.getnameinfo, sockaddr, flags)
+
+
 class HTTPTransport:
     """The BFL API over aiohttp.
 
     Args:
         key: Sent as `x-key`, and only where `KeyGuard` allows; or a function that returns it.
         base_url: Without a slash at its end.
-        connections: At most so many at a time; well above the number of slots, so that polls never wait
-            for submits.
-        session: The caller's; used as it is and never closed here.
+        connections: Maximum number of polls at a time. Submits are not bounded here, as each has a slot, and downloads
+            have connections of their own: neither waits for the other, nor for polls.
+        session: The caller's; used as it is and never closed here. Its connector's own limits hold for all calls, so
+            downloads leave half of the connections to the others.
         headers: Sent along wherever the key goes, and nowhere else: they may be secrets as well.
         proxy: Takes the place of the environment's proxies.
     """
@@ -93,47 +221,79 @@ class HTTPTransport:
         values = [value.encode() for value in (headers or {}).values()]
         self._secrets = [value for value in values if len(value) >= _LEAST_HEADER_BYTES]
         self._download_headers = CIMultiDict({"User-Agent": agent, "Accept": "*/*"})
-        # For a submit `connect` covers the wait for a connection, the name lookup, TCP and TLS, and has an
-        # exception of its own: a total that ended in that phase would leave unknown whether anything was sent.
-        self._submit_phases = aiohttp.ClientTimeout(
-            total=timeouts.connect + timeouts.reply, connect=timeouts.connect, sock_read=timeouts.reply
-        )
-        # A poll can be repeated, so one timer does for all its phases.
-        poll_s = min(timeouts.reply, _POLL_REPLY_S)
-        self._poll_phases = aiohttp.ClientTimeout(total=poll_s)
-        # With the wait for the key, and each redirect followed.
-        self.longest_poll_s: float = timeouts.connect + (_MAX_HOPS + 1) * poll_s
+        self._reply_s = timeouts.reply
+        self._poll_s = min(timeouts.reply, _POLL_REPLY_S)
+        # With the wait for the key, the wait behind other polls, and each redirect followed.
+        self.longest_poll_s: float = timeouts.connect + (_MAX_HOPS + 2) * self._poll_s
         self._connect_s = timeouts.connect
-        self._connections = connections
+        self._polls = asyncio.Semaphore(connections)
+        self._downloads = asyncio.Semaphore(_downloads_at_once(session))
         self._given = session
         self._session = session
+        self._download_session = session
+        self._names: _LookupLoop | None = None
         self._proxy = proxy
         self._proxies: dict[Origin, str | None] = {}  # written by _proxy_for only
         # That were sent the key; written by _new_target only.
         self._targets: OrderedDict[str, _Target] = OrderedDict()
+        self._closed = False
 
     async def open(self) -> None:
-        """Make the session."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self._connections, limit_per_host=0, keepalive_timeout=KEEPALIVE_S
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-            )
+        """Make the sessions.
+
+        Raises:
+            ConfigError: A variable of the environment names a proxy or certificates that cannot be used.
+        """
+        # Found now, and not with the first request: a proxy that cannot be used is a setting to correct.
+        self._proxy_for(self._base_url)
+        if self._session is not None:
+            return
+        tls: ssl.SSLContext | None = None
+        if self._base_url.startswith("https:") and names_certificates():
+            tls = await _tls_of_environment()
+        self._session = self._new_session(tls)
+        self._download_session = self._new_session(tls)
+
+    def _new_session(self, tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            # No limit: submits are bounded by slots, polls and downloads by semaphores of their own.
+            connector=aiohttp.TCPConnector(
+                limit=0,
+                limit_per_host=0,
+                keepalive_timeout=KEEPALIVE_S,
+                resolver=self._resolver(),
+                ssl=True if tls is None else tls,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+        )
+
+    def _resolver(self) -> aiohttp.abc.AbstractResolver | None:
+        if aiohttp.DefaultResolver is not aiohttp.ThreadedResolver:
+            # aiodns is installed: aiohttp's own default, which needs no threads.
+            return None
+        if self._names is None:
+            self._names = _LookupLoop()
+        # Of the loop it uses the two methods that _LookupLoop has.
+        return aiohttp.ThreadedResolver(self._names)  # type: ignore[arg-type]  # see above
 
     async def aclose(self) -> None:
-        """Close the session, unless it is the caller's."""
-        if self._session is not None and self._given is None:
-            await self._session.close()
+        """Close the sessions, unless they are the caller's. Calls on their way end with `ClientClosedError`."""
+        self._closed = True
+        if self._given is None:
+            for session in (self._session, self._download_session):
+                if session is not None:
+                    await session.close()
+        if self._names is not None:
+            await self._names.threads.aclose(_CLOSE_NAMES_S)
 
     async def submit(self, path: str, body: bytes) -> Reply:
         """POST to the base URL, once; see `Transport.submit`."""
         headers = self._submit_headers if self._ask is None else await self._with_key(self._submit_headers)
-        url = self._base_url + path
+        limit = TimeLimit(self._connect_s)
+        sent = _Body(body, limit, self._reply_s)
         return await self._call(
-            "POST", url, headers, self._submit_phases, _MAX_REPLY_BYTES, keyed=True, body=body
+            "POST", self._base_url + path, headers, limit, _MAX_REPLY_BYTES, keyed=True, body=sent
         )
 
     async def poll(self, url: str) -> Reply:
@@ -141,12 +301,43 @@ class HTTPTransport:
         if url.startswith("/v1/"):
             url = self._base_url + url
         headers = self._poll_headers if self._ask is None else await self._with_key(self._poll_headers)
-        return await self._follow(url, headers, self._poll_phases, _MAX_REPLY_BYTES, keyed=True)
+        if self._polls.locked():
+            await self._wait_behind_polls()
+        else:
+            # Returns at once.
+            await self._polls.acquire()
+        try:
+            return await self._follow(url, headers, _Silence(self._poll_s, None), keyed=True)
+        finally:
+            self._polls.release()
+
+    async def _wait_behind_polls(self) -> None:
+        limit = TimeLimit(self._poll_s)
+        try:
+            async with limit:
+                await self._polls.acquire()
+        except TimeoutError:
+            raise ReplyTimeoutError(
+                "too many polls are waiting for their answers: nothing was sent"
+            ) from None
 
     async def download(self, url: str, *, timeout: float) -> Reply:
-        """GET without the key, following at most 5 redirects, each one checked; see `Transport.download`."""
-        phases = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, self._connect_s))
-        return await self._follow(url, self._download_headers, phases, _MAX_DOWNLOAD_BYTES, keyed=False)
+        """GET without the key, following at most 5 redirects, each one checked; see `Transport.download`.
+
+        A host that is silent for some seconds is given up before the timeout, so that there is time to try again.
+        """
+        silence_s = max(_LEAST_SILENCE_S, timeout / _SILENCE_OF_TIMEOUT)
+        silence = _Silence(min(_FIRST_BYTE_S, silence_s), min(_NEXT_BYTE_S, silence_s))
+        limit = TimeLimit(timeout)
+        try:
+            async with limit, self._downloads:
+                return await self._follow(url, self._download_headers, silence, keyed=False)
+        except TimeoutError as exc:
+            if not limit.expired:
+                raise
+            raise ReplyTimeoutError(
+                f"{_host(url)} did not send all of the result in time{_after_stall(limit)}"
+            ) from exc
 
     async def _with_key(self, headers: CIMultiDict[str]) -> CIMultiDict[str]:
         """Ask for the key, and return the headers with it.
@@ -157,33 +348,36 @@ class HTTPTransport:
         """
         assert self._ask is not None
         try:
-            async with asyncio.timeout(self._connect_s):
+            async with TimeLimit(self._connect_s) as limit:
                 said = self._ask()
                 raw: object = await said if inspect.isawaitable(said) else said
+        except asyncio.CancelledError as exc:
+            if is_cancelled():
+                raise
+            # What it awaits, such as a refresh that it shares with others, was cancelled.
+            raise ConnectError("the api_key function was cancelled: nothing was sent") from exc
         except Exception as exc:
-            reason = "took too long" if isinstance(exc, TimeoutError) else f"failed ({type(exc).__name__})"
+            reason = "took too long" if limit.expired else f"failed ({type(exc).__name__})"
             raise ConnectError(f"the api_key function {reason}: nothing was sent") from exc
         return CIMultiDict(
             headers, **{"x-key": check_key(raw, "the api_key function returned an empty text")}
         )
 
-    async def _follow(
-        self,
-        url: str,
-        headers: Mapping[str, str],
-        timeout: aiohttp.ClientTimeout,
-        max_bytes: int,
-        *,
-        keyed: bool,
-    ) -> Reply:
+    async def _follow(self, url: str, headers: Mapping[str, str], silence: _Silence, *, keyed: bool) -> Reply:
+        max_bytes = _MAX_REPLY_BYTES if keyed else _MAX_DOWNLOAD_BYTES
         may_ask = self._may_carry_key if keyed else self._guard.may_download
-        for _ in range(_MAX_HOPS + 1):
+        for hop in range(_MAX_HOPS + 1):
             if not may_ask(url):
-                purpose = "polled: it is neither the base URL's nor BFL's" if keyed else "downloaded from"
                 raise UntrustedURLError(
-                    f"{without_query(url)} is not to be {purpose}; nothing was sent there"
+                    f"refused to poll {without_query(url)}: the host is neither the base URL's nor BFL's; nothing was "
+                    "sent there"
+                    if keyed
+                    else f"refused to download from {without_query(url)}; nothing was sent there",
+                    was_redirected=hop > 0,
                 )
-            reply = await self._call("GET", url, headers, timeout, max_bytes, keyed=keyed)
+            reply = await self._call(
+                "GET", url, headers, TimeLimit(silence.first_s), max_bytes, keyed=keyed, next_s=silence.next_s
+            )
             target = reply.headers.get("location")
             if reply.status_code not in _REDIRECTS or not target:
                 return reply
@@ -210,43 +404,94 @@ class HTTPTransport:
         method: Literal["GET", "POST"],
         url: str,
         headers: Mapping[str, str],
-        timeout: aiohttp.ClientTimeout,
+        limit: TimeLimit,
         max_bytes: int,
         *,
         keyed: bool,
-        body: bytes | None = None,
+        body: _Body | None = None,
+        next_s: float | None = None,
     ) -> Reply:
-        session = self._session
+        session = self._session if keyed else self._download_session
+        if self._closed:
+            raise _closed()
         if session is None or session.closed:
             raise ConfigError("the aiohttp session is closed: give the client one that stays open")
+        failure: BaseException
+        proxy: str | None = None
         try:
             target = (self._targets.get(url) if keyed else None) or self._new_target(url, keyed=keyed)
-            async with session.request(
-                method,
-                target.url,
-                data=_payload(body),
-                headers=headers,
-                timeout=timeout,
-                proxy=target.proxy,
-                allow_redirects=False,
-                raise_for_status=False,
-                auto_decompress=True,
-                # A middleware of the caller's session might repeat a POST, which would pay twice.
-                middlewares=() if method == "POST" else None,
-            ) as response:
-                content = await _read(response, max_bytes)
+            proxy = target.proxy
+            async with (
+                limit,
+                session.request(
+                    method,
+                    target.url,
+                    data=body,
+                    headers=headers,
+                    # TimeLimit bounds the call.
+                    timeout=_NO_TIMEOUTS,
+                    proxy=proxy,
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    auto_decompress=True,
+                    # A middleware of the caller's session might repeat a POST, which would pay twice.
+                    middlewares=() if method == "POST" else None,
+                ) as response,
+            ):
+                content = await _read(response, max_bytes, limit, next_s)
                 if response.status >= 400:
                     content = self._masked(content, headers)
                 return Reply(response.status, response.headers, content)
-        except TransportError:
+        except BFLError:
+            # Of our own: a setting that cannot be used, a reply that is too large.
             raise
-        except Exception as exc:
-            ours = translate(exc, method, url)
-            if ours is None:
+        except asyncio.CancelledError as exc:
+            if is_cancelled():
                 raise
+            # aiohttp cancels those that wait for a connection when a session is closed, for example.
+            failure = exc
+        except Exception as exc:
+            failure = exc
         # Raised here, without the original as its cause: aiohttp's errors hold whole URLs, which may be signed,
         # and request headers, which hold the key.
-        raise ours
+        raise self._error_of(failure, method, url, proxy, limit, body)
+
+    def _error_of(
+        self,
+        failure: BaseException,
+        method: Literal["GET", "POST"],
+        url: str,
+        proxy: str | None,
+        limit: TimeLimit,
+        body: _Body | None,
+    ) -> BFLError:
+        """Return our error for what went wrong in a call."""
+        # Only a request that aiohttp really made can tell; a test that replaces aiohttp's requests leaves the class.
+        unsent = body is not None and body.prepared and not body.left
+        sent = body is not None and body.left
+        if self._closed and not unsent:
+            return _closed(may_be_done=sent)
+        reason = _reason(failure)
+        if limit.expired:
+            origin = origin_of(proxy or url)
+            looked_up = (
+                self._names is not None and origin is not None and self._names.pending[origin.host] > 0
+            )
+            reason = "its name could not be looked up in time" if looked_up else "it did not answer in time"
+            reason += _after_stall(limit)
+        if unsent:
+            return ConnectError(
+                f"no connection to {_host(url)}{_by_way_of(proxy)}: {reason}; nothing was sent"
+            )
+        if limit.expired:
+            return ReplyTimeoutError(
+                f"{_host(url)}{_by_way_of(proxy)} did not finish its reply to the {method} in time{_after_stall(limit)}"
+            )
+        if sent and isinstance(failure, _NOT_SENT):
+            return TransportError(f"the reply of {_host(url)} to the {method} broke off: {reason}")
+        return translate(failure, method, url, proxy) or TransportError(
+            f"the call of {_host(url)} failed: {type(failure).__name__}"
+        )
 
     def _masked(self, content: bytes, headers: Mapping[str, str]) -> bytes:
         """An error reply without what it may repeat of ours: it would end up in a log."""
@@ -256,9 +501,12 @@ class HTTPTransport:
         return content
 
     def _proxy_for(self, url: str) -> str | None:
-        """The proxy for a URL: ours, else the environment's (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
+        """The proxy for a URL: ours, else the environment's (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY).
 
         The caller's session has its own.
+
+        Raises:
+            ConfigError: A variable of the environment names one that cannot be used.
         """
         if self._given is not None:
             return None
@@ -274,29 +522,61 @@ class HTTPTransport:
             elif self._proxy is not None:
                 self._proxies[origin] = self._proxy
             else:
-                self._proxies[origin] = None if proxy_bypass(origin.host) else getproxies().get(origin.scheme)
+                self._proxies[origin] = environment_proxy(origin.scheme, origin.host)
         return self._proxies[origin]
 
 
-def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
-    """A large body goes out in pieces: written at once it would hold up the loop."""
-    return body if body is None or len(body) < _LARGE_BODY_BYTES else io.BytesIO(body)
+def _downloads_at_once(session: aiohttp.ClientSession | None) -> int:
+    limit = 0 if session is None or session.connector is None else session.connector.limit
+    return _DOWNLOADS if limit <= 0 else max(1, min(_DOWNLOADS, limit // 2))
 
 
-async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+async def _tls_of_environment() -> ssl.SSLContext | None:
+    """Read the certificates that SSL_CERT_FILE and SSL_CERT_DIR name, in a thread."""
+    threads = Threads("bfl-tls", 1)
+    try:
+        return await threads.run(environment_ssl_context)
+    finally:
+        await threads.aclose(_CLOSE_NAMES_S)
+
+
+def _closed(*, may_be_done: bool = False) -> ClientClosedError:
+    what = (
+        "the POST was sent and may have been carried out" if may_be_done else "nothing is known of its answer"
+    )
+    return ClientClosedError(f"the client was closed before the server had answered this call: {what}")
+
+
+async def _read(
+    response: aiohttp.ClientResponse, max_bytes: int, limit: TimeLimit, next_s: float | None
+) -> bytes:
     incoming = response.content
-    chunks: list[bytes] = []
-    size = 0
-    while True:
+    if incoming.is_eof():
         # A short reply has come whole by now, and there is nothing to wait for.
-        chunk = incoming.read_nowait() if incoming.is_eof() else await incoming.readany()
-        size += len(chunk)
-        if size > max_bytes:
-            response.close()
-            raise TransportError(f"the reply is larger than {max_bytes} bytes")
-        chunks.append(chunk)
+        content = incoming.read_nowait()
+        if len(content) > max_bytes:
+            raise _too_large(response, max_bytes)
         if incoming.at_eof():
-            return b"".join(chunks)
+            return content
+        buffer = io.BytesIO(content)
+        buffer.seek(0, io.SEEK_END)
+    else:
+        buffer = io.BytesIO()
+    # A BytesIO grows in place and hands its buffer over without a copy, so that neither the loop nor the memory pays
+    # for the size of a video.
+    while not incoming.at_eof():
+        chunk = await incoming.readany()
+        if next_s is not None:
+            limit.restart(next_s)
+        if buffer.tell() + len(chunk) > max_bytes:
+            raise _too_large(response, max_bytes)
+        buffer.write(chunk)
+    return buffer.getvalue()
+
+
+def _too_large(response: aiohttp.ClientResponse, max_bytes: int) -> TransportError:
+    response.close()
+    return TransportError(f"the reply is larger than {max_bytes} bytes")
 
 
 # The first row that fits wins. Everything that aiohttp raises while it makes a connection is a ConnectError:
@@ -311,14 +591,14 @@ _NOT_SENT = (
 )
 
 
-def translate(exc: Exception, method: str, url: str) -> TransportError | None:
-    """Return our error for one of aiohttp's; None for what is no error of the wire.
+def translate(exc: BaseException, method: str, url: str, proxy: str | None = None) -> TransportError | None:
+    """Return our error for one of aiohttp's, judged by its class; None for what is no error of the wire.
 
     The messages name the host, never a query.
     """
     host = _host(url)
     if isinstance(exc, _NOT_SENT):
-        return ConnectError(f"no connection to {host}: {_reason(exc)}; nothing was sent")
+        return ConnectError(f"no connection to {host}{_by_way_of(proxy)}: {_reason(exc)}; nothing was sent")
     if isinstance(exc, TimeoutError | aiohttp.ServerTimeoutError):
         return ReplyTimeoutError(f"{host} did not finish its reply to the {method} in time")
     if isinstance(exc, aiohttp.ClientError | OSError | EOFError):
@@ -333,10 +613,30 @@ def _host(url: str) -> str:
     return "a host" if origin is None else str(origin)
 
 
+def _by_way_of(proxy: str | None) -> str:
+    """Name a proxy, without the user name and the password in its URL."""
+    if proxy is None:
+        return ""
+    parts = urlsplit(proxy)
+    port = "" if parts.port is None else f":{parts.port}"
+    return f" through the proxy {parts.scheme}://{parts.hostname}{port}"
+
+
+def _after_stall(limit: TimeLimit) -> str:
+    if not limit.stalled_s:
+        return ""
+    return f" (this process was suspended, or its event loop blocked, for about {limit.stalled_s:.0f} s)"
+
+
 def _reason(exc: BaseException) -> str:
     if isinstance(exc, aiohttp.ClientConnectorDNSError):
         return "its name cannot be found"
-    if isinstance(exc, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        return (
+            f"its TLS certificate is not trusted ({type(exc).__name__}); where a proxy inspects TLS, let SSL_CERT_FILE "
+            "name the file of its certificate"
+        )
+    if isinstance(exc, aiohttp.ClientConnectorSSLError):
         return f"TLS failed ({type(exc).__name__})"
     if isinstance(exc, aiohttp.ConnectionTimeoutError):
         return "it did not answer in time"
@@ -344,6 +644,10 @@ def _reason(exc: BaseException) -> str:
         return f"the proxy answered HTTP {exc.status}"
     if isinstance(exc, aiohttp.ClientProxyConnectionError):
         return f"the proxy cannot be reached ({exc.strerror})"
+    if isinstance(exc, aiohttp.ServerDisconnectedError):
+        return "the connection was closed"
+    if isinstance(exc, asyncio.CancelledError):
+        return "the connection was given up"
     if isinstance(exc, OSError) and exc.strerror:
         return exc.strerror
     return type(exc).__name__
