@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from bfl_async._cancellation import is_cancelled
+from bfl_async._time import TimeLimit
 from bfl_async._wire import body_text, encode_body, json_object, number_of, status_error
 from bfl_async.errors import (
+    BFLError,
     ConnectError,
     InvalidRequestError,
     ReplyShapeError,
@@ -132,11 +135,15 @@ async def get(transport: Transport, path: str, timeout: float | None) -> Reply:
             errors=[("path", "is no path of the API")],
         )
     what = f"GET {path.partition('?')[0]}"
+    if timeout is not None and timeout <= 0:
+        raise ReplyTimeoutError(f"{what} was not sent: its timeout has run out already")
+    limit = TimeLimit(timeout)
     try:
-        async with asyncio.timeout(timeout):
-            return _good(await _ask(transport, path), what)
+        async with limit:
+            # A third of the time for each attempt, so that one without an answer leaves time for another.
+            return _good(await _ask(transport, path, None if timeout is None else timeout / _ATTEMPTS), what)
     except TimeoutError as exc:
-        if isinstance(exc, ReplyTimeoutError):
+        if not limit.expired:
             raise
         raise ReplyTimeoutError(f"{what} was not answered within {timeout:g} s") from exc
 
@@ -151,12 +158,12 @@ def _text(said: Mapping[str, JSON], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-async def _ask(transport: Transport, path: str) -> Reply:
+async def _ask(transport: Transport, path: str, attempt_s: float | None = None) -> Reply:
     """GET, up to three times."""
     for attempt in range(1, _ATTEMPTS + 1):
         last = attempt == _ATTEMPTS
         try:
-            reply = await transport.poll(path)
+            reply = await _attempt(transport.poll(path), attempt_s)
         except TransportError:
             if last:
                 raise
@@ -171,12 +178,34 @@ async def _tell(transport: Transport, path: str, body: Mapping[str, JSON]) -> Re
     """POST, once; again only where nothing was sent."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return await transport.submit(path, encode_body(body))
+            return await _attempt(transport.submit(path, encode_body(body)), None)
         except ConnectError:
             if attempt == _ATTEMPTS:
                 raise
         await asyncio.sleep(_PAUSE_S * attempt)
     raise AssertionError("unreachable")  # pragma: no cover
+
+
+async def _attempt(call: Awaitable[Reply], seconds: float | None) -> Reply:
+    """Make one call, whose failures are errors of ours.
+
+    Raises:
+        TransportError: No complete reply.
+    """
+    limit = TimeLimit(seconds)
+    try:
+        async with limit:
+            return await call
+    except asyncio.CancelledError as exc:
+        if is_cancelled():
+            raise
+        raise TransportError("the call was cancelled, and not by its caller") from exc
+    except OSError as exc:  # of a transport from outside; TimeoutError is one
+        if isinstance(exc, BFLError):
+            raise
+        if limit.expired:
+            raise ReplyTimeoutError("no answer in time") from exc
+        raise TransportError(f"the call failed: {type(exc).__name__}") from exc
 
 
 def _good(reply: Reply, what: str) -> Reply:

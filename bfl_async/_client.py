@@ -8,11 +8,13 @@ import os
 import random
 import threading
 import warnings
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypeVar, cast, overload
 
 from bfl_async import __version__
+from bfl_async._cancellation import shielded
 from bfl_async._config import (
     ACCOUNT,
     Budget,
@@ -31,11 +33,13 @@ from bfl_async._handle import Entry, TaskHandle
 from bfl_async._polling import Adaptive, Fixed, Polling
 from bfl_async._scheduler import Scheduler
 from bfl_async._stream import OutcomeStream, open_stream, refill_of
+from bfl_async._tasks import new_task
 from bfl_async._timings import TimingsBook
 from bfl_async.errors import (
     BFLError,
     ClientClosedError,
     ConfigError,
+    ConnectError,
     InvalidRequestError,
 )
 from bfl_async.limiter.local import LocalLimiter
@@ -59,6 +63,7 @@ if TYPE_CHECKING:
 
     from bfl_async._account import DeletedFinetune, Finetune, UsageReport
     from bfl_async._overloads import Calls, NowaitCalls
+    from bfl_async.transport.http import HTTPTransport
 
 Answer = TypeVar("Answer")
 
@@ -189,6 +194,9 @@ class AsyncBFL:
         self._thread = self._pid = 0
         self._transport: Transport | None = None
         self._scheduler: Scheduler | None = None
+        # The coroutines that open and close it, whoever waits for them. Written by open() and _wait_closed().
+        self._opener: asyncio.Task[None] | None = None
+        self._opening_callers = 0
         self._closer: asyncio.Task[None] | None = None
 
     # --- opening and closing ----------------------------------------------------------------------------
@@ -209,36 +217,86 @@ class AsyncBFL:
             ConfigError: It is open in another loop.
         Cancellation: Leaves the client unopened.
         """
-        if self._state == "open":
-            self._check()
-            return self
-        if self._state != "new":
-            raise ClientClosedError("the client is closed: make a new one")
+        while self._state != "open":
+            if self._state != "new":
+                raise ClientClosedError("the client is closed: make a new one")
+            opener = self._opener
+            if opener is not None and opener.get_loop() is not asyncio.get_running_loop():
+                raise ConfigError("the client is being opened in another event loop")
+            if opener is not None and opener.cancelling():
+                # Those who waited for it have left. It cleans up before another one may begin.
+                await asyncio.wait([opener])
+                continue
+            if opener is None or opener.done():
+                opener = self._opener = new_task(self._open())
+            await self._wait_opened(opener)
+        self._check()
+        return self
+
+    async def _wait_opened(self, opener: asyncio.Task[None]) -> None:
+        """Wait for an opening that several callers may share; the last one that leaves ends it."""
+        self._opening_callers += 1
+        try:
+            await asyncio.wait([opener])
+        finally:
+            self._opening_callers -= 1
+            if not self._opening_callers:
+                # Without effect on one that has ended.
+                opener.cancel()
+        if self._state == "closed":
+            raise ClientClosedError("the client was closed while it was being opened: make a new one")
+        if opener.cancelled():
+            raise ConfigError("the client could not be opened: something that it waited for was cancelled")
+        error = opener.exception()
+        if error is not None:
+            raise error.fresh() if isinstance(error, BFLError) else error
+
+    async def _open(self) -> None:
+        """Open all parts; where one fails, those that are this client's own are closed again."""
+        transport: HTTPTransport | None = None
+        try:
+            await self._open_limiter()
+            if self._webhook is not None:
+                await self._webhook.open()
+            if self._given_transport is None:
+                transport = self._new_transport()
+                await transport.open()
+            self._start(transport)
+        except BaseException:
+            if transport is not None:
+                await transport.aclose()
+            if self._owns_limiter:
+                await self._limiter.aclose()
+            raise
+
+    async def _open_limiter(self) -> None:
         if isinstance(self._limiter, AccountLimiter):
             name = self._account if self._account is not None else self._key
             assert isinstance(name, str)
             self._limiter.use_account(account_hash(name, self._base_url))
         await self._limiter.open()
-        if self._webhook is not None:
-            await self._webhook.open()
-        transport = self._given_transport
-        longest_poll_s: float | None = None
-        if transport is None:
-            from bfl_async.transport.http import HTTPTransport, user_agent
 
-            made = HTTPTransport(
-                key=self._key,
-                base_url=self._base_url,
-                timeouts=self._timeouts,
-                connections=max(_LEAST_CONNECTIONS, 4 * self._limits.account),
-                agent=user_agent(__version__),
-                session=self._session,
-                headers=self._headers,
-                proxy=self._proxy,
-            )
-            await made.open()
-            transport = made
-            longest_poll_s = made.longest_poll_s
+    def _new_transport(self) -> HTTPTransport:
+        from bfl_async.transport.http import HTTPTransport, user_agent
+
+        # The limiter that was given knows the account's limit; `limits` is then not used.
+        pool = self._limiter.statistics().get(ACCOUNT)
+        limit = self._limits.account if pool is None else pool.limit
+        return HTTPTransport(
+            key=self._key,
+            base_url=self._base_url,
+            timeouts=self._timeouts,
+            connections=max(_LEAST_CONNECTIONS, 4 * limit),
+            agent=user_agent(__version__),
+            session=self._session,
+            headers=self._headers,
+            proxy=self._proxy,
+        )
+
+    def _start(self, made: HTTPTransport | None) -> None:
+        """Bind to the running loop and begin to take requests. Synchronous: nothing can come between."""
+        transport = self._given_transport if made is None else made
+        assert transport is not None
         purse = None
         if self._budget is not None:
             from bfl_async._budget import Purse
@@ -267,7 +325,7 @@ class AsyncBFL:
             submit_s=None
             if self._given_transport is None
             else self._timeouts.connect + self._timeouts.reply + 5.0,
-            longest_poll_s=longest_poll_s,
+            longest_poll_s=None if made is None else made.longest_poll_s,
             unknown_s=self._limits.unknown_s,
             overlap=self._limits.overlap,
             queue=self._limits.queue,
@@ -279,7 +337,6 @@ class AsyncBFL:
         self._loop = asyncio.get_running_loop()
         self._thread, self._pid = threading.get_ident(), os.getpid()
         self._state = "open"
-        return self
 
     async def aclose(self, *, drain: float | None = 0.0) -> None:
         """Close the client. Idempotent, from any coroutine of its loop.
@@ -295,13 +352,21 @@ class AsyncBFL:
         Cancellation: Ends the drain at once; the closing itself is carried through, then the cancellation is
             raised. It takes at most `Timeouts.close`.
         """
-        if self._scheduler is None or self._state == "closed":
+        if self._scheduler is None:
             self._state = "closed"
+            if self._opener is not None and not self._opener.done():
+                self._opener.cancel()
+                await asyncio.wait([self._opener])
+            return
+        if self._state == "closed" and (self._closer is None or self._closer.done()):
             return
         self._check_place()
         if self._closer is None:
             self._state = "closing"
             try:
+                # From here on nothing new is taken in, by whatever way: what drains must come to an end.
+                self._scheduler.stop_admission()
+                drain = check_timeout(drain)
                 if drain is None or drain > 0:
                     self._scheduler.rely_on_polls()
                     await self._scheduler.drain(drain)
@@ -314,15 +379,16 @@ class AsyncBFL:
         assert self._scheduler is not None
         if self._closer is None:
             self._scheduler.begin_close()
-            self._closer = asyncio.get_running_loop().create_task(self._close())
+            self._closer = new_task(self._close())
         if self._scheduler.owns(asyncio.current_task()):
             return  # called by a stream's source: the closing waits for that coroutine, and not the reverse
         cancelled: asyncio.CancelledError | None = None
-        while not self._closer.done():
-            try:
-                await asyncio.wait([self._closer])
-            except asyncio.CancelledError as exc:
-                cancelled = exc
+        with shielded():
+            while not self._closer.done():
+                try:
+                    await asyncio.wait([self._closer])
+                except asyncio.CancelledError as exc:
+                    cancelled = exc
         if cancelled is not None:
             raise cancelled
         if not self._closer.cancelled():
@@ -429,7 +495,7 @@ class AsyncBFL:
         scheduler = self._check()
         deadline = self._deadline(timeout)
         entry = scheduler.admit(
-            request, priority=self._rank(priority), give_up_at=deadline, any_endpoint=any_endpoint
+            request, priority=self._rank(priority), deadline=deadline, any_endpoint=any_endpoint
         )
         try:
             await entry.wait_changed(
@@ -470,7 +536,7 @@ class AsyncBFL:
         scheduler = self._check()
         deadline = self._deadline(timeout)
         entry = scheduler.admit(
-            _request(request_or_model, fields), priority=self._rank(priority), give_up_at=deadline
+            _request(request_or_model, fields), priority=self._rank(priority), deadline=deadline
         )
         try:
             await entry.wait_settled(deadline)
@@ -610,7 +676,7 @@ class AsyncBFL:
                     entries.append(one)
                     continue
                 try:
-                    entries.append(scheduler.admit(one, priority=self._rank(priority), give_up_at=deadline))
+                    entries.append(scheduler.admit(one, priority=self._rank(priority), deadline=deadline))
                 except BFLError as exc:  # the queue is full
                     if not return_exceptions:
                         raise
@@ -620,10 +686,8 @@ class AsyncBFL:
             return [_value(entry, scheduler) if return_exceptions else _result(entry) for entry in entries]
         except BaseException:
             for entry in entries:
-                if isinstance(entry, Entry) and entry.settlement is None:
+                if isinstance(entry, Entry):
                     scheduler.leave(entry)
-                elif isinstance(entry, Entry):
-                    entry.heard = True
             raise
 
     # --- the account, the client --------------------------------------------------------------------------
@@ -638,7 +702,8 @@ class AsyncBFL:
             ClientClosedError, ConfigError: The client is not open here.
         Cancellation: Ends the call.
         """
-        from bfl_async import _account
+        with _loading():
+            from bfl_async import _account
 
         return await _account.credits(self._calls())
 
@@ -649,7 +714,8 @@ class AsyncBFL:
             BFLError: As `credits`.
         Cancellation: Ends the call.
         """
-        from bfl_async import _account
+        with _loading():
+            from bfl_async import _account
 
         return await _account.finetunes(self._calls())
 
@@ -661,7 +727,8 @@ class AsyncBFL:
             BFLError: As `credits`.
         Cancellation: Ends the call.
         """
-        from bfl_async import _account
+        with _loading():
+            from bfl_async import _account
 
         return await _account.finetune_details(self._calls(), finetune_id)
 
@@ -675,7 +742,8 @@ class AsyncBFL:
             BFLError: Else as `credits`.
         Cancellation: Ends the call; whether it was deleted is then unknown.
         """
-        from bfl_async import _account
+        with _loading():
+            from bfl_async import _account
 
         return await _account.delete_finetune(self._calls(), finetune_id)
 
@@ -693,7 +761,8 @@ class AsyncBFL:
             BFLError: Else as `credits`.
         Cancellation: Ends the call; whether it was counted is then unknown.
         """
-        from bfl_async import _account
+        with _loading():
+            from bfl_async import _account
 
         return await _account.report_usage(self._calls(), model_slug, generations)
 
@@ -710,7 +779,8 @@ class AsyncBFL:
             BFLError: As `credits`, where the answer is not 2xx or none came.
         Cancellation: Ends the call.
         """
-        from bfl_async import _account
+        with _loading():
+            from bfl_async import _account
 
         return await _account.get(self._calls(), path, check_timeout(self._bound(timeout)))
 
@@ -758,7 +828,8 @@ class AsyncBFL:
         Raises:
             InvalidRequestError: It is no request.
         """
-        from bfl_async.models.pricing import estimate
+        with _loading():
+            from bfl_async.models.pricing import estimate
 
         return estimate(as_request(request))
 
@@ -874,6 +945,15 @@ class _View(AsyncBFL):
 
     def __del__(self) -> None:
         """Do nothing: the client tells when it was not closed."""
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Let what goes wrong while a module of ours is loaded on first use end in an error of ours."""
+    try:
+        yield
+    except OSError as exc:
+        raise ConnectError(f"a part of bfl_async could not be loaded: {exc}; nothing was sent") from exc
 
 
 def check_many(requests: object) -> None:

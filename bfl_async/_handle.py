@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from bfl_async._config import check_timeout
+from bfl_async._tasks import check_loop
+from bfl_async._time import TimeBudget
 from bfl_async._timings import Reading
 from bfl_async.errors import BFLError, ConfigError, ConnectError, TaskRecord, TaskTimeoutError
 from bfl_async.models import ModelInfo
@@ -53,17 +55,21 @@ class Entry:
         "began_at",
         "callbacks",
         "charged",
-        "connect_failed_at",
+        "connecting",
         "cost",
+        "deadline",
         "delivery",
         "expectation",
-        "give_up_at",
         "handle",
         "heard",
         "info",
+        "is_bounded",
         "journal",
         "lease",
+        "loop",
         "model",
+        "outage_s",
+        "poll_now",
         "poll_reply",
         "polling_url",
         "polls",
@@ -92,20 +98,31 @@ class Entry:
     )
 
     def __init__(
-        self, request: Request | None, model: str | None, info: ModelInfo, give_up_at: float | None
+        self,
+        request: Request | None,
+        model: str | None,
+        info: ModelInfo,
+        deadline: float | None,
+        outage_s: float | None = None,
     ) -> None:
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.request: Request | None = request  # None for an attached task
         self.model: str | None = model
         self.info: ModelInfo = info
-        # The caller's deadline, if any: how long an unsent request is repeated.
-        self.give_up_at: float | None = give_up_at
+        # The caller's, on the loop's clock: nothing is sent after it.
+        self.deadline: float | None = deadline
+        # Without a deadline: seconds for which it is tried without a connection; None: `Timeouts.connect`.
+        self.outage_s: float | None = outage_s
+        # What is left of them, since a first attempt found no connection.
+        self.connecting: TimeBudget | None = None
         self.lease: Lease
         self.journal: Journal | None = None  # of a durable batch: told before the POST and after its receipt
         self.state: State = State.QUEUED
         self.attached: bool = request is None
+        # Whether `Limits.queue` holds for it.
+        self.is_bounded: bool = True
         self.any_endpoint: bool = False  # a POST that may make no task
         self.attempts: int = 0
-        self.connect_failed_at: float | None = None
         self.requeue_timer: asyncio.TimerHandle | None = None
         self.problem: BFLError | None = None  # the last refusal or failed poll
         # From the receipt and the polls:
@@ -119,6 +136,8 @@ class Entry:
         self.seen_at: float = 0.0  # what the newest answer says was so then
         self.size: int | None = None  # class of the image's size, see `size_of`
         self.polls: int = 0
+        # The next poll is not to wait: a delivery said Ready and brought no result. Read and reset by the poller.
+        self.poll_now: bool = False
         self.readings: list[Reading] = []  # of polls that found the task in flight
         self.status: TaskStatus | str | None = None
         self.progress: float | None = None
@@ -146,6 +165,14 @@ class Entry:
         self.queued_at: float = 0.0  # when it was admitted or attached
         self.reported_at: float = 0.0  # when its last step was told
 
+    def check_loop(self) -> None:
+        """Check that this is the client's event loop: a wait in another one would never be woken.
+
+        Raises:
+            ConfigError: It is not.
+        """
+        check_loop(self.loop, "the handle")
+
     def record(self) -> TaskRecord | None:
         """What `attach` takes; None before the server has accepted the request."""
         if self.task_id is None:
@@ -167,6 +194,11 @@ class Entry:
         """Wake whoever looks for a change."""
         for watcher in self.watchers:
             _wake(watcher)
+
+    def extend_outage(self, seconds: float) -> None:
+        """Let it be tried for so long without a connection, from the next attempt on."""
+        self.outage_s = seconds
+        self.connecting = None
 
     def note_reading(self, reading: Reading) -> None:
         """Keep the first readings of a long task's, and the newest."""
@@ -204,6 +236,10 @@ class Entry:
                 error,
                 extra={**self.facts(), "bfl_error": type(error).__name__},
             )
+
+    def log_ready_unheard(self) -> None:
+        """Log a paid result that no caller received."""
+        log_ready_unheard(self.task_id, self.facts())
 
     def value(self) -> Result:
         """Return the result of a settled entry, or raise an error of one's own."""
@@ -292,6 +328,15 @@ class Entry:
         finally:
             if timer is not None:
                 timer.cancel()
+
+
+def log_ready_unheard(task_id: str | None, facts: Mapping[str, object] | None = None) -> None:
+    """Log a paid result that no caller received; see `Entry.facts`."""
+    _log.info(
+        "task %s is Ready after its caller has left; attach() brings its result",
+        task_id,
+        extra={"bfl_task_id": task_id} if facts is None else facts,
+    )
 
 
 def _wake(future: asyncio.Future[None]) -> None:
@@ -412,6 +457,7 @@ class TaskHandle(HandleFacts):
         Args:
             timeout: Seconds for this wait; None: not bounded by the caller.
         Raises:
+            ConfigError: Called from another event loop or thread than the client's.
             TaskTimeoutError: The timeout ended; the task goes on.
             TaskModeratedError, TaskFailedError, TaskNotFoundError: How the task ended.
             RefusedError: The server refused the request: no task exists.
@@ -420,6 +466,7 @@ class TaskHandle(HandleFacts):
             ClientClosedError: The client was closed first.
         Cancellation: Ends this wait and nothing else.
         """
+        self._entry.check_loop()
         await self._entry.wait_settled(_deadline(timeout))
         return self._entry.value()
 
@@ -431,6 +478,7 @@ class TaskHandle(HandleFacts):
         Cancellation: Ends this wait and nothing else.
         """
         entry = self._entry
+        entry.check_loop()
         await entry.wait_changed(lambda: entry.task_id is not None or entry.settlement is not None)
         if entry.task_id is None:
             entry.value()
@@ -451,6 +499,7 @@ class TaskHandle(HandleFacts):
         A submitted task cannot be stopped: the API has no cancel. Who awaits a withdrawn handle is raised
         a `TaskError`.
         """
+        self._entry.check_loop()
         return self._owner.withdraw(self._entry)
 
     def __del__(self) -> None:
@@ -478,14 +527,18 @@ class Updates:
         Cancellation: Ends this wait; the next call goes on where it was.
         """
         entry = self._entry
+        entry.check_loop()
         if self._ended:
             raise StopAsyncIteration
         entry.readers += 1
         entry.nudge_poller()
         try:
-            await entry.wait_changed(lambda: self._present() != self._last)
+            # Another coroutine that reads the same iterator may be given the terminal update meanwhile.
+            await entry.wait_changed(lambda: self._ended or self._present() != self._last)
         finally:
             entry.readers -= 1
+        if self._ended:
+            raise StopAsyncIteration
         self._last = self._present()
         self._ended = self._last.state is State.SETTLED
         return self._last

@@ -14,11 +14,21 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from bfl_async._cancellation import is_cancelled
 from bfl_async._handle import Entry
 from bfl_async._polling import Polling
 from bfl_async._retry import poll_backoff_s
+from bfl_async._time import TimeLimit, is_stall
 from bfl_async._timings import Reading, Timings
-from bfl_async._wire import moderation_reasons, parse_poll, result_path, retry_after_s, status_error
+from bfl_async._wire import (
+    draft_cache_url,
+    moderation_reasons,
+    parse_poll,
+    result_path,
+    retry_after_s,
+    sample_url,
+    status_error,
+)
 from bfl_async.errors import (
     BFLError,
     ReplyShapeError,
@@ -53,9 +63,15 @@ _log = logging.getLogger("bfl_async")
 _PENDING = TaskStatus.PENDING  # of most answers: looked up once
 _STRANGE = 100  # unknown statuses that are logged, once each
 _READ_SPACING_S = 1.0  # polls are at most so far apart while somebody reads updates()
-_NOT_FOUND_POLLS = 3
-_NOT_FOUND_S = 5.0
-_LAST_POLL_S = 1.0  # what the last poll may take past the task's deadline
+_ROW_POLLS = 3
+_ROW_S = 5.0
+# What the last poll may take, from when it is sent. Where no answer comes it is repeated until then.
+_LAST_POLL_S = 1.0
+_LAST_BACKOFF_S = 0.1
+# A round trip that is known may take so much more than usual in the last poll.
+_OF_ROUND_TRIP = 3.0
+# Ready without the URL of a result: so many more polls, so far apart, until that is taken for all that will come.
+_URL_WAITS_S = (0.25, 0.5, 1.0, 2.0)
 _MOST_HINT_S = 1.0  # of a `Retry-After` beside a good answer
 _BURST_S = 0.1  # of the bound on polls: so much of its time may be used at once
 # A poll that leaves together with another costs half of one for which the process has to wake. So polls leave at
@@ -68,7 +84,7 @@ _OF_GAP, _FOR_ALL_TASKS_S = 1 / 3, 4.0
 def settlement_of(reply: PollReply, task_id: str) -> Settlement | None:
     """Return the settlement that a poll's reply ends the task with; None while it is in flight.
 
-    `Task not found` is None here: one such answer proves nothing, see `NotFoundRow`.
+    `Task not found` is None here: one such answer proves nothing, see `Row`.
     """
     status = reply.status
     if status is _PENDING:
@@ -104,8 +120,12 @@ def settlement_of(reply: PollReply, task_id: str) -> Settlement | None:
     return None
 
 
-class NotFoundRow:
-    """Counts `Task not found` answers in a row: three, at least 5 s from first to last, end a task."""
+class Row:
+    """Counts answers of one kind in a row: three, at least 5 s from first to last, are believed.
+
+    For answers that end a task and may be wrong once: `Task not found`, and a redirect to a foreign host, which may be
+    a maintenance page or a captive portal.
+    """
 
     def __init__(self) -> None:
         self._first_at = 0.0
@@ -116,7 +136,7 @@ class NotFoundRow:
         if self._count == 0:
             self._first_at = now
         self._count += 1
-        return self._count >= _NOT_FOUND_POLLS and now - self._first_at >= _NOT_FOUND_S
+        return self._count >= _ROW_POLLS and now - self._first_at >= _ROW_S
 
     def interrupt(self) -> None:
         """Note any other answer."""
@@ -209,8 +229,12 @@ class Poller:
         assert entry.task_id is not None
         loop = asyncio.get_running_loop()
         url = entry.polling_url or result_path(entry.task_id)
-        not_found = NotFoundRow()
+        not_found, redirected = Row(), Row()
         failures = 0
+        url_waits_s = iter(_URL_WAITS_S)
+        stood_still = False
+        # When the last poll, which is sent at the deadline, must be answered.
+        last_by: float | None = None
         now = loop.time()
         wait_s = 0.0 if entry.attached else self._plan(entry, now, timings)
         while True:
@@ -221,35 +245,27 @@ class Poller:
                     wait_s, now - self._phase_s, followed=trips.followed, round_trip_s=trips.poll_s or 0.0
                 )
             last = await self._sleep(entry, now, wait_s, deadline, planned=planned)
-            reply: Reply | None = None
-            answer: PollReply | None = None
-            retry_after: float | None = None
             sent_at = loop.time()
             paced_s = 0.0 if self._pacer is None else self._pacer.delay_s(sent_at)
             if paced_s > 0:
                 await asyncio.sleep(paced_s)
                 sent_at = loop.time()
-            try:
-                if sent_at + self._longest_poll_s <= deadline:  # most polls: they need no timer
-                    reply = await self._transport.poll(url)
-                else:
-                    reply = await self._poll_by(url, deadline + _LAST_POLL_S)
-                    if reply is None:
-                        entry.problem = ReplyTimeoutError("the last poll was not answered in time")
-                        return Lost(_deadline_error(entry))
-            except UntrustedURLError as exc:
-                exc.task_id = entry.task_id
-                return Lost(exc)
-            except BFLError as exc:
-                entry.problem = exc
-            except OSError as exc:  # of a transport from outside; TimeoutError is one
-                entry.problem = TransportError(f"a poll failed: {type(exc).__name__}")
-                entry.problem.__cause__ = exc
+            retry_after: float | None = None
+            answer: PollReply | None = None
+            if last and last_by is None:
+                last_by = max(deadline, sent_at) + self._last_poll_s(timings)
+            reply = await self._ask(entry, url, sent_at, deadline, last_by)
             now = loop.time()
+            if isinstance(reply, UntrustedURLError):
+                if not reply.was_redirected or redirected.add(now) or last:
+                    return Lost(reply)
+                reply = None
+            else:
+                redirected.interrupt()
             if reply is not None:
                 timings.round_trips.note_poll(now - sent_at, paced_s=paced_s)
                 entry.poll_reply = reply
-                answer = parse_poll(reply.body)
+                answer = self._parse(reply, entry.task_id)
                 if answer is None:
                     entry.problem = _problem(reply, entry.task_id)
                 if answer is None or reply.status_code >= 400:
@@ -269,24 +285,75 @@ class Poller:
                 entry.seen_at = (sent_at + now) / 2
                 settlement = self._read(entry, answer, not_found, now)
                 if settlement is not None:
-                    return settlement
+                    if has_result(settlement) or (url_wait_s := next(url_waits_s, None)) is None:
+                        return settlement
+                    # Ready, and the URL is not there yet. Polls are free, and the image is paid.
+                    await asyncio.sleep(url_wait_s)
+                    wait_s, last_by = 0.0, None
+                    continue
                 progress = None if entry.attached else answer.progress  # of an unknown beginning
                 entry.note_reading(Reading(entry.seen_at - entry.began_at, progress, answer.status))
                 if self._on_pending is not None:
                     self._on_pending(entry)
                 wait_s = max(self._plan(entry, now, timings), min(retry_after or 0.0, _MOST_HINT_S))
-            if last:
+            if last_by is None:
+                continue
+            if reply is not None or now + _LAST_BACKOFF_S >= last_by:
+                if reply is None and not stood_still and is_stall(now - sent_at, last_by - sent_at):
+                    # The process stood still during the last poll: the next one is the one that was promised.
+                    stood_still, last_by = True, None
+                    continue
                 return Lost(_deadline_error(entry))
+            await asyncio.sleep(_LAST_BACKOFF_S)
 
-    async def _poll_by(self, url: str, by: float) -> Reply | None:
-        """Send a poll; None if it was not answered `by` then."""
+    async def _ask(
+        self, entry: Entry, url: str, sent_at: float, deadline: float, last_by: float | None
+    ) -> Reply | UntrustedURLError | None:
+        """Send a poll; None where no complete answer came: see `entry.problem`."""
         try:
-            async with asyncio.timeout_at(by) as timer:
+            if sent_at + self._longest_poll_s <= deadline:  # most polls: they need no timer
                 return await self._transport.poll(url)
-        except TimeoutError:
-            if timer.expired():
-                return None
-            raise  # the transport's own
+            # One that could outlast the deadline ends there, so that the last poll is sent.
+            by = deadline if last_by is None else last_by
+            async with TimeLimit(by - sent_at) as limit:
+                return await self._transport.poll(url)
+        except UntrustedURLError as exc:
+            exc.task_id = entry.task_id
+            entry.problem = exc
+            return exc
+        except BFLError as exc:
+            entry.problem = exc
+        except OSError as exc:  # TimeLimit's, or that of a transport from outside; TimeoutError is one
+            timed_out = isinstance(exc, TimeoutError) and limit.expired
+            entry.problem = (
+                ReplyTimeoutError("a poll was not answered in time")
+                if timed_out
+                else TransportError(f"a poll failed: {type(exc).__name__}")
+            )
+            entry.problem.__cause__ = exc
+        except asyncio.CancelledError as exc:
+            if is_cancelled():
+                raise
+            # Of a transport from outside: what it waited for was cancelled.
+            entry.problem = TransportError("a poll was cancelled, and not by this client")
+            entry.problem.__cause__ = exc
+        return None
+
+    @staticmethod
+    def _last_poll_s(timings: Timings) -> float:
+        return max(_LAST_POLL_S, _OF_ROUND_TRIP * (timings.round_trips.poll_s or 0.0))
+
+    @staticmethod
+    def _parse(reply: Reply, task_id: str | None) -> PollReply | None:
+        """Return what a poll's answer says, whatever its HTTP code; None where it says nothing that counts.
+
+        A status body under 422 and 503 is the API's own. Under another 5xx it may be a gateway's: there only one that
+        names this task ends it.
+        """
+        answer = parse_poll(reply.body)
+        if answer is None or reply.status_code < 500 or reply.status_code == 503:
+            return answer
+        return answer if answer.raw.get("id") == task_id else None
 
     def _plan(self, entry: Entry, now: float, timings: Timings) -> float:
         return self._polling.wait_s(now - entry.began_at, entry.readings, timings, self._rng)
@@ -295,9 +362,9 @@ class Poller:
         """Read a verified delivery as a poll's answer; return the settlement if it ends the task."""
         entry.seen_at = now
         # A row of its own: one delivered "Task not found" proves as little as one polled.
-        return self._read(entry, delivery.as_poll(), NotFoundRow(), now)
+        return self._read(entry, delivery.as_poll(), Row(), now)
 
-    def _read(self, entry: Entry, answer: PollReply, not_found: NotFoundRow, now: float) -> Settlement | None:
+    def _read(self, entry: Entry, answer: PollReply, not_found: Row, now: float) -> Settlement | None:
         """Note what an answer says; return the settlement if it ends the task."""
         assert entry.task_id is not None
         word = answer.status
@@ -340,6 +407,9 @@ class Poller:
         """
         loop = asyncio.get_running_loop()
         while True:
+            if entry.poll_now:
+                entry.poll_now = False
+                return loop.time() >= deadline
             due = now + (self._spacing(entry, wait_s) if planned else wait_s)
             last = due >= deadline
             due = min(due, deadline)
@@ -362,6 +432,14 @@ class Poller:
         if webhook is None or entry.expectation is None or entry.attached or not webhook.comes_through:
             return wait_s
         return max(wait_s, webhook.poll_s)
+
+
+def has_result(settlement: Settlement) -> bool:
+    """Return whether an end brings what it promises: Ready without the URL of a result does not."""
+    if not isinstance(settlement, Ready):
+        return True
+    result = settlement.reply.result
+    return bool(sample_url(result) or draft_cache_url(result))
 
 
 def _set(future: asyncio.Future[bool], value: bool) -> None:

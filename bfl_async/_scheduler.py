@@ -26,12 +26,16 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, assert_never, get_args
 
+from bfl_async._cancellation import is_cancelled
 from bfl_async._config import ACCOUNT, Timeouts
 from bfl_async._handle import Entry
 from bfl_async._overlap import Overlap
-from bfl_async._poller import Poller
+from bfl_async._poller import Poller, has_result
 from bfl_async._polling import Polling
 from bfl_async._retry import judge_submit, judge_submit_error, submit_backoff_s
+from bfl_async._tasks import new_task
+from bfl_async._threads import Threads
+from bfl_async._time import TimeBudget, TimeLimit
 from bfl_async._timings import Reading, Timings, TimingsBook, size_of
 from bfl_async._wire import HiddenTexts, chars_of, dump_json, encode_body, texts_of
 from bfl_async.download import Downloads
@@ -41,12 +45,15 @@ from bfl_async.errors import (
     BFLError,
     ClientClosedError,
     ConfigError,
+    ConnectError,
     InsufficientCreditsError,
     InvalidRequestError,
+    LimiterError,
     QueueFullError,
     ReplyTimeoutError,
     TaskError,
     TaskRecord,
+    TransportError,
 )
 from bfl_async.models import model_info, takes_webhook
 from bfl_async.result import Result
@@ -80,8 +87,6 @@ from bfl_async.types import (
 )
 
 if TYPE_CHECKING:
-    import anyio
-
     from bfl_async._budget import Purse
     from bfl_async._reporter import Reporter
 
@@ -97,6 +102,8 @@ _CANCEL_S = 0.5
 _PROMPT = 0.9  # a task that was delivered is taken to have ended after this share of the time
 _LARGE_BODY_CHARS = 256 * 1024  # from here on JSON encoding goes to a worker thread
 _ENCODERS = 4  # bodies that are encoded at a time: each holds a few times its files' size
+# How long the closing waits for a thread that hangs in a file.
+_CLOSE_THREADS_S = 2.0
 
 
 class SpendingGate:
@@ -168,7 +175,7 @@ class Scheduler:
         self._rng = rng
         self._purse = purse
         self._reporter = reporter
-        self._encoders: anyio.CapacityLimiter | None = None  # since the first large body
+        self._encoders = Threads("bfl-encoding", _ENCODERS)
         self.timings = timings
         self._overlap: Overlap | None = None
         if overlap is not None and isinstance(limiter, EarlyGrants):
@@ -199,7 +206,13 @@ class Scheduler:
         self._gate = SpendingGate()
         self._idle: set[asyncio.Future[None]] = set()  # of drain(): woken when nothing is left
         self._left_submitting: asyncio.Future[None] | None = None  # of aclose(): woken at the last POST's end
+        # True from the beginning of a drain at the end: what was admitted goes on, and nothing new is.
+        self._full = False
         self._closing = False
+        self._ending = False  # aclose() is at work
+        self._resting = 0  # entries that wait for their next attempt after a failure
+        # What an attempt that makes no connection may take, the wait for a key function included.
+        self._attempt_s = 2 * timeouts.connect
         self._submitted = self._refused_429 = self._refused_overlap = 0
         self._ends: dict[End, int] = dict.fromkeys(get_args(End), 0)
         self._credits = 0.0
@@ -211,7 +224,8 @@ class Scheduler:
         request: Request,
         *,
         priority: int,
-        give_up_at: float | None = None,
+        deadline: float | None = None,
+        outage_s: float | None = None,
         bounded: bool = True,
         journal: Journal | None = None,
         any_endpoint: bool = False,
@@ -219,23 +233,29 @@ class Scheduler:
         """Take a request in; from here on the client owns it.
 
         Args:
-            give_up_at: The caller's deadline on the loop's clock: a request that cannot be sent for want of
-                a connection is tried until then.
+            deadline: The caller's, on the loop's clock: nothing is sent after it. A request that cannot be sent for
+                want of a connection is tried until then.
+            outage_s: Seconds for which it is tried without a connection where there is no deadline; None:
+                `Timeouts.connect`.
             bounded: Whether `Limits.queue` holds for it.
             journal: Where what happens to it is to be durable before it goes on.
             any_endpoint: The POST may make no task: what it was answered is then all.
         Raises:
+            TaskTimeoutError: The deadline has passed already.
             QueueFullError: As many requests are waiting as may.
             BudgetExceededError: It could cost more than the budget has left.
             ClientClosedError: The client is closing.
             ConfigError: The priority is no whole number.
         """
-        if self._closing:
+        if self._full:
             raise ClientClosedError("the client is closed: make a new one")
         if not isinstance(priority, int):
             raise ConfigError(f"priority must be a whole number, not {priority!r}")
-        entry = Entry(request, request.model, model_info(request.model), give_up_at)
+        entry = Entry(request, request.model, model_info(request.model), deadline, outage_s)
+        if deadline is not None and deadline <= asyncio.get_running_loop().time():
+            raise entry.timeout_error()
         entry.journal = journal
+        entry.is_bounded = bounded
         entry.any_endpoint = any_endpoint
         # Its runner is to see the caller's variables, and not those of the request that happens to free a slot.
         context = contextvars.copy_context()
@@ -249,8 +269,8 @@ class Scheduler:
         if self._purse is not None:
             entry.reserved = self._purse.reserve(request)
         try:
-            refusal = self._enter_queue(entry, bounded=bounded)
-        except BFLError:
+            refusal = self._enter_queue(entry)
+        except BaseException:
             self._give_back(entry)
             raise
         if self._reporter is not None:
@@ -259,34 +279,54 @@ class Scheduler:
             self._settle(entry, Unsent(refusal))
         return entry
 
-    def _enter_queue(self, entry: Entry, *, bounded: bool) -> BFLError | None:
+    def _enter_queue(self, entry: Entry) -> BFLError | None:
         """Queue a new request; return the error that it would only meet again, if there is one."""
         gate = self._gate
-        if gate.error is None:
-            self._enqueue_new(entry)
-        elif asyncio.get_running_loop().time() < gate.closed_until:
-            self._by_state[State.QUEUED][entry] = None
-            return gate.error
-        elif gate.probe is None:
-            self._enqueue_new(entry)
-            gate.probe = entry
-        else:
-            if bounded and self._queue is not None and len(gate.parked) >= self._queue:
-                raise QueueFullError(
-                    f"{len(gate.parked)} requests are waiting for the account: try again later"
-                )
-            entry.lease.bounded = False  # counted here; it is not refused later, when the gate opens
-            self._by_state[State.QUEUED][entry] = None
-            gate.parked[entry] = None
+        queued = self._by_state[State.QUEUED]
+        queued[entry] = None
+        try:
+            if gate.error is None:
+                self._limiter.enqueue(entry.lease)
+            elif asyncio.get_running_loop().time() < gate.closed_until:
+                return gate.error
+            elif gate.probe is None:
+                gate.probe = entry
+                self._limiter.enqueue(entry.lease)
+            else:
+                gate.parked[entry] = None
+            self._check_queue(entry)
+        except BaseException:
+            # The queue is full, or a limiter from outside has a bug.
+            del queued[entry]
+            self._tell_limiter(self._limiter.withdraw, entry.lease)
+            self._tell_limiter(self._limiter.release, entry.lease)
+            self._leave_gate(entry)
+            raise
+        if entry in gate.parked:
+            # It is counted here; the limiter does not refuse it later, when the gate opens.
+            entry.lease.bounded = False
         return None
 
-    def _enqueue_new(self, entry: Entry) -> None:
-        self._by_state[State.QUEUED][entry] = None
-        try:
-            self._limiter.enqueue(entry.lease)
-        except Exception:  # the queue is full, or a limiter from outside has a bug
-            del self._by_state[State.QUEUED][entry]
-            raise
+    def _check_queue(self, entry: Entry) -> None:
+        """Hold `Limits.queue` for what the limiter does not see: what waits after a failure, or behind the probe.
+
+        Raises:
+            QueueFullError: As many requests are waiting as may.
+        """
+        if self._queue is None or not entry.lease.bounded:
+            return
+        if not (self._resting or self._gate.parked):
+            # All of them wait in the limiter, which counts them itself.
+            return
+        queued = self._by_state[State.QUEUED]
+        if len(queued) <= self._queue:
+            return
+        # One that has a slot does not wait, but if it fails it will.
+        waiting = sum(each.is_bounded and not each.lease.taken for each in queued)
+        if waiting > self._queue:
+            raise QueueFullError(
+                f"{self._queue} requests are waiting, as many as Limits(queue={self._queue}) allows: try again later"
+            )
 
     def attach(
         self, task_id: str, *, polling_url: str | None, model: str | None, cost: float | None
@@ -295,6 +335,8 @@ class Scheduler:
         known = self._tasks.get(task_id)
         if known is not None:
             return known
+        if self._full:
+            raise ClientClosedError("the client is closed: make a new one")
         entry = Entry(None, model, model_info(model), None)
         entry.lease = Lease((ACCOUNT, *entry.info.pools))
         entry.lease.task_id = task_id
@@ -334,6 +376,9 @@ class Scheduler:
         """Note that a request's only caller has left: withdrawn if unsent, and never sent again."""
         entry.abandoned = True
         entry.heard = True
+        if isinstance(entry.settlement, Ready):
+            # It became Ready in the very turn of the loop in which its caller left.
+            entry.log_ready_unheard()
         self.withdraw(entry)
 
     def position(self, entry: Entry) -> int | None:
@@ -347,22 +392,28 @@ class Scheduler:
         self._spawn(self._run(entry), entry, context)
 
     async def _run(self, entry: Entry) -> None:
+        if entry.settlement is None and entry.lease.taken:
+            await self._work(entry, self._submit_and_follow(entry))
+
+    async def _run_attached(self, entry: Entry) -> None:
+        await self._work(entry, self._follow(entry))
+
+    async def _submit_and_follow(self, entry: Entry) -> None:
+        if await self._submit(entry):
+            await self._follow(entry)
+
+    async def _work(self, entry: Entry, steps: Coroutine[object, object, None]) -> None:
+        """Do a runner's work; however it ends, its entry gets an end."""
         try:
-            if entry.settlement is None and entry.lease.taken and await self._submit(entry):
-                await self._follow(entry)
-        except asyncio.CancelledError:
+            await steps
+        except asyncio.CancelledError as exc:
+            if not is_cancelled():
+                # Somebody cancelled what this request waited for, and not this client.
+                self._broken(entry, exc)
+                return
             self._interrupted(entry)
             raise
         except Exception as exc:  # a bug of ours, or of a transport or policy from outside
-            self._broken(entry, exc)
-
-    async def _run_attached(self, entry: Entry) -> None:
-        try:
-            await self._follow(entry)
-        except asyncio.CancelledError:
-            self._interrupted(entry)
-            raise
-        except Exception as exc:
             self._broken(entry, exc)
 
     async def _submit(self, entry: Entry) -> bool:
@@ -380,16 +431,26 @@ class Scheduler:
             unfit.__cause__ = exc
             self._refuse(entry, unfit)
             return False
-        if entry.journal is not None:
+        except OSError as exc:  # no thread could be started
+            unsent = ConnectError(f"the request could not be encoded: {exc}; nothing was sent")
+            unsent.__cause__ = exc
+            self._repeat_unsent(entry, unsent, spent_s=0.0)
+            return False
+        # All that can fail comes before the state says that something may have been sent.
+        entry.size = size_of(getattr(request, "width", None), getattr(request, "height", None))
+        if entry.journal is not None and entry.settlement is None and not self._is_late(entry):
             try:
                 await entry.journal.submitting()
             except BFLError as exc:
                 self._settle(entry, Unsent(exc))
         if entry.settlement is not None:
             return False
+        if self._is_late(entry):
+            # Its slot came in time, and the loop did not, or the encoding took too long.
+            self._settle(entry, Unsent(entry.timeout_error()))
+            return False
         self._move(entry, State.SUBMITTING)
         entry.attempts += 1
-        entry.size = size_of(getattr(request, "width", None), getattr(request, "height", None))
         if self._reporter is not None:
             self._reporter.submitting(entry)
         loop = asyncio.get_running_loop()
@@ -413,7 +474,7 @@ class Scheduler:
             case Busy(error, retry_after_s, no_slot):
                 self._postpone(entry, error, retry_after_s, no_slot=no_slot)
             case NotSent(error):
-                self._repeat_unsent(entry, error)
+                self._repeat_unsent(entry, error, spent_s=loop.time() - sent_at)
             case Unknown(error):
                 known = entry.delivery
                 if known is None:
@@ -435,29 +496,32 @@ class Scheduler:
         return await self._in_thread(encode_body, body), texts_of(body)
 
     async def _in_thread(self, encode: Callable[[*_Given], _Encoded], *given: *_Given) -> _Encoded:
-        from anyio import CapacityLimiter, to_thread  # on first use: it is not needed for texts
+        return await self._encoders.run(encode, *given)
 
-        if self._encoders is None:
-            self._encoders = CapacityLimiter(_ENCODERS)
-        return await to_thread.run_sync(encode, *given, limiter=self._encoders)
+    @staticmethod
+    def _is_late(entry: Entry) -> bool:
+        """Return whether the caller's time is up, so that nothing may be sent for it any more."""
+        return entry.deadline is not None and asyncio.get_running_loop().time() >= entry.deadline
 
     async def _post(self, entry: Entry, encoded: bytes, texts: Iterable[str]) -> SubmitAnswer:
-        info, longest = entry.info, self._submit_s
+        info = entry.info
         entry.submit_reply = None
         try:
-            if longest is None:
+            if self._submit_s is None:
                 reply = await self._transport.submit(info.endpoint, encoded)
             else:
-                async with asyncio.timeout(longest):
+                async with TimeLimit(self._submit_s):
                     reply = await self._transport.submit(info.endpoint, encoded)
         except BFLError as exc:
             return judge_submit_error(exc)
         except TimeoutError as exc:
-            late = ReplyTimeoutError(
-                "no reply in time" if longest is None else f"no reply within {longest:g} s"
-            )
-            late.__cause__ = exc
-            return judge_submit_error(late)
+            within = "in time" if self._submit_s is None else f"within {self._submit_s:g} s"
+            return judge_submit_error(_caused(ReplyTimeoutError(f"no reply {within}"), exc))
+        except asyncio.CancelledError as exc:
+            if is_cancelled():
+                raise
+            # A transport from outside: whether anything was sent is for it to say, and it does not.
+            return judge_submit_error(_caused(TransportError("the call was cancelled, and not by us"), exc))
         entry.submit_reply = reply
         return judge_submit(
             reply, model=info.name, now=time.time(), hidden=texts, any_endpoint=entry.any_endpoint
@@ -527,6 +591,10 @@ class Scheduler:
         settlement = self._poller.judge_delivery(entry, delivery, asyncio.get_running_loop().time())
         if settlement is None:
             return
+        if not has_result(settlement):
+            entry.poll_now = True
+            entry.nudge_poller()
+            return
         entry.delivery = delivery
         try:
             self._finish(entry, settlement)
@@ -555,9 +623,9 @@ class Scheduler:
                 self._overlap.accepted()
             self._expect(entry)
         entry.lease.task_id = receipt.task_id
-        self._limiter.confirm(entry.lease)
+        self._tell_limiter(self._limiter.confirm, entry.lease)
         for parked in self._gate.accept(entry):
-            self._limiter.enqueue(parked.lease)
+            self._enqueue(parked)
         if entry.expectation is not None:
             entry.expectation.name(receipt.task_id)
         if entry.delivery is not None:
@@ -585,7 +653,8 @@ class Scheduler:
     def _postpone(self, entry: Entry, error: BFLError, retry_after_s: float | None, *, no_slot: bool) -> None:
         """429, or 503 with a JSON body: no task exists, the request keeps its place."""
         entry.problem = error
-        entry.connect_failed_at = None  # a connection was made
+        # A connection was made.
+        entry.connecting = None
         if no_slot:
             if entry.lease.early and self._overlap is not None:
                 self._refused_overlap += 1
@@ -594,31 +663,41 @@ class Scheduler:
                 self._refused_429 += 1
             # Also where nobody waits for it any more: what a 429 teaches holds for all.
             self._move(entry, State.QUEUED)
-            self._limiter.refuse(entry.lease, retry_after_s=retry_after_s)
+            self._refuse_lease(entry, retry_after_s)
             if not self._ends_unsent(entry) and self._reporter is not None:
                 self._reporter.retried(entry, error, None)
         elif not self._ends_unsent(entry):
             self._move(entry, State.QUEUED)
             self._requeue_after(entry, error, submit_backoff_s(entry.attempts, retry_after_s, self._rng))
 
-    def _repeat_unsent(self, entry: Entry, error: BFLError) -> None:
-        """No connection: nothing was sent, so it is tried again until its time is over."""
+    def _repeat_unsent(self, entry: Entry, error: BFLError, *, spent_s: float) -> None:
+        """No connection: nothing was sent, so it is tried again until its time is over.
+
+        Args:
+            spent_s: Seconds that this attempt took. The time in which the request waits for a slot does not count: it
+                depends on other requests.
+        """
         entry.problem = error
         if self._ends_unsent(entry):
             return
-        now = asyncio.get_running_loop().time()
-        if entry.connect_failed_at is None:
-            entry.connect_failed_at = now
-        last = entry.give_up_at
-        if last is None:
-            last = entry.connect_failed_at + self._timeouts.connect
-        left_s = last - now
+        if entry.connecting is None:
+            # The first attempt does not count either, so that there is always a second one.
+            entry.connecting = TimeBudget(
+                entry.outage_s if entry.outage_s is not None else self._timeouts.connect
+            )
+        else:
+            entry.connecting.spend(spent_s, allowed_s=self._attempt_s)
+        left_s = entry.connecting.left_s
+        if entry.deadline is not None:
+            left_s = entry.deadline - asyncio.get_running_loop().time()
         if left_s < _LAST_REPEAT_S:
             self._settle(entry, Unsent(error))
             return
         self._move(entry, State.QUEUED)
         # Never past the half of what is left, so that the last attempts are made near the end.
-        self._requeue_after(entry, error, min(left_s / 2, submit_backoff_s(entry.attempts, None, self._rng)))
+        wait_s = min(left_s / 2, submit_backoff_s(entry.attempts, None, self._rng))
+        entry.connecting.spend(wait_s, allowed_s=wait_s)
+        self._requeue_after(entry, error, wait_s)
 
     def _ends_unsent(self, entry: Entry) -> bool:
         """Settle an unsent request that must not be sent again: its caller has left, or the client closes."""
@@ -636,17 +715,49 @@ class Scheduler:
         return False
 
     def _requeue_after(self, entry: Entry, error: BFLError, wait_s: float) -> None:
-        self._limiter.release(entry.lease)
+        self._tell_limiter(self._limiter.release, entry.lease)
         loop = asyncio.get_running_loop()
         entry.requeue_timer = loop.call_later(wait_s, self._requeue, entry)
+        self._resting += 1
         if self._reporter is not None:
             self._reporter.retried(entry, error, wait_s)
 
     def _requeue(self, entry: Entry) -> None:
         entry.requeue_timer = None
-        self._limiter.enqueue(entry.lease)
-        if not entry.lease.taken:
-            entry.connect_failed_at = None  # the wait for a slot is not time spent on connecting
+        self._resting -= 1
+        self._enqueue(entry)
+
+    # --- calls of the limiter: one that fails must leave no entry without an end ----------------------------
+
+    def _enqueue(self, entry: Entry) -> None:
+        """Let an admitted request wait for a slot again."""
+        try:
+            self._limiter.enqueue(entry.lease)
+        except Exception as exc:
+            self._limiter_failed(entry, exc)
+
+    def _refuse_lease(self, entry: Entry, retry_after_s: float | None) -> None:
+        try:
+            self._limiter.refuse(entry.lease, retry_after_s=retry_after_s)
+        except Exception as exc:
+            self._limiter_failed(entry, exc)
+
+    def _limiter_failed(self, entry: Entry, exc: Exception) -> None:
+        """The limiter takes a request no more: it was closed before its client, or has a bug."""
+        if isinstance(exc, BFLError):
+            error: BFLError = exc
+        else:
+            error = LimiterError(f"the limiter failed by a bug ({type(exc).__name__}): nothing was sent")
+            error.__cause__ = exc
+            _log.error("the limiter failed by a bug", exc_info=exc, extra=entry.facts())
+        self._settle(entry, Unsent(error))
+
+    def _tell_limiter(self, step: Callable[[Lease], None], lease: Lease) -> None:
+        """Tell the limiter of a step that it cannot refuse; if it fails, the request goes on all the same."""
+        try:
+            step(lease)
+        except Exception:
+            _log.exception("the limiter failed by a bug")
 
     def _next_probe(self, entry: Entry) -> None:
         """The probe ended without an answer about money: the next one in line becomes the probe."""
@@ -658,7 +769,7 @@ class Scheduler:
             following = next(iter(gate.parked))
             del gate.parked[following]
             gate.probe = following
-            self._limiter.enqueue(following.lease)
+            self._enqueue(following)
 
     def _leave_gate(self, entry: Entry) -> None:
         self._gate.parked.pop(entry, None)
@@ -675,6 +786,7 @@ class Scheduler:
         if entry.requeue_timer is not None:
             entry.requeue_timer.cancel()
             entry.requeue_timer = None
+            self._resting -= 1
         if entry.task_id is not None and self._tasks.get(entry.task_id) is entry:
             del self._tasks[entry.task_id]
         try:
@@ -694,11 +806,7 @@ class Scheduler:
                 self._give_back(entry)
             end = self._count(settlement)
             if entry.abandoned and isinstance(settlement, Ready):
-                _log.info(
-                    "task %s is Ready after its caller has left; attach() brings its result",
-                    entry.task_id,
-                    extra=entry.facts(),
-                )
+                entry.log_ready_unheard()
             entry.state = State.SETTLED
             if self._reporter is not None:
                 self._reporter.settled(entry, end)
@@ -803,12 +911,14 @@ class Scheduler:
 
     # --- ends that should not happen --------------------------------------------------------------------
 
-    def _broken(self, entry: Entry, exc: Exception) -> None:
+    def _broken(self, entry: Entry, exc: BaseException) -> None:
         """A bug in a runner: it costs its own request, and no other."""
         _log.error("a runner failed by a bug", exc_info=exc, extra=entry.facts())
         if entry.settlement is not None:
             return
         what = f"a bug ended this request ({type(exc).__name__})"
+        if isinstance(exc, asyncio.CancelledError):
+            what = "something that this request waited for was cancelled"
         error: BFLError
         if entry.state is State.QUEUED:
             error = TaskError(f"{what} before it was sent: no task exists, nothing is paid")
@@ -823,6 +933,9 @@ class Scheduler:
         """The runner was cancelled: by aclose(), or by a loop that is shutting down."""
         if entry.settlement is not None:
             return
+        if not self._closing:
+            # The loop ends without aclose(). The slot that this entry frees must not send the next request.
+            self.begin_close()
         if entry.state is State.SUBMITTING:
             self._settle(
                 entry,
@@ -834,7 +947,7 @@ class Scheduler:
             )
         elif entry.state is State.QUEUED:
             self._settle(entry, Unsent(_closed(entry), withdrawn=True))
-        elif not self._closing:  # else aclose() settles it, with the list of all open tasks
+        elif not self._ending:  # else aclose() settles it, with the list of all open tasks
             self._settle(entry, Lost(_closed(entry)))
 
     # --- coroutines, statistics, the end ----------------------------------------------------------------
@@ -845,7 +958,7 @@ class Scheduler:
         entry: Entry | None,
         context: contextvars.Context | None = None,
     ) -> asyncio.Task[None]:
-        runner = asyncio.get_running_loop().create_task(work, context=context)
+        runner = new_task(work, context=context)
         self._runners[runner] = entry
         if entry is not None:
             entry.runner = runner
@@ -866,7 +979,7 @@ class Scheduler:
     @property
     def closing(self) -> bool:
         """True once nothing more is taken in."""
-        return self._closing
+        return self._full
 
     def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Run a background coroutine that this client owns: it is cancelled and awaited at close."""
@@ -925,23 +1038,32 @@ class Scheduler:
                 timer.cancel()
         return not any(self._by_state.values())
 
+    def stop_admission(self) -> None:
+        """Take nothing more in, by whatever way: streams read their sources no further. What was taken in goes on."""
+        if self._full:
+            return
+        self._full = True
+        for runner, entry in list(self._runners.items()):
+            # Streams' pumps: a source that is waited for might never come.
+            if entry is None:
+                runner.cancel()
+
     def begin_close(self) -> None:
         """Take nothing more in, and withdraw what is queued."""
         if self._closing:
             return
+        self.stop_admission()
         self._closing = True
         if self._overlap_timer is not None:
             self._overlap_timer.cancel()
             self._overlap_timer = None
-        for runner, entry in list(self._runners.items()):
-            if entry is None:
-                runner.cancel()
         for entry in list(self._by_state[State.QUEUED]):
             self._settle(entry, Unsent(_closed(entry), withdrawn=True))
 
     async def aclose(self) -> None:
         """Let POSTs end, end the pollers, settle what is open."""
         self.begin_close()
+        self._ending = True
         loop = asyncio.get_running_loop()
         last = loop.time() + self._timeouts.close
         try:
@@ -958,7 +1080,10 @@ class Scheduler:
             for runner in list(self._runners):
                 runner.cancel()
             self._settle_open()
-            self.downloads.closed = True
+            self.downloads.close()
+        threads_s = min(_CLOSE_THREADS_S, self._timeouts.close)
+        await self._encoders.aclose(threads_s)
+        await self.downloads.wait_closed(threads_s)
 
     async def _end_runners(self) -> None:
         """Cancel the runners and wait for them. A source of a stream may swallow that, so it is said again."""
@@ -1017,6 +1142,11 @@ def _body_and_texts(request: Request, more: Mapping[str, JSON]) -> tuple[bytes, 
 
 def _ignore(_: BFLError | None = None) -> None:
     """Do nothing: a settled request is granted nothing, and cannot fail."""
+
+
+def _caused(error: BFLError, cause: BaseException) -> BFLError:
+    error.__cause__ = cause
+    return error
 
 
 def _wake(future: asyncio.Future[None]) -> None:

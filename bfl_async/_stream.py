@@ -14,8 +14,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeAlias, cast
 
-from bfl_async._handle import Entry, TaskHandle
+from bfl_async._handle import Entry, TaskHandle, log_ready_unheard
 from bfl_async._scheduler import Scheduler
+from bfl_async._tasks import check_loop
 from bfl_async.errors import BFLError, ClientClosedError, TaskError
 from bfl_async.models import ImageRequest, as_request
 from bfl_async.types import Outcome, State
@@ -120,9 +121,7 @@ class _Core:
             try:
                 await self._wait_room()
                 async for request in incoming:
-                    if self._left or self._stopped or self._scheduler.closing:
-                        # The source swallowed the cancellation that told it so.
-                        self._error = None if self._left or self._stopped else _cut_off()
+                    if self._is_over():
                         return
                     self._take(request)
                     await self._wait_room()
@@ -132,10 +131,24 @@ class _Core:
             waiting = iter(cast("Iterable[object]", self._source))
             await self._wait_room()
             for request in waiting:
+                if self._is_over():
+                    return
                 self._take(request)
                 if self._read % _AT_A_TIME == 0:
                     await asyncio.sleep(0)  # what was granted is to leave before all of a wide window is read
                 await self._wait_room()
+
+    def _is_over(self) -> bool:
+        """Return whether nothing more may be taken: looked at for each item, however the source is read.
+
+        The source itself may have stopped the stream, or swallowed the cancellation that told it to end.
+        """
+        if self._left or self._stopped:
+            return True
+        if self._scheduler.closing:
+            self._error = _cut_off()
+            return True
+        return False
 
     async def _wait_room(self) -> None:
         if self._room_left() > 0:
@@ -157,7 +170,7 @@ class _Core:
         deadline = None if self._timeout is None else loop.time() + self._timeout
         try:
             entry = self._scheduler.admit(
-                as_request(request), priority=self._priority, give_up_at=deadline, bounded=False
+                as_request(request), priority=self._priority, deadline=deadline, bounded=False
             )
         except BFLError as exc:
             self._finish(item, Outcome(item.index, request, None, None, exc.fresh()))
@@ -254,7 +267,11 @@ class _Core:
         if self._left:
             return
         self._left = True
+        for outcome in (*self._ready, *self._early.values()):
+            if outcome.result is not None:
+                log_ready_unheard(outcome.task_id)
         self._ready.clear()
+        self._early.clear()
         if self._pump is not None:
             self._pump.cancel()
         for item in list(self._items):
@@ -335,10 +352,12 @@ class OutcomeStream:
             ClientClosedError: The client was closed before the source was read to its end.
         Cancellation: Ends this wait; no outcome is lost, the next call returns it.
         """
+        check_loop(self._loop, "the stream")
         self._core.start()
         return await self._core.next()
 
     async def __aenter__(self) -> Self:
+        check_loop(self._loop, "the stream")
         self._core.start()
         return self
 
@@ -352,7 +371,11 @@ class OutcomeStream:
 
         Requests that were read and not sent are withdrawn: their outcomes hold a `TaskError` without a task id,
         and nothing is paid for them.
+
+        Raises:
+            ConfigError: Called from another event loop or thread than the client's.
         """
+        check_loop(self._loop, "the stream")
         self._core.stop()
 
     async def aclose(self) -> None:
@@ -360,6 +383,7 @@ class OutcomeStream:
 
         Cancellation: Ends the wait for the source to close; all else is done.
         """
+        check_loop(self._loop, "the stream")
         self._core.leave()
         await self._core.wait_pump_ended()
 

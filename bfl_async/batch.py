@@ -664,11 +664,9 @@ class BatchRun:
         )
 
     def _admit(self, item: _Item) -> Entry:
-        give_up_at = None
-        if self._has_accepted:
-            give_up_at = asyncio.get_running_loop().time() + _OUTAGE_S
+        outage_s = _OUTAGE_S if self._has_accepted else None
         entry = self._scheduler.admit(
-            item.request, priority=_PRIORITY, give_up_at=give_up_at, bounded=False, journal=item
+            item.request, priority=_PRIORITY, outage_s=outage_s, bounded=False, journal=item
         )
         self._line.append(item)
         return entry
@@ -699,10 +697,9 @@ class BatchRun:
         if self._has_accepted:
             return
         self._has_accepted = True
-        give_up_at = asyncio.get_running_loop().time() + _OUTAGE_S
         for item in self._open:
-            if item.entry is not None and item.entry.give_up_at is None:
-                item.entry.give_up_at = give_up_at
+            if item.entry is not None:
+                item.entry.extend_outage(_OUTAGE_S)
 
     def settled(self, item: _Item, entry: Entry) -> None:
         """Begin to write down how an entry ended. In the step of its end: the slot is free already."""

@@ -2,6 +2,8 @@
 
 A download costs nothing, so it is repeated until its timeout. A result URL is signed and ends after 10 minutes
 (images); the end is judged by the server's clock where its reply states one.
+
+Checking and writing happen in threads that the client owns (see `Threads`).
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ import asyncio
 import contextlib
 import itertools
 import mimetypes
-import os
 import random
 import secrets
 import time
@@ -19,13 +20,18 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from bfl_async._cancellation import is_cancelled
+from bfl_async._config import check_timeout
+from bfl_async._files import flush_to_disk
 from bfl_async._retry import download_backoff_s, repeats_download
+from bfl_async._tasks import check_loop
+from bfl_async._threads import Threads
+from bfl_async._time import TimeLimit
 from bfl_async._wire import expiry_of, parse_poll, result_path, retry_after_s, sample_url
 from bfl_async.errors import (
     BFLError,
     ClientClosedError,
     DownloadError,
-    ReplyTimeoutError,
     ResultExpiredError,
     SaveError,
     TaskRecord,
@@ -38,6 +44,12 @@ from bfl_async.types import Reply, Transport
 
 _SUFFIXES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp", "video/mp4": ".mp4"}
 _MAX_SIGNED_ANEW = 3  # a server that signs anew and refuses again is not asked for ever
+# Where the caller sets no bound and the URL states no end: as long as BFL keeps a result (10 minutes).
+_UNBOUNDED_S = 600.0
+_FILE_THREADS = 8
+_LEAST_WRITE_S = 1.0
+# From here on a body is looked at in a thread: a video may consist of millions of boxes.
+_LARGE_BYTES = 2**20
 _TAIL_BYTES = 4_096  # a JPEG's end mark is looked for in so much: some writers put padding behind it
 
 
@@ -58,106 +70,211 @@ OnEnded: TypeAlias = "Callable[[int, TaskRecord, int, float, Download | BFLError
 
 
 class Downloads:
-    """Fetches results for one client."""
+    """Fetches results for one client, and writes them to files. Belongs to the client's event loop."""
 
     def __init__(self, transport: Transport, rng: random.Random, *, on_ended: OnEnded | None = None) -> None:
         self._transport = transport
         self._rng = rng
         self._on_ended = on_ended
-        self.closed = False  # written by the client
+        self._loop = asyncio.get_running_loop()
+        self._threads = Threads("bfl-files", _FILE_THREADS)
+        # Set when the client closes: whoever waits before another attempt need not wait any longer.
+        self._closed = asyncio.Event()
+
+    @property
+    def closed(self) -> bool:
+        """True once the client is closed."""
+        return self._closed.is_set()
+
+    def close(self) -> None:
+        """Fetch nothing more; calls that wait end with `ClientClosedError`."""
+        self._closed.set()
+
+    async def wait_closed(self, timeout: float) -> None:
+        """End the threads, once the files that are being written are whole."""
+        await self._threads.aclose(timeout)
 
     async def fetch(
-        self, task: TaskRecord, url: str, *, expires_at: float | None, timeout: float, request_id: int
+        self, task: TaskRecord, url: str, *, expires_at: float | None, timeout: float | None, request_id: int
     ) -> Download:
         """Return the bytes behind a result's URL; see `Result.read`."""
+        check_loop(self._loop, "the result")
+        timeout = check_timeout(timeout)
         attempts = itertools.count(1)
-        told = self._on_ended
-        if told is None:
-            return await self._fetch(task, url, expires_at, timeout, attempts)
-        loop = asyncio.get_running_loop()
-        began_at = loop.time()
+        on_ended = self._on_ended
+        if on_ended is None:
+            return await self._fetch_within(task, url, expires_at, timeout, attempts)
+        began_at = self._loop.time()
         try:
-            got = await self._fetch(task, url, expires_at, timeout, attempts)
+            got = await self._fetch_within(task, url, expires_at, timeout, attempts)
         except BFLError as exc:
-            told(request_id, task, next(attempts) - 1, loop.time() - began_at, exc)
+            on_ended(request_id, task, next(attempts) - 1, self._loop.time() - began_at, exc)
             raise
-        told(request_id, task, next(attempts) - 1, loop.time() - began_at, got)
+        on_ended(request_id, task, next(attempts) - 1, self._loop.time() - began_at, got)
         return got
 
-    async def _fetch(
-        self, task: TaskRecord, url: str, expires_at: float | None, timeout: float, attempts: Iterator[int]
+    async def save(
+        self,
+        task: TaskRecord,
+        url: str,
+        path: Path,
+        *,
+        expires_at: float | None,
+        timeout: float | None,
+        request_id: int,
+    ) -> Path:
+        """Fetch and write; return the path written; see `Result.save`."""
+        began_at = self._loop.time()
+        download = await self.fetch(task, url, expires_at=expires_at, timeout=timeout, request_id=request_id)
+        bound = check_timeout(timeout)
+        # The write has its own second: the bytes are here, and a time that ran out while they came must not lose them.
+        left_s = None if bound is None else max(_LEAST_WRITE_S, bound - (self._loop.time() - began_at))
+        writing = Write()
+        limit = TimeLimit(left_s)
+        try:
+            async with limit:
+                return await self._threads.run(write_file, path, download, task["task_id"], writing)
+        except TimeoutError as exc:
+            if not limit.expired:
+                raise
+            raise SaveError(
+                f"cannot write {str(path)!r}: the disk did not finish in time; choose another folder with -o or "
+                "save(path)",
+                task_id=task["task_id"],
+                filename=str(path),
+            ) from exc
+        except OSError as exc:
+            if isinstance(exc, SaveError):
+                raise
+            raise save_error(path, exc, task["task_id"]) from exc
+        finally:
+            # Without effect on a write that has ended.
+            writing.is_abandoned = True
+
+    async def _fetch_within(
+        self,
+        task: TaskRecord,
+        url: str,
+        expires_at: float | None,
+        timeout: float | None,
+        attempts: Iterator[int],
     ) -> Download:
-        loop = asyncio.get_running_loop()
-        task_id = task["task_id"]
-        if not url:
-            raise DownloadError("the task's answer holds no URL of a result: see .raw", task_id=task_id)
-        deadline = loop.time() + timeout
+        problems: list[BFLError] = []
+        bound_s = _UNBOUNDED_S if timeout is None else timeout
+        if timeout is None and expires_at is not None:
+            bound_s = max(bound_s, expires_at - time.time())
+        limit = TimeLimit(bound_s)
+        try:
+            if bound_s > 0:
+                async with limit:
+                    return await self._fetch(
+                        task, url, expires_at, self._loop.time() + bound_s, attempts, problems
+                    )
+        except TimeoutError:
+            # The limit's: all others are errors of ours by now.
+            if not limit.expired:
+                raise
+        problem = problems[-1] if problems else None
+        last = str(problem) if problem is not None else "no time was left to try"
+        raise DownloadError(
+            f"the result could not be downloaded within {bound_s:g} s: {last}", task_id=task["task_id"]
+        ) from problem
+
+    async def _fetch(
+        self,
+        task: TaskRecord,
+        url: str,
+        expires_at: float | None,
+        deadline: float,
+        attempts: Iterator[int],
+        problems: list[BFLError],
+    ) -> Download:
         signed_anew = 0  # polls that were sent for a URL that works
-        problem: BFLError | None = None
         while True:
             if self.closed:
-                raise closed_error(task) from problem
-            left = deadline - loop.time()
-            if left <= 0:
-                said = str(problem) if problem is not None else "no time was left to try"
-                raise DownloadError(
-                    f"the result could not be downloaded within {timeout:g} s: {said}", task_id=task_id
-                ) from problem
-            attempt = next(attempts)
-            answer = await self._attempt(url, left, task)
+                raise closed_error(task) from (problems[-1] if problems else None)
+            attempt = next(attempts) if url else 1
+            answer = await self._attempt(url, deadline - self._loop.time(), task)
             if isinstance(answer, Download):
                 return answer
             problem, reply = answer
-            refused = reply is not None and not repeats_download(reply.status_code)
+            problems.append(problem)
+            del problems[:-1]
+            refused = not url or (reply is not None and not repeats_download(reply.status_code))
             past = _is_past(expires_at, reply, refused=refused)
-            if past or (refused and signed_anew == 0):
-                # A signed URL ends, and the server may sign anew for who asks.
+            if past or (refused and (signed_anew == 0 or not url)):
+                # A signed URL ends, and the server may sign another one when it is asked again.
                 signed_anew += 1
                 fresh = await self._signed_anew(task)
                 if fresh and fresh != url and signed_anew <= _MAX_SIGNED_ANEW:
                     url, expires_at = fresh, expiry_of(fresh)
                     continue
+                if not url and (fresh is None or signed_anew > _MAX_SIGNED_ANEW):
+                    raise problem
                 if past or fresh is None:
                     raise ResultExpiredError(
                         "the result's URL has expired and the server signs no new one: results must be fetched "
                         "within 10 minutes",
-                        task_id=task_id,
+                        task_id=task["task_id"],
                     ) from problem
             retry_after = None if reply is None else retry_after_s(reply.headers, now=time.time())
-            pause = download_backoff_s(attempt, retry_after, self._rng)
-            await asyncio.sleep(max(0.0, min(pause, deadline - loop.time())))
+            await self._pause(download_backoff_s(attempt, retry_after, self._rng))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait before the next attempt, or until the client closes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
 
     async def _attempt(
-        self, url: str, left: float, task: TaskRecord
+        self, url: str, left_s: float, task: TaskRecord
     ) -> Download | tuple[BFLError, Reply | None]:
         """Fetch once: the checked bytes, or what went wrong and the reply if there was one."""
         task_id = task["task_id"]
+        if not url:
+            return DownloadError(
+                "the task's answer holds no URL of a result: see .raw", task_id=task_id
+            ), None
         try:
-            async with asyncio.timeout(left):  # redirects and transports from outside included
-                reply = await self._transport.download(url, timeout=left)
+            reply = await self._transport.download(url, timeout=max(0.0, left_s))
         except UntrustedURLError as exc:
             exc.task_id = task_id
             raise
         except TransportError as exc:
             return exc, None
-        except TimeoutError as exc:
-            late = ReplyTimeoutError("the image host did not finish in time")
-            late.__cause__ = exc
-            return late, None
         except BFLError as exc:
             if self.closed:
                 raise closed_error(task) from exc
             raise
+        except OSError as exc:  # of a transport from outside; TimeoutError is one
+            error = TransportError(f"the download failed: {type(exc).__name__}")
+            error.__cause__ = exc
+            return error, None
+        except asyncio.CancelledError as exc:
+            if is_cancelled():
+                raise
+            error = TransportError("the download was cancelled, and not by its caller")
+            error.__cause__ = exc
+            return error, None
         if not 200 <= reply.status_code < 300:
             return DownloadError(f"the image host answered HTTP {reply.status_code}", task_id=task_id), reply
-        found = check(reply)
+        try:
+            found = check(reply) if len(reply.body) < _LARGE_BYTES else await self._threads.run(check, reply)
+        except OSError as exc:  # no thread could be started
+            return DownloadError(f"the result could not be checked: {exc}", task_id=task_id), reply
         return found if isinstance(found, Download) else (DownloadError(found, task_id=task_id), reply)
 
     async def _signed_anew(self, task: TaskRecord) -> str | None:
         """Poll once: the URL that the server gives now, "" if it did not say, None if the task is gone."""
         try:
             reply = await self._transport.poll(task["polling_url"] or result_path(task["task_id"]))
-        except BFLError:
+        except (BFLError, OSError):
+            if self.closed:
+                raise closed_error(task) from None
+            return ""
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
             return ""
         answer = parse_poll(reply.body)
         if answer is None:
@@ -237,7 +354,15 @@ def _mp4_is_whole(data: bytes) -> bool:
     return at == len(data)
 
 
-def write_file(path: Path, download: Download, task_id: str) -> Path:
+class Write:
+    """One write to a file, which its caller may give up while a thread is at it."""
+
+    def __init__(self) -> None:
+        # Written by the caller, read by the thread: the target is then left as it is.
+        self.is_abandoned = False
+
+
+def write_file(path: Path, download: Download, task_id: str, write: Write | None = None) -> Path:
     """Write the bytes whole or not at all: to a `.part` beside the target, flushed, then moved.
 
     Blocks: called in a worker thread.
@@ -255,20 +380,28 @@ def write_file(path: Path, download: Download, task_id: str) -> Path:
         with part.open("xb") as file:
             file.write(download.data)
             file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+            flush_to_disk(file.fileno())
+        if write is not None and write.is_abandoned:
+            part.unlink(missing_ok=True)
+        else:
+            part.replace(path)
     except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
         if part is not None:
             with contextlib.suppress(OSError, ValueError):
                 part.unlink(missing_ok=True)
-        reason = getattr(exc, "strerror", None) or type(exc).__name__
-        raise SaveError(
-            f"cannot write {str(path)!r}: {reason}; choose another folder with -o or save(path)",
-            task_id=task_id,
-            errno=getattr(exc, "errno", None),
-            filename=str(path),
-        ) from exc
+        raise save_error(path, exc, task_id) from exc
     return path
 
 
-__all__ = ["Download", "Downloads", "check", "closed_error", "write_file"]
+def save_error(path: Path, exc: Exception, task_id: str) -> SaveError:
+    """Return the error of a file that could not be written."""
+    reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+    return SaveError(
+        f"cannot write {str(path)!r}: {reason}; choose another folder with -o or save(path)",
+        task_id=task_id,
+        errno=getattr(exc, "errno", None),
+        filename=str(path),
+    )
+
+
+__all__ = ["Download", "Downloads", "Write", "check", "closed_error", "save_error", "write_file"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from bfl_async._wire import draft_cache_url, expiry_of, number_of, sample_url
-from bfl_async.download import Download, Downloads, closed_error, write_file
+from bfl_async.download import Download, Downloads, closed_error
 from bfl_async.errors import TaskRecord
 from bfl_async.models import model_info
 from bfl_async.types import JSON, PollReply, Reply
@@ -122,24 +122,26 @@ class Result(ResultFacts):
             _request_id=request_id,
         )
 
-    async def read(self, *, timeout: float = 60.0) -> bytes:
+    async def read(self, *, timeout: float | None = 60.0) -> bytes:
         """Download the image or video and return its bytes as they came.
 
-        A download costs nothing, so it is repeated with back-off (first 0.1 s). The bytes are checked: length,
-        type, and that the file is whole.
+        A download costs nothing, so it is repeated with back-off (first 0.1 s), also where a host falls silent for
+        some seconds. The bytes are checked: length, type, and that the file is whole.
 
         Args:
-            timeout: Seconds for all attempts together.
+            timeout: Seconds for all of it, the polls for a fresh URL included. None: until the URL's end, or 600 s
+                where that is later or not known. 0 or less: nothing is asked.
         Raises:
             DownloadError: The bytes would not come in time, or failed their checks to the end.
             ResultExpiredError: The URL has ended and the server signs no new one.
-            UntrustedURLError: The URL is none that a result can have.
+            UntrustedURLError: A result cannot have such a URL.
             ClientClosedError: The client is closed; attach the task with an open one.
+            ConfigError: Called from another event loop than the client's, or the timeout is not a number.
         Cancellation: Ends the download; nothing is kept. It can be called again.
         """
         return (await self._fetch(timeout)).data
 
-    async def save(self, path: str | os.PathLike[str], *, timeout: float = 60.0) -> Path:
+    async def save(self, path: str | os.PathLike[str], *, timeout: float | None = 60.0) -> Path:
         """Download and write to `path`; return the path written.
 
         Makes missing folders, replaces an existing file, and adds the suffix of the media type when the path
@@ -147,21 +149,31 @@ class Result(ResultFacts):
 
         Args:
             path: Where to write.
-            timeout: Seconds for all attempts of the download together.
+            timeout: Seconds for the download and the write, of which the write has at least 1 s; None: as `read`.
         Raises:
-            SaveError: The file could not be written; also an `OSError` with its `errno`.
-            DownloadError, ResultExpiredError, UntrustedURLError, ClientClosedError: As `read`.
-        Cancellation: Before the write begins nothing is written; a write that began ends, whole.
+            SaveError: The file could not be written, or the disk did not finish in time; also an `OSError` with its
+                `errno`.
+            DownloadError, ResultExpiredError, UntrustedURLError, ClientClosedError, ConfigError: As `read`.
+        Cancellation: Returns at once. The target is then the old file or the new one, whole.
         """
-        download = await self._fetch(timeout)
-        from anyio import to_thread  # on first use: anyio is not needed before
+        return self._note_saved(
+            await self._downloads().save(
+                self._record(),
+                self.url,
+                Path(path),
+                expires_at=self.expires_at,
+                timeout=timeout,
+                request_id=self._request_id,
+            )
+        )
 
-        return self._note_saved(await to_thread.run_sync(write_file, Path(path), download, self.task_id))
-
-    async def _fetch(self, timeout: float) -> Download:
+    def _downloads(self) -> Downloads:
         if not isinstance(self._source, Downloads):
             raise closed_error(self._record())
-        return await self._source.fetch(
+        return self._source
+
+    async def _fetch(self, timeout: float | None) -> Download:
+        return await self._downloads().fetch(
             self._record(),
             self.url,
             expires_at=self.expires_at,

@@ -423,11 +423,11 @@ class Result(ResultFacts):
         made.__dict__.update(result.__dict__, _source=(result, portal))
         return made
 
-    def read(self, *, timeout: float = 60.0) -> bytes:
+    def read(self, *, timeout: float | None = 60.0) -> bytes:
         """Download the image or video and return its bytes as they came; see `bfl_async.Result.read`."""
         return self._fetched(lambda result: result.read(timeout=timeout))
 
-    def save(self, path: str | os.PathLike[str], *, timeout: float = 60.0) -> Path:
+    def save(self, path: str | os.PathLike[str], *, timeout: float | None = 60.0) -> Path:
         """Download and write to `path`; return the path written. See `bfl_async.Result.save`."""
         return self._note_saved(self._fetched(lambda result: result.save(path, timeout=timeout)))
 

@@ -193,6 +193,16 @@ def seed(client: AsyncBFL, number: int) -> None:
     client._scheduler._rng.seed(number)
 
 
+def stall(seconds: float) -> None:
+    """Let the process stand still: the loop's clock goes on by so much, and nothing runs meanwhile.
+
+    For loops under looptime. What falls due in the meantime is run afterwards, in its order.
+    """
+    loop = asyncio.get_running_loop()
+    time = loop.time
+    loop.time = lambda: time() + seconds  # type: ignore[method-assign]  # of this one loop, for good
+
+
 async def spin(turns: int = 20) -> None:
     """Let everything that is ready run, without any time passing."""
     for _ in range(turns):

@@ -184,12 +184,13 @@ async def test_untrusted_result_url_is_not_fetched() -> None:
         assert len(api.downloaded) == 1
 
 
-async def test_answer_without_a_url_is_a_download_error() -> None:
+async def test_answer_that_never_has_a_url_is_a_download_error() -> None:
     """The task is paid and Ready; what it brought stands in `.raw`."""
     api = FakeAPI(service_s=0)
     async with api.client() as bfl:
-        api.script_polls(reply(200, status("Ready") | {"result": {"draft_cache": "https://x/y"}}))
+        api.script_polls(*[reply(200, status("Ready") | {"result": {"draft_cache": "https://x/y"}})] * 20)
         result = await a_result(bfl)
+        assert len(api.polled) == 1, "a draft's cache is what its task promises"
         assert result.url == ""
         with pytest.raises(DownloadError, match="no URL"):
             await result.read()

@@ -332,6 +332,7 @@ async def test_downloads_are_told_once_each() -> None:
         result = await bfl.generate("flux-dev", prompt="x")
         api.download_script.append(reply(500, b""))
         data = await result.read()
+        api.script_polls(*[reply(200, status("Ready") | {"result": None})] * 20)
         with pytest.raises(DownloadError):
             await dataclasses.replace(result, url="").read()
     good, bad = (event for event in notes.events if isinstance(event, Downloaded))

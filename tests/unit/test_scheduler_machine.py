@@ -107,6 +107,7 @@ class Life:
     ends: list[Settlement] = field(default_factory=list)
     expected: type[Settlement] | None = None  # what the server's word must have led to
     left: bool = False  # its only caller has left
+    deadline: float | None = None  # of its caller
     may_be_lost: bool = False  # an answer was lost, or the client closes
     not_found: list[float] = field(default_factory=list)  # when polls in a row said so
     cost: float = 0.0
@@ -155,6 +156,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.posts: list[Post] = []
         self.polls: list[Poll] = []
         self.owners = [Owner(), Owner()]
+        self.run(self._make_schedulers())
+
+    async def _make_schedulers(self) -> None:
         for owner in self.owners:
             owner.scheduler = Scheduler(
                 transport=Hand(self),
@@ -212,6 +216,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert not life.left, "sent for nobody"
         assert life.accepted_at is None, "sent again after it was accepted"
         assert owner.closer is None, "sent by a closed client"
+        assert life.deadline is None or self.now < life.deadline, "sent for a caller whose time is up"
         for pool in life.pools:
             assert self.taken(pool) < self.limits[pool], (
                 f"no slot is free in {pool}: the server would say 429"
@@ -282,10 +287,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         )
 
         async def call() -> None:
-            give_up_at = None if timeout is None else self.now + timeout
+            deadline = None if timeout is None else self.now + timeout
             life = self.new_life(owner, model)
             try:
-                entry = owner.scheduler.admit(made, priority=priority, give_up_at=give_up_at, bounded=bounded)
+                entry = owner.scheduler.admit(made, priority=priority, deadline=deadline, bounded=bounded)
             except QueueFullError:
                 self.lives.pop()
                 assert bounded
@@ -294,7 +299,13 @@ class SchedulerMachine(RuleBasedStateMachine):
                 self.lives.pop()
                 assert owner.closer is not None
                 return
+            except TaskTimeoutError:
+                self.lives.pop()
+                assert timeout == 0.0
+                return
             assert owner.closer is None
+            assert timeout != 0.0, "admitted for a caller whose time is up"
+            life.deadline = deadline
             self.follow(life, entry)
             if owner.stopped_at is not None and self.now < owner.stopped_at + STOP_S:
                 assert isinstance(entry.settlement, Unsent), "new ones fail at once after a 402"
