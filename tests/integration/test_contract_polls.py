@@ -342,10 +342,10 @@ async def test_3_task_not_found_after_minutes_of_pending_keeps_the_rule() -> Non
         "Queued",
         "Reasoning",
         "Generating",
-        "READY",
-        "ready",
+        "Almost Ready",
+        "ready?",
         "Completed",
-        "Ready ",
+        "Not Ready",
         "Upscaling \u2728",
         "None",
     ],
@@ -360,6 +360,33 @@ async def test_4_an_unknown_status_is_in_flight_and_kept_as_it_came(word: str) -
         assert handle.status == word
         fake.always_poll = None
         await handle
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(
+    ("word", "error"),
+    [
+        ("ready", None),
+        (" READY\n", None),
+        ("FAILED", TaskFailedError),
+        ("error ", TaskFailedError),
+        ("content moderated", TaskModeratedError),
+    ],
+)
+async def test_4_a_known_status_ends_a_task_in_any_case_of_letters(
+    word: str, error: type[TaskError] | None
+) -> None:
+    """Invariant 4: a known word cannot mean anything else, so it is not unknown."""
+    fake = ScriptedTransport()
+    result = {"sample": "https://delivery.bfl.ai/x.jpeg"}
+    fake.always_poll = lambda _url: reply(200, status_body("task-0", word, result=result))
+    async with fake.client() as bfl:
+        handle = await bfl.submit(a_request())
+        if error is None:
+            assert (await handle).raw["status"] == word
+        else:
+            with pytest.raises(error):
+                await handle
 
 
 @pytest.mark.looptime
