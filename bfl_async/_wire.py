@@ -225,6 +225,11 @@ def _first_object(text: str) -> str | None:
     return None
 
 
+def _is_damaged(text: str) -> bool:
+    """Return whether a text lost bytes that were not UTF-8. A field that is needed then counts as missing."""
+    return "\ufffd" in text
+
+
 def parse_receipt(body: bytes) -> Receipt | None:
     """Return the receipt in a submit's 2xx reply; None when it cannot be read or names no task."""
     data = json_object(body)
@@ -236,7 +241,12 @@ def parse_receipt(body: bytes) -> Receipt | None:
     if not isinstance(task_id, str) or not task_id.strip():
         return None
     url = data.get("polling_url")
-    return Receipt(task_id, url if isinstance(url, str) and url else None, parse_cost(data.get("cost")))
+    if not isinstance(url, str) or not url or _is_damaged(url):
+        # The task is then polled by its id.
+        if _is_damaged(task_id):
+            return None
+        url = None
+    return Receipt(task_id, url, parse_cost(data.get("cost")))
 
 
 def makes_task(body: bytes) -> bool:
@@ -267,7 +277,7 @@ def parse_poll(body: bytes) -> PollReply | None:
     word = data.get("status")
     if not isinstance(word, str) or not word.strip():
         word = data.get("state")
-    if not isinstance(word, str) or not word.strip():
+    if not isinstance(word, str) or not word.strip() or _is_damaged(word):
         # A missing task may also be reported as an error text.
         word = data.get("detail")
         if not isinstance(word, str) or status_of(word) is not TaskStatus.TASK_NOT_FOUND:
@@ -305,24 +315,23 @@ def number_of(value: JSON) -> float | None:
 
 def draft_cache_url(result: Mapping[str, JSON] | None) -> str | None:
     """Return the URL from which a draft video can be made a full one; None where the answer has none."""
-    if result is None:
-        return None
-    cache = result.get("draft_cache")
-    if not isinstance(cache, str):
-        several = result.get("draft_caches")  # older previews of the API
-        cache = several[0] if isinstance(several, list) and several else None
-    return cache if isinstance(cache, str) and cache else None
+    # Older previews of the API have the plural.
+    return _first_url(result, "draft_cache", "draft_caches") or None
 
 
 def sample_url(result: Mapping[str, JSON] | None) -> str:
     """Return the result's URL as it came; "" where the answer has none."""
+    return _first_url(result, "sample", "samples")
+
+
+def _first_url(result: Mapping[str, JSON] | None, name: str, plural: str) -> str:
     if result is None:
         return ""
-    sample = result.get("sample")
-    if not isinstance(sample, str):
-        several = result.get("samples")
-        sample = several[0] if isinstance(several, list) and several else None
-    return sample if isinstance(sample, str) else ""
+    url = result.get(name)
+    if not isinstance(url, str):
+        several = result.get(plural)
+        url = several[0] if isinstance(several, list) and several else None
+    return url if isinstance(url, str) and not _is_damaged(url) else ""
 
 
 _SIGNED_END = re.compile(r"[?&]se=([^&#]{1,60})")
