@@ -42,9 +42,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias, cast
+from typing import Protocol, Self, TypeAlias, TypeVar, TypeVarTuple, cast
 from urllib.parse import urlsplit
 
+import anyio
 import anyio.to_thread
 
 from bfl_async._client import AsyncBFL
@@ -88,6 +89,9 @@ from bfl_async.types import (
 )
 
 _log = logging.getLogger("bfl_async")
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 Given: TypeAlias = "ImageRequest | tuple[str, ImageRequest]"
 Source: TypeAlias = "Iterable[Given] | AsyncIterable[Given]"
@@ -170,6 +174,9 @@ class Batch:
         self._template = name
         self._retry = retry
         self._downloads = asyncio.Semaphore(downloads)
+        # Threads of the batch's own: those of anyio's default limiter may all be taken by calls that wait for this
+        # batch. One for each image that is saved, and one each for the manifest and for large requests.
+        self._threads = anyio.CapacityLimiter(downloads + 2)
         self._parts: Path | None = None
         self._lister: _Lister | None = None
         self._counts: Counter[EntryState] = Counter()
@@ -276,8 +283,8 @@ class Batch:
         if self._folder is not None:
             name = Path(ledger.shown).name
             self._parts = self._folder / f".parts-{name}"
-            await anyio.to_thread.run_sync(_prepare_folder, self._folder, self._parts)
-            self._lister = _Lister(ledger, Manifest(self._folder), self._fail)
+            await self._in_thread(_prepare_folder, self._folder, self._parts)
+            self._lister = _Lister(ledger, Manifest(self._folder), self._in_thread, self._fail)
             await self._lister.open(notes)
 
     async def aclose(self) -> None:
@@ -298,7 +305,10 @@ class Batch:
         finally:
             await self._ledger.aclose()
             if self._parts is not None:
-                await anyio.to_thread.run_sync(remove_parts, self._parts)
+                await self._in_thread(remove_parts, self._parts)
+
+    async def _in_thread(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        return await anyio.to_thread.run_sync(work, *args, limiter=self._threads)
 
     def _check(self) -> None:
         if not self._is_open:
@@ -331,7 +341,7 @@ class Batch:
             new = 0
             chunk: list[NewEntry] = []
             for item in requests:
-                chunk.append(await _make_entry(item, seen))
+                chunk.append(await self._make_entry(item, seen))
                 if len(chunk) >= _CHUNK or sum(len(one.fields) for one in chunk[-2:]) >= _LARGE_CHARS:
                     new += await self._put(chunk)
                     chunk = []
@@ -346,13 +356,22 @@ class Batch:
         unflushed: deque[asyncio.Task[int]] = deque()
         try:
             async for item in requests:
-                entry = await _make_entry(item, seen)
+                entry = await self._make_entry(item, seen)
                 unflushed.append(asyncio.create_task(self._put([entry])))
                 while unflushed and (len(unflushed) >= _UNFLUSHED or unflushed[0].done()):
                     new += await unflushed.popleft()
         finally:
             added = await asyncio.gather(*unflushed)
         return new + sum(added)
+
+    async def _make_entry(self, item: object, seen: dict[int, int]) -> NewEntry:
+        """Make the entry of a request; of a large one in a thread, since its JSON takes a while."""
+        wanted = item[1] if isinstance(item, tuple) and len(item) == 2 else item
+        if isinstance(wanted, ImageRequest):
+            given = [getattr(wanted, name) for name in wanted.model_fields_set]
+            if sum(len(value) for value in given if isinstance(value, str | bytes)) >= _LARGE_CHARS:
+                return await self._in_thread(_new_entry, item, seen)
+        return _new_entry(item, seen)
 
     async def _put(self, entries: list[NewEntry]) -> int:
         added = await self._ledger.add(entries)
@@ -807,7 +826,7 @@ class BatchRun:
             key=item.row.key,
             suffix=download.suffix,
         )
-        file, digest = await anyio.to_thread.run_sync(
+        file, digest = await batch._in_thread(
             _save_file, batch._folder, batch._parts, name, download.data, item.is_attached, result.task_id
         )
         kept |= {"sha256": digest, "bytes": len(download.data)}
@@ -898,14 +917,25 @@ class BatchRun:
             self._touch()
 
 
+class _InThread(Protocol):
+    """Does work in one of a batch's threads."""
+
+    async def __call__(self, work: Callable[[*Ts], T], /, *args: *Ts) -> T: ...
+
+
 class _Lister:
     """Writes the manifest, behind the images: what is at hand goes in one flush."""
 
     def __init__(
-        self, ledger: Ledger, manifest: Manifest, on_error: Callable[[LedgerError | SaveError], None]
+        self,
+        ledger: Ledger,
+        manifest: Manifest,
+        in_thread: _InThread,
+        on_error: Callable[[LedgerError | SaveError], None],
     ) -> None:
         self._ledger = ledger
         self._manifest = manifest
+        self._in_thread = in_thread
         self._on_error = on_error
         self._waiting: list[tuple[int, bytes]] = []
         self._worker: asyncio.Task[None] | None = None
@@ -915,14 +945,14 @@ class _Lister:
         """Mend the file after a run that was killed."""
         noted = notes.get(_MANIFEST_BYTES)
         if noted is None:  # a new ledger; lines of others may be there
-            size = await anyio.to_thread.run_sync(self._manifest.size)
+            size = await self._in_thread(self._manifest.size)
             await self._ledger.note({_MANIFEST_BYTES: str(size)})
         else:
             size = int(noted)
-        keys = await anyio.to_thread.run_sync(self._manifest.mend, size)
+        keys = await self._in_thread(self._manifest.mend, size)
         if keys is None:
             keys = set()
-            await anyio.to_thread.run_sync(self._manifest.begin_anew)
+            await self._in_thread(self._manifest.begin_anew)
             await self._ledger.unlist()
         after = 0
         while rows := await self._ledger.read((), after=after, most=_READ, unlisted=True):
@@ -950,7 +980,7 @@ class _Lister:
                 self._on_error(exc)
 
     async def _list(self, ids: list[int], lines: list[bytes]) -> None:
-        size = await anyio.to_thread.run_sync(self._manifest.append, lines)
+        size = await self._in_thread(self._manifest.append, lines)
         await self._ledger.note({_MANIFEST_BYTES: str(size)}, ids)
 
     async def flush(self) -> None:
@@ -980,16 +1010,6 @@ HOPELESS = (ResultExpiredError, UntrustedURLError)
 
 
 # --- requests and rows: pure ----------------------------------------------------------------------------
-
-
-async def _make_entry(item: object, seen: dict[int, int]) -> NewEntry:
-    """Make the entry of a request; of a large one in a thread, since its JSON takes a while."""
-    wanted = item[1] if isinstance(item, tuple) and len(item) == 2 else item
-    if isinstance(wanted, ImageRequest):
-        given = [getattr(wanted, name) for name in wanted.model_fields_set]
-        if sum(len(value) for value in given if isinstance(value, str | bytes)) >= _LARGE_CHARS:
-            return await anyio.to_thread.run_sync(_new_entry, item, seen)
-    return _new_entry(item, seen)
 
 
 def _new_entry(item: object, seen: dict[int, int]) -> NewEntry:

@@ -92,10 +92,11 @@ def run_command(work: Callable[[Interrupts], Coroutine[object, object, int]]) ->
 
 
 async def in_thread(work: Callable[[], _T]) -> _T:
-    """Do what blocks in a thread, which a signal leaves behind."""
+    """Do what blocks in a thread of its own, which a signal leaves behind."""
+    import anyio
     import anyio.to_thread
 
-    return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+    return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
 
 
 async def open_client(

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+import anyio
 import anyio.to_thread
 import click
 
@@ -96,6 +97,8 @@ class _Display:
         self._snapshot = snapshot
         self._errors: deque[str] = deque(maxlen=_ERRORS)
         self._pace = Pace()
+        # A thread of its own, whatever else threads are used for.
+        self._thread = anyio.CapacityLimiter(1)
 
     def print_line(self, line: str) -> None:
         if sys.stdout.isatty():
@@ -125,7 +128,7 @@ class _Display:
         snapshot = self._snapshot()
         per_minute = self._pace.per_minute(snapshot.seconds)
         errors = tuple(self._errors)
-        await anyio.to_thread.run_sync(self._draw, snapshot, per_minute, errors)
+        await anyio.to_thread.run_sync(self._draw, snapshot, per_minute, errors, limiter=self._thread)
 
     def _draw(self, snapshot: Snapshot, per_minute: float, errors: tuple[str, ...]) -> None:
         width = self._console.width

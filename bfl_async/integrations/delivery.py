@@ -25,6 +25,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+import anyio
 import anyio.to_thread
 
 from bfl_async._client import AsyncBFL
@@ -92,6 +93,8 @@ class Deliverer:
         self.scheduler: Scheduler = bfl._check()
         self._bfl = bfl
         self._downloads = asyncio.Semaphore(_DOWNLOADS)
+        # Threads of its own: those of anyio's default limiter may all be taken by calls that wait for a job.
+        self._threads = anyio.CapacityLimiter(_DOWNLOADS)
         self._open: dict[int, _Delivery] = {}
         self._pause_s = pause_s
         self._stopped = asyncio.Event()
@@ -231,7 +234,9 @@ class Deliverer:
                     task_id=result.task_id, suffix=download.suffix,
                 )  # fmt: skip
                 facts["file"] = await self.storage.save(name, download.data)
-                facts["sha256"] = await anyio.to_thread.run_sync(_sha256, download.data)
+                facts["sha256"] = await anyio.to_thread.run_sync(
+                    _sha256, download.data, limiter=self._threads
+                )
         except HOPELESS as exc:
             return await self._end(delivery, EntryState.FAILED, {**facts, "error": error_text(exc)})
         except Exception as exc:  # of the download, or whatever a storage raises

@@ -27,6 +27,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
+import anyio
 import anyio.to_thread
 
 # First: it says which extra is missing.
@@ -76,9 +77,11 @@ async def defer(
     if len(names) != len(wanted):
         raise ConfigError(f"defer: there are {len(wanted)} requests and {len(names)} ids")
     found: list[int] = []
+    # A thread of this call's own: those of anyio's default limiter may all be taken by calls that wait for it.
+    thread = anyio.CapacityLimiter(1)
     for at in range(0, len(wanted), _CHUNK):
         chunk = [
-            (name, one.model, await anyio.to_thread.run_sync(_body, one))
+            (name, one.model, await anyio.to_thread.run_sync(_body, one, limiter=thread))
             for name, one in zip(names[at : at + _CHUNK], wanted[at : at + _CHUNK], strict=True)
         ]
         async with transaction(app, lock=ids is not None) as connection:

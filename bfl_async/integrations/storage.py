@@ -7,10 +7,14 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+import anyio
 import anyio.to_thread
 
 from bfl_async._manifest import save_new
 
+# Files that are written at a time. The threads are the storage's own: those of anyio's default limiter may all be
+# taken by calls that wait for an image.
+_THREADS = 8
 _PARTS = ".parts"  # files that are being written; those of a worker that was killed stay there
 
 
@@ -39,6 +43,7 @@ class FolderStorage:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder: Path = Path(folder)
+        self._threads = anyio.CapacityLimiter(_THREADS)
 
     async def save(self, name: str, data: bytes) -> str:
         """See `Storage.save`; the result is the path.
@@ -47,7 +52,7 @@ class FolderStorage:
             SaveError: The operating system refused.
         Cancellation: A write that began ends, whole.
         """
-        return await anyio.to_thread.run_sync(self._save, name, data)
+        return await anyio.to_thread.run_sync(self._save, name, data, limiter=self._threads)
 
     def _save(self, name: str, data: bytes) -> str:
         self.folder.mkdir(parents=True, exist_ok=True)

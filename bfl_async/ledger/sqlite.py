@@ -198,6 +198,8 @@ class SQLiteLedger:
         self._queue: queue.SimpleQueue[tuple[_Work, asyncio.Future[object]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        # Done once the thread has ended, whatever it ended with.
+        self._ended: asyncio.Future[object] | None = None
         self._pid = 0
         self._closed = False
         self._sql: dict[tuple[str, ...], str] = {}  # of changes, by the names of their facts
@@ -226,6 +228,7 @@ class SQLiteLedger:
         self._pid = os.getpid()
         opened: asyncio.Future[object] = self._loop.create_future()
         opened.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._ended = self._loop.create_future()
         # A daemon, so that a program which forgets to close it can end; what was promised durable is so.
         self._thread = threading.Thread(
             target=self._work, args=(opened,), name="bfl-async-ledger", daemon=True
@@ -239,15 +242,21 @@ class SQLiteLedger:
             raise
 
     async def aclose(self) -> None:
-        """Write what is left, and end the thread. Idempotent.
+        """Write what is left, and end the thread. Idempotent, from any number of coroutines.
 
         Cancellation: The thread still ends by itself.
         """
-        if self._thread is None or self._closed:
+        if self._thread is None or self._ended is None:
             return
-        self._closed = True
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join, _JOIN_S)
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        if not self._ended.done():
+            # The thread reports its end itself: a worker thread that waits for it may not be had.
+            await asyncio.wait([self._ended], timeout=_JOIN_S)
+        if self._ended.done():
+            # What is left of the thread is its return.
+            self._thread.join(_JOIN_S)
 
     # --- changes: synchronous, in order -----------------------------------------------------------------
 
@@ -370,6 +379,13 @@ class SQLiteLedger:
         return done
 
     def _work(self, opened: asyncio.Future[object]) -> None:
+        assert self._ended is not None
+        try:
+            self._write(opened)
+        finally:
+            self._tell([(self._ended, None)])
+
+    def _write(self, opened: asyncio.Future[object]) -> None:
         try:
             db = self._connect()
         except BaseException as exc:

@@ -27,6 +27,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, quote, urlsplit
 
+import anyio
+import anyio.to_thread
 from aiohttp import web
 
 from bfl_async.sandbox import answers, control, drawing, orders, rules
@@ -46,6 +48,7 @@ _IN_FLIGHT = "Pending"
 _NOT_FOUND = "Task not found"
 _NOT_ENDS = ("Pending", "Reasoning", "Generating")
 _REQUEST_MAX_BYTES = 256 * 1024 * 1024  # eight input images of 20 MB in base64
+_THREADS = 8
 _BODIES_MAX_BYTES = 64 * 1024 * 1024  # of bodies kept; the oldest are forgotten first
 _SIGNED = ("se", "sp", "sv", "sr", "rsct")  # what the signature of a result's URL covers beside the path
 _DRAFT_CACHE = "draft_cache.bin"
@@ -225,6 +228,8 @@ class Sandbox:
         self._name_rng = random.Random(f"names {seed}")
         self._signing_key = hashlib.sha256(f"{seed} {key}".encode()).digest()
 
+        # Threads of its own for drawing: a program under test may have filled the default ones with calls that wait.
+        self._threads = anyio.CapacityLimiter(_THREADS)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: web.AppRunner | None = None
         self._url: str | None = None
@@ -834,7 +839,7 @@ class Sandbox:
         else:
             media_type = _media_type(task.output_format)
             try:
-                content = await asyncio.to_thread(_make, task)
+                content = await anyio.to_thread.run_sync(_make, task, limiter=self._threads)
             except ImportError as exc:
                 return web.Response(status=500, text=str(exc))
         modified = datetime.fromtimestamp(self._date(task.computed_at), UTC)

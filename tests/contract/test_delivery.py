@@ -25,6 +25,7 @@ from bfl_async.integrations.procrastinate import (
 from bfl_async.sandbox import Sandbox
 from bfl_async.types import EntryState, Receipt
 from tests.integration.postgres import app, dsn, postgres
+from tests.threads import all_threads_taken
 from tests.waiting import wait_until
 
 __all__ = ["app", "dsn", "postgres"]
@@ -77,6 +78,15 @@ async def test_a_job_is_sent_saved_and_recorded(
     assert [path.name for path in tmp_path.glob("*.jpg")] == [Path(record.file).name]
     assert record.submitted_at is not None
     assert record.ended_at is not None
+
+
+async def test_a_job_is_deferred_and_saved_while_all_default_threads_are_taken(
+    app: procrastinate.App, bfl: AsyncBFL, tmp_path: Path
+) -> None:
+    """Calls of the program's own that wait for the job must not be what it waits for."""
+    async with all_threads_taken(), asyncio.timeout(20):
+        job = await one_job(app)
+        assert await deliverer(bfl, app, tmp_path).deliver(job) is EntryState.SAVED
 
 
 async def test_a_late_delivery_does_nothing(
