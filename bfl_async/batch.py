@@ -48,6 +48,7 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 
+from bfl_async._cancellation import shielded
 from bfl_async._client import AsyncBFL
 from bfl_async._config import ACCOUNT, is_loopback
 from bfl_async._handle import Entry
@@ -187,6 +188,8 @@ class Batch:
         self._run: BatchRun | None = None
         self._is_open = False
         self._opened = False
+        # Held while it is closed, so that every call of aclose() returns when it is.
+        self._closing = asyncio.Lock()
 
     @classmethod
     def open(
@@ -253,7 +256,8 @@ class Batch:
             await self._ledger.open()
             await self._prepare()
         except BaseException:
-            await self._ledger.aclose()
+            with shielded():
+                await self._ledger.aclose()
             raise
         self._is_open = True
         return self
@@ -288,24 +292,30 @@ class Batch:
             await self._lister.open(notes)
 
     async def aclose(self) -> None:
-        """Stop; let POSTs on their way end, and write what they brought. Idempotent.
+        """Stop; let POSTs on their way end, and write what they brought. Idempotent, from any coroutine.
 
         Tasks in flight stay in the ledger as submitted: the next run brings them home.
 
         Cancellation: The ledger is closed all the same; a POST on its way is then ambiguous.
         """
-        if not self._is_open:
-            return
-        self._is_open = False
-        try:
-            if self._run is not None:
-                await self._run.aclose()
-            if self._lister is not None:
-                await self._lister.aclose()
-        finally:
-            await self._ledger.aclose()
-            if self._parts is not None:
-                await self._in_thread(remove_parts, self._parts)
+        async with self._closing:
+            if not self._is_open:
+                return
+            self._is_open = False
+            try:
+                if self._run is not None:
+                    await self._run.aclose()
+            finally:
+                # Bounded by the disk, and carried through also where the scope around the caller is cancelled: the
+                # lock on the ledger is given back before this returns.
+                with shielded():
+                    try:
+                        if self._lister is not None:
+                            await self._lister.aclose()
+                    finally:
+                        await self._ledger.aclose()
+                        if self._parts is not None:
+                            await self._in_thread(remove_parts, self._parts)
 
     async def _in_thread(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         return await anyio.to_thread.run_sync(work, *args, limiter=self._threads)
@@ -913,7 +923,8 @@ class BatchRun:
             tasks = [*self._finishing, *([] if self._feeder is None else [self._feeder])]
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            with shielded():
+                await asyncio.gather(*tasks, return_exceptions=True)
             self._touch()
 
 

@@ -28,6 +28,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
+from bfl_async._cancellation import is_cancelled, shielded
 from bfl_async._client import AsyncBFL
 from bfl_async._handle import Entry
 from bfl_async._naming import NameTemplate
@@ -155,9 +156,12 @@ class Deliverer:
             settlement = await self._settlement(delivery, record)
         except BaseException:
             if not delivery.is_on_its_way:  # else its lease ends by itself, after its POST
-                await self._leave(delivery, delivery.state, delivery.facts())
+                with shielded():
+                    await self._leave(delivery, delivery.state, delivery.facts())
             raise
-        return await self._settled(delivery, record, settlement)
+        # After a cancellation this writes down what is known, and does nothing else.
+        with shielded() if is_cancelled() else contextlib.nullcontext():
+            return await self._settled(delivery, record, settlement)
 
     async def _settlement(self, delivery: _Delivery, record: JobRecord) -> Settlement:
         """Send the request, or attach its task, and wait for the end."""
@@ -180,8 +184,9 @@ class Deliverer:
             await entry.wait_settled(None)
         except asyncio.CancelledError:
             self.scheduler.stop(entry)
-            await entry.wait_changed(lambda: not delivery.is_on_its_way)
-            await delivery.flush()
+            with shielded():
+                await entry.wait_changed(lambda: not delivery.is_on_its_way)
+                await delivery.flush()
             if entry.settlement is None or isinstance(entry.settlement, Ready):
                 raise
         assert entry.settlement is not None
@@ -216,6 +221,8 @@ class Deliverer:
         raise DeliverLater(0.0, str(error))
 
     async def _rest(self, seconds: float) -> None:
+        if is_cancelled():
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopped.wait()
@@ -256,7 +263,8 @@ class Deliverer:
                 await self._rest(min(self._pause_s, max(1.0, left_s / 10)))
             raise DeliverLater(0.0, "its image is not saved yet") from exc
         except BaseException:
-            await self._leave(delivery, EntryState.SUBMITTED, facts)
+            with shielded():
+                await self._leave(delivery, EntryState.SUBMITTED, facts)
             raise
         return await self._end(delivery, EntryState.SAVED, facts)
 

@@ -35,6 +35,7 @@ from bfl_async.integrations.database import LOCK, Connection, apply_schema, fetc
 import procrastinate
 from procrastinate import exceptions, jobs, retry, types
 
+from bfl_async._cancellation import shielded
 from bfl_async._client import AsyncBFL
 from bfl_async._config import ACCOUNT
 from bfl_async.errors import ConfigError, InvalidRequestError, LedgerError
@@ -223,16 +224,20 @@ async def worker(
         deliverer.stop()
         working.cancel()
         try:
-            await asyncio.wait([working])
+            # A cancelled anyio scope cancels once; only another cancellation of the task itself is a second one.
+            with shielded():
+                await asyncio.wait([working])
         except asyncio.CancelledError:
             deliverer.abandon()
-            await asyncio.wait([working], timeout=_ABANDON_S)
+            with shielded():
+                await asyncio.wait([working], timeout=_ABANDON_S)
             raise
         raise
     finally:
         for each in (keeping, working):
             each.cancel()
-        await asyncio.wait([keeping])
+        with shielded():
+            await asyncio.wait([keeping])
     problem = None if working.cancelled() else working.exception()
     raise LedgerError("the database could not be used, so the worker has ended: start it again") from problem
 

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 from urllib.parse import quote
 
+from bfl_async._cancellation import shielded
 from bfl_async.errors import ConfigError, LedgerError, LedgerLockedError, LedgerVersionError
 from bfl_async.types import JSON, EntryState, Fact, LedgerEntry, NewEntry
 
@@ -253,7 +254,8 @@ class SQLiteLedger:
             self._queue.put(None)
         if not self._ended.done():
             # The thread reports its end itself: a worker thread that waits for it may not be had.
-            await asyncio.wait([self._ended], timeout=_JOIN_S)
+            with shielded():
+                await asyncio.wait([self._ended], timeout=_JOIN_S)
         if self._ended.done():
             # What is left of the thread is its return.
             self._thread.join(_JOIN_S)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import procrastinate
 import psycopg
 import pytest
@@ -26,6 +27,7 @@ from bfl_async.sandbox import Sandbox
 from bfl_async.types import EntryState, Receipt
 from tests.integration.postgres import app, dsn, postgres
 from tests.threads import all_threads_taken
+from tests.turns import turns_of_the_loop
 from tests.waiting import wait_until
 
 __all__ = ["app", "dsn", "postgres"]
@@ -317,3 +319,41 @@ async def test_a_cancelled_delivery_commits_the_task_of_a_post_on_its_way(
     assert record.task_id is not None
     assert await deliverer(bfl, app, tmp_path).deliver(job) is EntryState.SAVED
     assert bfl_sandbox.statistics().accepted == 1
+
+
+@pytest.mark.bfl_sandbox(submit_rtt_s=0.2)
+async def test_a_delivery_in_a_cancelled_scope_commits_the_task_of_a_post_on_its_way(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """anyio cancels again in each turn of the loop, which is no second cancellation; and the wait does not spin."""
+    job = await one_job(app)
+    with turns_of_the_loop() as turns:
+        async with anyio.create_task_group() as group:
+            group.start_soon(deliverer(bfl, app, tmp_path).deliver, job)
+            await wait_until(lambda: bfl.statistics().submitting > 0)
+            group.cancel_scope.cancel()
+        record = await record_of(app, job)
+    assert record.task_id is not None
+    assert len(turns) < 1_000
+    assert await deliverer(bfl, app, tmp_path).deliver(job) is EntryState.SAVED
+    assert bfl_sandbox.statistics().accepted == 1
+
+
+@pytest.mark.bfl_sandbox(limit=1, service_s=math.inf)
+async def test_an_unsent_job_is_free_at_once_when_its_scope_is_cancelled(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Its record is given back before the delivery ends."""
+    await bfl.submit("flux-2-klein-4b", prompt="takes the slot")
+    job = await one_job(app)
+    scope = anyio.CancelScope()
+
+    async def end() -> None:
+        await wait_until(lambda: bfl.statistics().queued > 0)
+        scope.cancel()
+
+    ending = asyncio.create_task(end())
+    with pytest.raises(DeliverLater), scope:
+        await deliverer(bfl, app, tmp_path).deliver(job)
+    await ending
+    assert await records_of(app).claim(job, "another", "elsewhere:1", LEASE_S) is not None

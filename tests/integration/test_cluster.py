@@ -18,8 +18,10 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import anyio
 import procrastinate
 import psycopg
 import pytest
@@ -331,6 +333,21 @@ async def test_a_cancelled_worker_brings_home_what_it_has_sent(
         second.cancel()
         await asyncio.wait([second])
     assert bfl_sandbox.statistics().accepted == 6
+
+
+@pytest.mark.bfl_sandbox(limit=2, service_s=0.3)
+async def test_a_worker_in_a_cancelled_scope_brings_home_what_it_has_sent(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """anyio cancels again in each turn of the loop: that is one cancellation, and nothing is abandoned."""
+    ids = await defer(app, [request("flux-2-klein-4b", prompt=f"cat {n}") for n in range(4)])
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(worker, app, bfl, storage=FolderStorage(tmp_path), heartbeat_s=5.0))
+        await bfl_sandbox.wait_accepted(2)
+        group.cancel_scope.cancel()
+    states = [record.state for record in await results(app, ids)]
+    assert states.count(EntryState.SAVED) == bfl_sandbox.statistics().accepted == 2
+    assert states.count(EntryState.QUEUED) == 2
 
 
 @pytest.mark.bfl_sandbox(service_s=math.inf)

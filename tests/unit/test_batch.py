@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar, cast
@@ -34,9 +35,10 @@ from bfl_async import (
 )
 from bfl_async.batch import fields_of, home_of, rebuild
 from bfl_async.ledger import SQLiteLedger
-from bfl_async.ledger.sqlite import inspect_ledger
+from bfl_async.ledger.sqlite import holder_of, inspect_ledger
 from bfl_async.types import EntryState, LedgerEntry
 from tests.fake import JPEG, FakeAPI, prompts, reply, status
+from tests.turns import turns_of_the_loop
 
 SAVED, READY, QUEUED = EntryState.SAVED, EntryState.READY, EntryState.QUEUED
 
@@ -813,6 +815,80 @@ async def test_cancelled_close_still_closes_the_ledger(tmp_path: Path) -> None:
     await ledger.open()
     await ledger.aclose()
     await asyncio.wait_for(_close_hard(bfl), 20)
+
+
+@pytest.mark.parametrize("kind", ["scope", "task group"])
+async def test_closing_inside_a_cancelled_scope_is_complete_and_does_not_spin(
+    tmp_path: Path, kind: str
+) -> None:
+    """Such a scope interrupts every await: the ledger is free, and nothing runs when it has been left."""
+    api, answered = fake(), asyncio.Event()
+
+    async def no_answer() -> None:
+        await answered.wait()
+
+    api.before_submit = no_answer
+
+    async def run_it() -> None:
+        async with Batch.open(tmp_path / "run.db", bfl, save_to=tmp_path / "out") as batch:
+            await batch.add(cats("a", "b", "c"))
+            async for _ in batch.run():
+                pass
+
+    async def end(scope: anyio.CancelScope) -> None:
+        await until(lambda: bfl.statistics().submitting == 2)
+        scope.cancel()
+
+    async with client(api, 2) as bfl:
+        before = asyncio.all_tasks()
+        with turns_of_the_loop() as turns:
+            if kind == "scope":
+                with anyio.CancelScope() as scope:
+                    ending = asyncio.ensure_future(end(scope))
+                    await run_it()
+                await ending
+            else:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(run_it)
+                    await end(group.cancel_scope)
+            assert holder_of(tmp_path / "run.db") is None
+            assert not [task for task in asyncio.all_tasks() - before if "Batch" in repr(task)]
+            assert not [one for one in threading.enumerate() if one.name == "bfl-async-ledger"]
+            assert not list((tmp_path / "out").glob(".parts*"))
+        assert len(turns) < 500
+        assert states(tmp_path) == ["submitting", "submitting", "queued"]
+        answered.set()
+
+
+async def test_opening_inside_a_cancelled_scope_leaves_the_ledger_free(tmp_path: Path) -> None:
+    """Whatever it had begun."""
+    async with client(fake()) as bfl:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            async with Batch.open(tmp_path / "run.db", bfl):
+                pass
+        assert holder_of(tmp_path / "run.db") is None
+        assert not [one for one in threading.enumerate() if one.name == "bfl-async-ledger"]
+
+
+async def test_every_close_returns_when_the_batch_is_closed(tmp_path: Path) -> None:
+    """Also where several coroutines close it at once."""
+    api = fake(submit_s=0.3)
+    async with client(api, 1) as bfl:
+        batch = Batch.open(tmp_path / "run.db", bfl)
+        await batch.__aenter__()
+        await batch.add(cats("a"))
+        waiting = asyncio.ensure_future(anext(batch.run()))
+        await until(lambda: bfl.statistics().submitting == 1)
+
+        async def close() -> str | None:
+            await batch.aclose()
+            return holder_of(tmp_path / "run.db")
+
+        assert set(await asyncio.gather(close(), close(), close())) == {None}
+        assert states(tmp_path) == ["submitted"]
+        with pytest.raises(ClientClosedError):
+            await waiting
 
 
 async def _close_hard(bfl: AsyncBFL) -> None:
