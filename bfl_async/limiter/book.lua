@@ -86,7 +86,7 @@ local function add_ticket(id, owner, names, priority, arrival)
   call('EXPIRE', base .. ':t:' .. owner, KEEP_S)
   call('EXPIRE', base .. ':q:' .. queue, KEEP_S)
   count(names, 'queued', 1)
-  arrivals[#arrivals + 1] = {id, arrival}
+  arrivals[#arrivals + 1] = {id, string.format('%.0f', arrival)} -- JSON would round a number to 14 digits
 end
 
 local function drop_ticket(id)
@@ -305,6 +305,9 @@ local epoch = call('HGET', META, 'epoch')
 if not epoch then
   epoch = batch.new_epoch
   call('HSET', META, 'epoch', epoch)
+  -- Arrivals are numbered from the time, in microseconds. So a number that a lost book gave is before all that this one
+  -- gives, and whoever comes back with it is before those who come now.
+  call('HSET', META, 'arrivals', string.format('%.0f', math.floor(now * 1000000)))
   -- A book that is new because Redis lost it: those whose leases stood there come back first.
   local up_s = tonumber(string.match(call('INFO', 'server'), 'uptime_in_seconds:(%d+)') or '0')
   if batch.epoch ~= '' or up_s < batch.grace_s then call('HSET', META, 'grants_at', now + batch.grace_s) end
@@ -333,7 +336,7 @@ if not resync and not ended then
   for _, id in ipairs(call('LRANGE', base .. ':g:' .. me, 0, -1)) do
     local lease = read(LEASES, id)
     if lease then
-      grants[#grants + 1] = {id, tonumber(string.sub(lease.a, 1, 16))}
+      grants[#grants + 1] = {id, string.sub(lease.a, 1, 16)}
       call('HSET', LEASES, id, cjson.encode({o = me, n = 1, p = lease.p}))
       call('ZADD', EXPIRY, now + batch.lease_s, id)
     end

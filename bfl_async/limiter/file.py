@@ -291,7 +291,9 @@ class Book:
         if book:
             self._db.execute("UPDATE book SET now = ?", (now,))
         else:
-            self._db.execute("INSERT INTO book VALUES (?, 0, ?)", (epoch, now))
+            # Arrivals are numbered from the time, in microseconds. So a number that a lost book gave is before all
+            # that this one gives, and a process that comes back with it is before those that come now.
+            self._db.execute("INSERT INTO book VALUES (?, ?, ?)", (epoch, int(now * 1e6), now))
         self._read_pools()
         for name, limit in batch.limits.items():
             self._pools.setdefault(name, _Pool(limit, limit))
