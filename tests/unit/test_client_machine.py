@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-import looptime
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -39,7 +38,7 @@ from bfl_async.limiter import LocalLimiter
 from bfl_async.models import ImageRequest, PassThroughRequest
 from bfl_async.types import JSON, Reply
 from tests.fake import FakeAPI, reply, seed, spin, status
-from tests.machines import run_machine
+from tests.machines import looptime_runner, run_machine
 
 T = TypeVar("T")
 
@@ -144,7 +143,7 @@ class ClientMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(noop_cycles=1))
+        self.runner = looptime_runner()
         self.loop = self.runner.get_loop()
         self.unhandled: list[dict[str, object]] = []
         self.loop.set_exception_handler(lambda _, context: self.unhandled.append(context))

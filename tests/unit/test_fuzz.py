@@ -16,13 +16,13 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import looptime
 import pytest
 
 from bfl_async import AsyncBFL, BFLError, Fixed, FluxPro11, Limits, Result, Timeouts
 from bfl_async._wire import expiry_of, retry_after_s
 from bfl_async.types import JSON, Reply
 from tests.fake import JPEG, FakeAPI, seed
+from tests.machines import looptime_runner
 
 SECRET = "c2lnbmF0dXJl"
 PROMPT = "an otter at dusk"
@@ -433,7 +433,7 @@ def run(seeds: list[int]) -> None:
     logger.setLevel(logging.DEBUG)
     unhandled: list[dict[str, object]] = []
     try:
-        with asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(noop_cycles=1)) as runner:
+        with looptime_runner() as runner:
             runner.get_loop().set_exception_handler(lambda _, context: unhandled.append(context))
             for number in seeds:
                 caught.records.clear()

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-import looptime
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -23,6 +22,7 @@ from hypothesis.stateful import (
 from bfl_async import Limits
 from bfl_async.limiter import LocalLimiter
 from bfl_async.types import Lease
+from tests.machines import looptime_runner
 
 POOLS = {"narrow": 2, "video": 1}
 # Each step takes a moment that divides no interval of the limiter: no two of its timers ever end together,
@@ -73,7 +73,7 @@ class LimiterMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(noop_cycles=1))
+        self.runner = looptime_runner()
         self.limiter = LocalLimiter(Limits(account=3, pools=POOLS))
         self.pools = {name: ModelPool(limit, limit) for name, limit in {"account": 3, **POOLS}.items()}
         self.all: list[Asked] = []

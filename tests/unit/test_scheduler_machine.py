@@ -14,7 +14,6 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import looptime
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -48,7 +47,7 @@ from bfl_async.limiter import LocalLimiter
 from bfl_async.models import PassThroughRequest
 from bfl_async.types import Failed, Lost, Moderated, Ready, Reply, Settlement, State, Unsent
 from tests.fake import reply, spin, status
-from tests.machines import run_machine
+from tests.machines import looptime_runner, run_machine
 
 T = TypeVar("T")
 
@@ -143,7 +142,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(noop_cycles=1))
+        self.runner = looptime_runner()
         self.loop = self.runner.get_loop()
         self.unhandled: list[dict[str, object]] = []
         self.loop.set_exception_handler(lambda _, context: self.unhandled.append(context))
