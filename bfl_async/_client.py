@@ -41,6 +41,7 @@ from bfl_async.errors import (
     ConfigError,
     ConnectError,
     InvalidRequestError,
+    TransportError,
 )
 from bfl_async.limiter.local import LocalLimiter
 from bfl_async.models import ImageRequest, as_request, check_model_name, endpoint_request, request
@@ -221,14 +222,14 @@ class AsyncBFL:
             if self._state != "new":
                 raise ClientClosedError("the client is closed: make a new one")
             opener = self._opener
-            if opener is not None and opener.get_loop() is not asyncio.get_running_loop():
+            if opener is None or opener.done():
+                opener = self._opener = new_task(self._open())
+            elif opener.get_loop() is not asyncio.get_running_loop():
                 raise ConfigError("the client is being opened in another event loop")
-            if opener is not None and opener.cancelling():
+            elif opener.cancelling():
                 # Those who waited for it have left. It cleans up before another one may begin.
                 await asyncio.wait([opener])
                 continue
-            if opener is None or opener.done():
-                opener = self._opener = new_task(self._open())
             await self._wait_opened(opener)
         self._check()
         return self
@@ -246,7 +247,7 @@ class AsyncBFL:
         if self._state == "closed":
             raise ClientClosedError("the client was closed while it was being opened: make a new one")
         if opener.cancelled():
-            raise ConfigError("the client could not be opened: something that it waited for was cancelled")
+            raise TransportError("the client could not be opened: something that it waited for was cancelled")
         error = opener.exception()
         if error is not None:
             raise error.fresh() if isinstance(error, BFLError) else error

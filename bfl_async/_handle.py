@@ -168,10 +168,13 @@ class Entry:
     def check_loop(self) -> None:
         """Check that this is the client's event loop: a wait in another one would never be woken.
 
+        A settled request changes no more, so it may be looked at anywhere.
+
         Raises:
             ConfigError: It is not.
         """
-        check_loop(self.loop, "the handle")
+        if self.settlement is None:
+            check_loop(self.loop, "the handle")
 
     def record(self) -> TaskRecord | None:
         """What `attach` takes; None before the server has accepted the request."""

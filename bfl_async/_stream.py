@@ -332,6 +332,11 @@ class OutcomeStream:
         self._loop = loop
         self._make_handle = make_handle
 
+    def _check_loop(self) -> None:
+        # Of a loop that has ended nothing can be disturbed.
+        if not self._loop.is_closed():
+            check_loop(self._loop, "the stream")
+
     @property
     def in_flight(self) -> tuple[TaskHandle, ...]:
         """Handles of the requests that were sent and have no outcome yet."""
@@ -352,12 +357,12 @@ class OutcomeStream:
             ClientClosedError: The client was closed before the source was read to its end.
         Cancellation: Ends this wait; no outcome is lost, the next call returns it.
         """
-        check_loop(self._loop, "the stream")
+        self._check_loop()
         self._core.start()
         return await self._core.next()
 
     async def __aenter__(self) -> Self:
-        check_loop(self._loop, "the stream")
+        self._check_loop()
         self._core.start()
         return self
 
@@ -375,7 +380,7 @@ class OutcomeStream:
         Raises:
             ConfigError: Called from another event loop or thread than the client's.
         """
-        check_loop(self._loop, "the stream")
+        self._check_loop()
         self._core.stop()
 
     async def aclose(self) -> None:
@@ -383,7 +388,7 @@ class OutcomeStream:
 
         Cancellation: Ends the wait for the source to close; all else is done.
         """
-        check_loop(self._loop, "the stream")
+        self._check_loop()
         self._core.leave()
         await self._core.wait_pump_ended()
 

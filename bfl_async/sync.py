@@ -66,6 +66,28 @@ __all__ = ["BFL", "Outcome", "OutcomeStream", "Result", "TaskHandle"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_LOOK_S = 0.5
+"""The longest time that the main thread blocks before Python runs the handlers of signals."""
+
+
+def _wait(event: threading.Event) -> None:
+    """Wait for an event. Ctrl-C ends the wait, at the latest after `_LOOK_S`.
+
+    Python runs the handlers of signals between two steps of the main thread. A signal that arrives after the last step
+    before the thread blocks does not interrupt the wait: with no bound, its handler would run when the wait is over,
+    which may be never. On Windows, and after `_thread.interrupt_main()`, nothing interrupts a wait at all.
+    """
+    longest_s = _LOOK_S if threading.current_thread() is threading.main_thread() else None
+    while not event.wait(longest_s):
+        pass
+
+
+def _join(thread: threading.Thread) -> None:
+    """Wait for a thread's end; see `_wait`."""
+    longest_s = _LOOK_S if threading.current_thread() is threading.main_thread() else None
+    while thread.is_alive():
+        thread.join(longest_s)
+
 
 class _LoopThread(threading.Thread):
     """A thread that runs one event loop until it is told to stop."""
@@ -89,7 +111,7 @@ class _LoopThread(threading.Thread):
             OSError, RuntimeError: The system has no thread, or no file descriptor for a loop, left.
         """
         super().start()
-        self._ready.wait()
+        _wait(self._ready)
         if self._error is not None:
             raise self._error
 
@@ -196,7 +218,7 @@ class _Portal:
                 call.result()
             except Exception:
                 if self._ending is thread:
-                    thread.join()
+                    _join(thread)
                 raise
         except BaseException:
             call.future.cancel()
@@ -213,7 +235,7 @@ class _Portal:
             thread = self._admit(call, self._closers)
             if thread is not None:
                 call.result()
-                thread.join()
+                _join(thread)
             self._join()
         except BaseException:
             call.future.cancel()
@@ -280,7 +302,7 @@ class _Portal:
         """Wait for the end of a thread that was told to stop."""
         ending = self._ending
         if ending is not None:
-            ending.join()
+            _join(ending)
 
     # --- calls ------------------------------------------------------------------------------------------
 
@@ -367,6 +389,8 @@ class _Call(Generic[T]):
         self._on_end = on_end
         # Cancelling it cancels the work.
         self.future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._ended = threading.Event()
+        self.future.add_done_callback(lambda _: self._ended.set())
 
     def begin(self, portal: _Portal) -> None:
         """Begin to await it. Called in the loop. Idempotent."""
@@ -402,6 +426,7 @@ class _Call(Generic[T]):
 
     def result(self) -> T:
         """Wait for its end; return or raise what the work did."""
+        _wait(self._ended)
         try:
             return self.future.result()
         except concurrent.futures.CancelledError:
@@ -595,7 +620,7 @@ class OutcomeStream:
                 if self._source.wanted:
                     self._answer(self._source.wanted[0])
                 else:
-                    self._news.wait()
+                    _wait(self._news)
                     # Before the next look, which therefore misses nothing.
                     self._news.clear()
             try:

@@ -625,7 +625,7 @@ def test_a_cancellation_inside_a_call_is_a_failed_call() -> None:
 
     class Shared(FakeAPI):
         async def poll(self, url: str) -> Reply:
-            if url == "/v1/credits" and not self.polled:
+            if url == "/v1/credits" and len(self.polled) < 3:
                 self.polled.append((0.0, url))
                 raise asyncio.CancelledError
             return await super().poll(url)
@@ -719,10 +719,24 @@ def test_a_fork_of_an_open_client_says_what_to_do() -> None:
 
 
 CTRL_C = """
-import logging, os, signal, threading, time
+import _thread, logging, os, signal, sys, threading, time
+from bfl_async import request
 from bfl_async.sync import BFL
 logging.basicConfig()
 from tests.fake import FakeAPI
+
+PRESS = {
+    "signal": lambda: os.kill(os.getpid(), signal.SIGINT),
+    # As a signal that arrives before the thread blocks: the wait is not interrupted.
+    "noted": _thread.interrupt_main,
+}
+
+def generate():
+    bfl.generate("flux-dev", prompt="queued")
+
+def stream():
+    with bfl.stream([request("flux-dev", prompt="queued")]) as outcomes:
+        next(outcomes)
 
 api = FakeAPI(service_s=60, limit=1)
 with BFL(limits=1, transport=api) as bfl:
@@ -731,11 +745,11 @@ with BFL(limits=1, transport=api) as bfl:
     def press():
         while bfl.statistics().queued == 0:
             time.sleep(0.001)
-        os.kill(os.getpid(), signal.SIGINT)
+        PRESS[sys.argv[1]]()
 
     threading.Thread(target=press).start()
     try:
-        bfl.generate("flux-dev", prompt="queued")
+        {"generate": generate, "stream": stream}[sys.argv[2]]()
     except KeyboardInterrupt:
         print("interrupted", flush=True)
     while bfl.statistics().queued:
@@ -746,10 +760,15 @@ print([thread.name for thread in threading.enumerate()])
 """
 
 
-def test_ctrl_c_withdraws_the_wait_and_the_with_block_closes() -> None:
-    """What was not sent is not sent; what was sent is named by the closing; no thread is left."""
+@pytest.mark.parametrize("wait", ["generate", "stream"])
+@pytest.mark.parametrize("press", ["signal", "noted"])
+def test_ctrl_c_withdraws_the_wait_and_the_with_block_closes(press: str, wait: str) -> None:
+    """What was not sent is not sent; what was sent is named by the closing; no thread is left.
+
+    This also holds for a Ctrl-C that Python has noted and that does not interrupt the wait.
+    """
     run = subprocess.run(
-        [sys.executable, "-c", CTRL_C], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", CTRL_C, press, wait], capture_output=True, text=True, timeout=30, check=True
     )
     assert run.stdout.splitlines() == ["interrupted", "1 1 1", "['MainThread']"]
     assert "task-0; each can be attached" in run.stderr
@@ -777,7 +796,8 @@ def ctrl_c_at(step: int) -> Iterator[None]:
 
     def trace(frame: FrameType, event: str, _: object) -> TraceFunction | None:
         name = frame.f_code.co_filename
-        if name != bfl_async.sync.__file__ or is_collected(frame):
+        # A wait that looks again and again has steps without end.
+        if name != bfl_async.sync.__file__ or is_collected(frame) or frame.f_code.co_name == "_wait":
             return None
         # At the end of a `with` and at a `try` within one the interpreter looks at no signal, where a trace could
         # raise and leave the lock taken; and what is being returned was handed out.
