@@ -116,7 +116,7 @@ class AsyncBFL:
         default_headers: Sent along wherever the key is sent, and not with downloads; taken for as secret as the key.
             Headers that make the exchange itself, such as `x-key`, `Host` and `Content-*`, are not for them to set.
         proxy: `http[s]://[user:password@]host[:port]` for all calls but those to this machine. None: the
-            environment's (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`).
+            environment's (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`), checked when the client opens.
         account: Any name for the account, the same in each process that shares it; None: the key is the name.
             A shared limiter needs one where keys rotate.
         allow_http: Let `base_url` be plain http on another machine: the key then travels unencrypted.
