@@ -44,9 +44,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
+from anyio import CancelScope
+
 from bfl_async._config import Limits, limits_from
 from bfl_async._tasks import new_task
 from bfl_async.errors import ConfigError, LeaseLostError, LimiterError, QueueFullError
+from bfl_async.limiter._leases import closed_before_grant, closed_first, fail
 from bfl_async.types import Lease, PoolStatistics
 
 _log = logging.getLogger("bfl_async")
@@ -56,6 +59,7 @@ FETCH_S = 1.0
 
 _NET_S = 2.0  # a process that waits looks at least so often, should a wake-up be lost
 _LAST_STEP_S = 2.0  # for what is left to say when the limiter is closed
+_CANCEL_AGAIN_S = 1.0  # longer than a coroutine needs to close what it has
 _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 1.0
 
 _TOLD_IN_FULL = ("w", "x", "k", "o", "h")  # what a full batch tells anew
@@ -148,7 +152,13 @@ class _Session:
     flushes: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)
     failures: int = 0
     away: LimiterError | None = None
-    closing: bool = False
+    # Set once, by _end: from then on nothing new is taken in.
+    closer: asyncio.Task[None] | None = None
+    # Done when the closing must not wait for the last step any longer.
+    hurry: asyncio.Future[None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hurry = self.loop.create_future()
 
 
 class SharedLimiter(ABC):
@@ -170,13 +180,17 @@ class SharedLimiter(ABC):
         self._fails_away = away == "fail"
         self._account: str | None = None
         self._session: _Session | None = None
+        self._was_open = False
+        self._ids: dict[Lease, str] = {}
         self._rng = random.Random()
         self._forget()
 
     def _forget(self) -> None:
+        for lease in self._ids:
+            lease.taken, lease.place = False, None
         self._waiting: dict[str, Lease] = {}  # by id; written by enqueue, _drop_waiting and _apply
         self._held: dict[str, Lease] = {}  # those whose tasks are followed here
-        self._ids: dict[Lease, str] = {}  # of all that are held, waiting, or held for a while
+        self._ids = {}  # of all that are held, waiting, or held for a while
         self._holds: dict[Lease, asyncio.TimerHandle] = {}  # leases whose release is a matter of time
         self._ops: list[Op] = []  # said, and not handed in yet
         self._bounded = 0  # of those waiting, those that the bound on the queue holds for
@@ -211,69 +225,110 @@ class SharedLimiter(ABC):
     async def open(self) -> None:
         """Connect, once a client has named its account; see `Limiter.open`.
 
+        It may be called from several coroutines at once. A call while the limiter is being closed waits for the end
+        of that, and opens it again.
+
         Raises:
-            LimiterError: The book cannot be used; with `away="wait"` only where waiting cannot help.
+            LimiterError: The book cannot be used; with `away="wait"` only where waiting cannot help. Or the
+                limiter was closed before it was open.
             ConfigError: It is open in another event loop.
         Cancellation: Leaves it opening; `aclose` ends that.
         """
         loop = asyncio.get_running_loop()
-        if self._session is not None and self._session.loop is not loop:
-            if not self._session.loop.is_closed():
-                raise ConfigError(f"a {type(self).__name__} belongs to one event loop: make one for each")
-            self._session = None  # a loop that is gone took its requests with it
-            self._forget()
+        while True:
+            session = self._session
+            if session is not None and session.loop is not loop:
+                if not session.loop.is_closed():
+                    raise ConfigError(f"a {type(self).__name__} belongs to one event loop: make one for each")
+                # A loop that is gone took its requests with it.
+                self._session = session = None
+                self._forget()
+            if session is None or session.closer is None:
+                break
+            await asyncio.wait([session.closer])
         if self._account is None:
             return
-        session = self._session
         if session is None:
-            name = uuid.uuid4().hex
-            wake = asyncio.Event()
-            store = self._make_store(self._account, name, wake.set)
-            session = _Session(loop, store, loop.create_future(), name, wake)
-            self._session = session
-            self._say_limits(unless_others=not self._asks_for_limits)
-            session.runner = new_task(self._run(session))
+            session = self._start(loop, self._account)
         try:
             await asyncio.shield(session.opened)
-        except LimiterError:
-            await self.aclose()
-            raise
+            if session.closer is not None:
+                raise _closed_while_opening(self)
+        except LimiterError as exc:
+            await self._end(session)
+            raise exc.fresh() from exc.__cause__
+
+    def _start(self, loop: asyncio.AbstractEventLoop, account: str) -> _Session:
+        name = uuid.uuid4().hex
+        wake = asyncio.Event()
+        opened: asyncio.Future[None] = loop.create_future()
+        # Each caller of `open` raises an error of its own; without a caller, it was logged.
+        opened.add_done_callback(lambda future: future.exception())
+        session = _Session(loop, self._make_store(account, name, wake.set), opened, name, wake)
+        self._session = session
+        self._say_limits(unless_others=not self._asks_for_limits)
+        session.runner = new_task(self._run(session))
+        return session
 
     async def aclose(self) -> None:
         """Say what is left to say, for at most 2 s, and end all that runs. Idempotent.
 
-        Leases that are still held run out by themselves, unless their tasks are attached elsewhere.
+        Leases that are still held run out by themselves, unless their tasks are attached elsewhere. A client that
+        still uses the limiter gets a `LimiterError` for each request that has not been sent.
 
-        Cancellation: Says nothing more; all that runs is ended.
+        Cancellation: Says nothing more. All that runs is ended before the cancellation is raised.
         """
         session = self._session
-        if session is None or session.closing or session.loop is not asyncio.get_running_loop():
-            return
-        self._fail_waiting(LimiterError("the limiter was closed before the request had a slot"))
-        self._say(["e"])
-        session.closing = True
+        if session is not None and session.loop is asyncio.get_running_loop():
+            await self._end(session)
+
+    async def _end(self, session: _Session) -> None:
+        """Close a session, or wait until whoever closes it has done so."""
+        closer = session.closer
+        if closer is None:
+            self._fail_waiting(closed_before_grant(self))
+            self._say(["e"])
+            closer = session.closer = new_task(self._close(session))
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LAST_STEP_S):
-                    if session.away is None:
-                        await self._wait_heard(session)
+            await asyncio.wait([closer])
+        except asyncio.CancelledError:
+            if not session.hurry.done():
+                session.hurry.set_result(None)
+            # anyio delivers the cancellation of a scope again and again; the shield makes this a plain wait.
+            with CancelScope(shield=True):
+                while not closer.done():
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await asyncio.wait([closer])
+            raise
+
+    async def _close(self, session: _Session) -> None:
+        try:
+            if session.away is None:
+                await asyncio.wait(
+                    [self._when_heard(session), session.hurry],
+                    timeout=_LAST_STEP_S,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
         finally:
             if session.timer is not None:
                 session.timer.cancel()
             for hold in self._holds.values():
                 hold.cancel()
-            if session.runner is not None:
-                session.runner.cancel()
-                await asyncio.wait([session.runner])
-            await session.store.aclose()
-            if not session.opened.done():
-                session.opened.cancel()
-            for _, waiter in session.flushes:
-                waiter.cancel()
-            for lease in self._ids:
-                lease.taken = False
-            self._session = None
-            self._forget()
+            try:
+                if session.runner is not None:
+                    await end_task(session.runner)
+                await session.store.aclose()
+            finally:
+                if not session.opened.done():
+                    session.opened.set_exception(_closed_while_opening(self))
+                for _, waiter in session.flushes:
+                    if not waiter.done():
+                        waiter.set_exception(closed_first(self))
+                # Also what came back to the queue while this was closing.
+                self._fail_waiting(closed_before_grant(self))
+                self._session = None
+                self._was_open = True
+                self._forget()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -288,21 +343,27 @@ class SharedLimiter(ABC):
         """Wait until the book has answered all that was said before, and its grants were handed out.
 
         Raises:
+            LimiterError: The limiter was closed.
             ConfigError: It is not open.
         Cancellation: Ends the wait.
         """
-        await self._wait_heard(self._opened())
+        await self._when_heard(self._opened())
 
-    async def _wait_heard(self, session: _Session) -> None:
+    def _when_heard(self, session: _Session) -> asyncio.Future[None]:
+        """Return a future that is done once the book has answered all that was said before."""
+        waiter: asyncio.Future[None] = session.loop.create_future()
         if session.heard < session.said:
-            waiter: asyncio.Future[None] = session.loop.create_future()
             session.flushes.append((session.said, waiter))
-            await waiter
+        else:
+            waiter.set_result(None)
+        return waiter
 
     def _opened(self) -> _Session:
-        if self._session is None or self._session.closing:
-            raise ConfigError(f"the {type(self).__name__} is not open: its client opens it, or await open()")
-        return self._session
+        if self._session is not None and self._session.closer is None:
+            return self._session
+        if self._session is not None or self._was_open:
+            raise closed_first(self)
+        raise ConfigError(f"the {type(self).__name__} is not open: its client opens it, or await open()")
 
     # --- the steps of this process ----------------------------------------------------------------------
 
@@ -343,7 +404,10 @@ class SharedLimiter(ABC):
             self._say(["h", name, after_s, list(lease.pools)])
 
     def refuse(self, lease: Lease, *, retry_after_s: float | None) -> None:
-        """Take a 429 for a lease; see `Limiter.refuse`."""
+        """Take a 429 for a lease; see `Limiter.refuse`. Once the limiter is closed, the lease fails in a later turn."""
+        session = self._session
+        if session is None or session.closer is not None:
+            asyncio.get_running_loop().call_soon(self._fail_refused, lease)
         if not lease.taken:
             return
         name = self._ids[lease]
@@ -447,7 +511,14 @@ class SharedLimiter(ABC):
         for lease in list(self._waiting.values()):
             if self._drop_waiting(lease):
                 self._say(["x", self._leave(lease)])
-                lease.on_failed(error)
+                fail(lease, error)
+
+    def _fail_refused(self, lease: Lease) -> None:
+        """Fail a lease whose 429 came to a limiter that grants nothing any more."""
+        if self._drop_waiting(lease):
+            self._say(["x", self._leave(lease)])
+        if not lease.taken and lease.place is None:
+            fail(lease, closed_before_grant(self))
 
     def _say_limits(self, *, unless_others: bool) -> None:
         self._say(["l", _by_name(self._limits), int(unless_others)])
@@ -465,7 +536,8 @@ class SharedLimiter(ABC):
 
     async def _run(self, session: _Session) -> None:
         try:
-            while True:
+            # A store may swallow the cancellation that is to end this: wait_for does so in Python 3.11.
+            while not is_being_cancelled():
                 await session.wake.wait()
                 session.wake.clear()
                 batch = self._next_batch(session)
@@ -507,7 +579,7 @@ class SharedLimiter(ABC):
                 for name, lease in self._waiting.items()
             )
         session.seq += 1
-        if session.closing:
+        if session.closer is not None:
             ops = [op for op in ops if op[0] != "e"]
             ops.append(["e"])
         return Batch(
@@ -626,6 +698,10 @@ class SharedLimiter(ABC):
         session.timer = session.loop.call_at(at, session.wake.set)
 
 
+def _closed_while_opening(limiter: SharedLimiter) -> LimiterError:
+    return LimiterError(f"the {type(limiter).__name__} was closed while it was being opened: open it again")
+
+
 async def _step(store: Store, batch: Batch) -> StepReply:
     try:
         return await store.step(batch)
@@ -642,6 +718,13 @@ def is_being_cancelled() -> bool:
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def end_task(task: asyncio.Task[None]) -> None:
+    """Cancel a coroutine until it has ended; what it waits for may swallow a cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_CANCEL_AGAIN_S)
 
 
 def _by_name(limits: Limits) -> dict[str, int]:

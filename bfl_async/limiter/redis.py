@@ -27,6 +27,7 @@ from bfl_async.limiter._shared import (
     StepReply,
     Store,
     StoreAwayError,
+    end_task,
     is_being_cancelled,
 )
 from bfl_async.types import PoolStatistics
@@ -155,8 +156,7 @@ class _RedisStore:
     async def aclose(self) -> None:
         """End the listener and the connections."""
         if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.wait([self._listener])
+            await end_task(self._listener)
         await close_quietly(self._steps.aclose)
         await close_quietly(self._wakes.aclose)
 
@@ -197,11 +197,12 @@ async def listen(
     """Hear a channel until cancelled, and again after each cut; `heard(None)` says that it is subscribed."""
     from redis.exceptions import RedisError
 
-    while True:
+    # What it waits for may swallow the cancellation that is to end this.
+    while not is_being_cancelled():
         listening = redis.pubsub()
         try:
             await listening.subscribe(channel)
-            while True:
+            while not is_being_cancelled():
                 message = await listening.get_message(timeout=None)
                 if message is not None:
                     heard(message["data"] if message["type"] == "message" else None)

@@ -45,6 +45,7 @@ class Book:
         *,
         lease_s: float = 60.0,
         away: Literal["wait", "fail"] = "wait",
+        opened: bool = True,
     ) -> SharedLimiter:
         """One more limiter of this process."""
         made: SharedLimiter
@@ -54,7 +55,8 @@ class Book:
             made = RedisLimiter(self.where, limits, lease_s=lease_s, away=away)
         made.use_account(self.account)
         self.limiters.append(made)
-        await made.open()
+        if opened:
+            await made.open()
         return made
 
     async def peer(self, limit: int = 12, *, lease_s: float = 60.0, skew_s: float = 0.0) -> Peer:
@@ -156,6 +158,16 @@ async def settled(limiter: Limiter) -> None:
     """Wait until all that was said has had its effect: at once in a local limiter, after a step in a shared one."""
     if isinstance(limiter, SharedLimiter):
         await limiter.flush()
+
+
+def say_all_of(limiter: Limiter, held: Lease, waiting: Lease) -> None:
+    """Say what a client may still say of leases that the limiter has forgotten."""
+    assert (held.taken, waiting.place) == (False, None)
+    limiter.refuse(held, retry_after_s=None)
+    limiter.confirm(held)
+    limiter.release(held)
+    limiter.withdraw(waiting)
+    assert limiter.position(waiting) is None
 
 
 class Owner:

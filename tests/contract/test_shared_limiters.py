@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import anyio
 import pytest
 
 from benchmarks.redis_server import MISSING, RedisServer
@@ -24,6 +25,7 @@ from tests.contract.limiters import (
     Owner,
     book,
     redis_server,
+    say_all_of,
 )
 from tests.fake import FakeAPI
 from tests.waiting import wait_until
@@ -206,11 +208,77 @@ async def test_closing_leaves_nothing_running(book: Book) -> None:
     await limiter.aclose()
     await limiter.aclose()
     assert asyncio.all_tasks() == before
-    assert not [thread for thread in threading.enumerate() if thread.name == "bfl-async-limiter"]
+    assert not limiter_threads()
     assert isinstance(waiting.failed, LimiterError)
     assert not held.lease.taken
-    with pytest.raises(ConfigError):
+    with pytest.raises(LimiterError, match="was closed before its client"):
         limiter.enqueue(Lease(("account",)))
+
+
+# --- opening and closing at the same time ---------------------------------------------------------------
+
+
+async def test_opening_twice_at_once_opens_once(book: Book) -> None:
+    """All callers return once it is open, and one close ends all of it."""
+    before = asyncio.all_tasks()
+    limiter, grants = await book.limiter(1, opened=False), list[str]()
+    await asyncio.gather(*(limiter.open() for _ in range(3)))
+    limiter.enqueue(Owner("only", grants).lease)
+    await limiter.flush()
+    await limiter.aclose()
+    assert grants == ["only"]
+    assert asyncio.all_tasks() == before
+    assert not limiter_threads()
+
+
+async def test_closing_while_it_opens_ends_both(book: Book) -> None:
+    """The callers of `open` are told that it was closed; nothing is left running."""
+    before = asyncio.all_tasks()
+    limiter = await book.limiter(1, opened=False)
+    opening = [asyncio.create_task(limiter.open()) for _ in range(2)]
+    await asyncio.sleep(0)
+    await limiter.aclose()
+    results = await asyncio.gather(*opening, return_exceptions=True)
+    for result in results:
+        assert isinstance(result, LimiterError)
+        assert "closed while it was being opened" in str(result)
+    assert asyncio.all_tasks() == before
+    assert not limiter_threads()
+
+
+async def test_opening_while_it_closes_waits_and_opens_it_again(book: Book) -> None:
+    """The caller gets an open limiter, never one that is about to be closed."""
+    limiter, grants = await book.limiter(1), list[str]()
+    held = Owner("held", grants)
+    limiter.enqueue(held.lease)
+    await limiter.flush()
+    limiter.release(held.lease)
+    closing = asyncio.create_task(limiter.aclose())
+    await asyncio.sleep(0)
+    await asyncio.gather(limiter.open(), limiter.open())
+    assert closing.done()
+    limiter.enqueue(Owner("after", grants).lease)
+    await limiter.flush()
+    assert grants == ["held", "after"]
+
+
+async def test_closing_twice_at_once_ends_both_after_the_work(book: Book) -> None:
+    """Whichever returns first, nothing is running any more."""
+    before = asyncio.all_tasks()
+    limiter = await book.limiter(1)
+    left: list[int] = []
+
+    async def close() -> None:
+        await limiter.aclose()
+        left.append(len(asyncio.all_tasks() - before - set(closers)) + len(limiter_threads()))
+
+    closers = [asyncio.create_task(close()) for _ in range(2)]
+    await asyncio.gather(*closers)
+    assert left == [0, 0]
+
+
+def limiter_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "bfl-async-limiter"]
 
 
 async def test_a_task_factory_of_the_applications_own_changes_nothing(book: Book) -> None:
@@ -589,6 +657,174 @@ async def test_a_bug_lets_nobody_wait_for_ever(caplog: pytest.LogCaptureFixture)
             await wait_until(waiting.has_failed)
             assert isinstance(waiting.failed, LimiterError)
     assert "failed by a bug" in caplog.text
+
+
+class SlowStore(ScriptedStore):
+    """A book that answers no step before the test lets it."""
+
+    def __init__(self, answers: list[Answer]) -> None:
+        super().__init__(answers)
+        self.answering = asyncio.Event()
+        self.is_closed = False
+        # The number of cancellations that a step ignores.
+        self.swallows = 0
+
+    async def step(self, batch: Batch) -> StepReply:
+        while not self.answering.is_set():
+            try:
+                await self.answering.wait()
+            except asyncio.CancelledError:
+                if self.swallows == 0:
+                    raise
+                self.swallows -= 1
+        return await super().step(batch)
+
+    async def aclose(self) -> None:
+        await asyncio.sleep(0)
+        self.is_closed = True
+
+
+class SlowLimiter(ScriptedLimiter):
+    """A limiter on such books: one for each time that it is opened."""
+
+    def __init__(self, *answers: Answer) -> None:
+        super().__init__(*answers)
+        self.stores: list[SlowStore] = []
+
+    def _make_store(self, account: str, session: str, wake: Callable[[], None]) -> Store:
+        self.stores.append(SlowStore(self.store.answers))
+        return self.stores[-1]
+
+
+@pytest.mark.looptime(start=0)
+async def test_closing_ends_the_callers_of_open_and_flush_whose_step_hangs() -> None:
+    """After 2 s for the last step. Each gets an error of our own and not a bare CancelledError."""
+    before = asyncio.all_tasks()
+    limiter = SlowLimiter()
+    waiters = [asyncio.create_task(limiter.open()) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiters.append(asyncio.create_task(limiter.flush()))
+    await asyncio.sleep(1)
+    await limiter.aclose()
+    assert asyncio.get_running_loop().time() == pytest.approx(3)
+    errors = await asyncio.gather(*waiters, return_exceptions=True)
+    assert [type(error) for error in errors] == [LimiterError] * 3
+    assert len({id(error) for error in errors}) == 3
+    assert all("closed" in str(error) for error in errors)
+    assert [store.is_closed for store in limiter.stores] == [True]
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.looptime(start=0)
+@pytest.mark.parametrize("times", [1, 3])
+async def test_closing_ends_a_step_that_swallows_its_cancellation(times: int) -> None:
+    """`asyncio.wait_for` did so in Python 3.11, and clients of stores use it: the close must not hang."""
+    limiter = SlowLimiter()
+    opening = asyncio.create_task(limiter.open())
+    await asyncio.sleep(0)
+    limiter.stores[0].swallows = times
+    await limiter.aclose()
+    assert asyncio.get_running_loop().time() < 2.1 + times
+    assert limiter.stores[0].is_closed
+    with pytest.raises(LimiterError):
+        await opening
+
+
+@pytest.mark.looptime(start=0)
+async def test_opening_that_is_cancelled_goes_on_for_the_others() -> None:
+    """One caller that leaves neither ends nor repeats the opening."""
+    limiter = SlowLimiter()
+    first, second = (asyncio.create_task(limiter.open()) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0)
+    limiter.stores[0].answering.set()
+    await second
+    assert first.cancelled()
+    assert len(limiter.stores) == 1
+    await limiter.aclose()
+
+
+@pytest.mark.looptime(start=0)
+@pytest.mark.parametrize("cancel", ["once", "thrice", "scope"])
+async def test_a_cancelled_close_says_nothing_more_and_ends_all_that_runs(cancel: str) -> None:
+    """Its caller is cancelled only then, in an anyio scope too, which cancels each wait anew."""
+    before = asyncio.all_tasks()
+    limiter = SlowLimiter()
+    opening = asyncio.create_task(limiter.open())
+    await asyncio.sleep(0)
+    if cancel == "scope":
+        with anyio.move_on_after(1) as scope:
+            await limiter.aclose()
+        assert scope.cancelled_caught
+    else:
+        closing = asyncio.create_task(limiter.aclose())
+        await asyncio.sleep(1)
+        for _ in range(1 if cancel == "once" else 3):
+            closing.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+    assert asyncio.get_running_loop().time() == pytest.approx(1, abs=0.1)
+    assert limiter.stores[0].is_closed
+    with pytest.raises(LimiterError, match="closed while it was being opened"):
+        await opening
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.looptime(start=0)
+async def test_a_request_that_comes_back_while_the_limiter_closes_fails() -> None:
+    """Its 429 arrives during the last step: no request is left in a queue that is gone."""
+    limiter = SlowLimiter(grant_all)
+    opening = asyncio.create_task(limiter.open())
+    await asyncio.sleep(0)
+    limiter.stores[0].answering.set()
+    await opening
+    refused = Owner("refused", [])
+    limiter.enqueue(refused.lease)
+    await limiter.flush()
+    assert refused.has_slot()
+    limiter.stores[0].answering.clear()
+    closing = asyncio.create_task(limiter.aclose())
+    await asyncio.sleep(1)
+    limiter.refuse(refused.lease, retry_after_s=None)
+    with pytest.raises(LimiterError, match="was closed before its client"):
+        limiter.enqueue(Lease(("account",)))
+    await closing
+    assert isinstance(refused.failed, LimiterError)
+    assert (refused.lease.taken, refused.lease.place) == (False, None)
+
+
+async def test_callers_of_an_opening_that_fails_each_get_an_error_of_their_own() -> None:
+    """And it can be opened later."""
+    limiter = ScriptedLimiter()
+    limiter.store.answers = [fails, answer]
+    errors = await asyncio.gather(*(limiter.open() for _ in range(3)), return_exceptions=True)
+    assert [type(error) for error in errors] == [LimiterError] * 3
+    assert len({id(error) for error in errors}) == 3
+    await limiter.open()
+    await limiter.aclose()
+
+
+def test_shared_leases_of_a_loop_that_is_gone_count_for_nothing() -> None:
+    """As with a local limiter: it is opened again in a new loop, and knows nothing of them."""
+    limiter = ScriptedLimiter(grant_all, answer)
+    held, waiting = Lease(("account",)), Lease(("account",))
+
+    async def use_and_leave() -> None:
+        await limiter.open()
+        limiter.enqueue(held)
+        await limiter.flush()
+        limiter.enqueue(waiting)
+        assert held.taken
+
+    async def use_again() -> None:
+        await limiter.open()
+        say_all_of(limiter, held, waiting)
+        await limiter.aclose()
+
+    asyncio.run(use_and_leave())
+    asyncio.run(use_again())
 
 
 def is_cancelled_elsewhere(_: Batch) -> StepReply:
