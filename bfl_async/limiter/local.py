@@ -27,6 +27,7 @@ from types import MappingProxyType
 
 from bfl_async._config import ACCOUNT, Limits, limits_from
 from bfl_async.errors import ConfigError, QueueFullError
+from bfl_async.limiter._leases import closed_before_grant, closed_first, fail
 from bfl_async.types import Lease, PoolStatistics
 
 _FIRST_QUIET_S = 2.0
@@ -97,6 +98,7 @@ class LocalLimiter:
         self._held: dict[Lease, tuple[str, ...]] = {}  # the pools in which each taken lease counts
         self._expiries: dict[Lease, asyncio.TimerHandle] = {}  # leases whose release is a matter of time
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False  # by aclose; open() ends it
         self._apply(self._limits)
 
     def __repr__(self) -> str:
@@ -104,27 +106,45 @@ class LocalLimiter:
         return f"<LocalLimiter {pools}, {self._queued} queued>"
 
     async def open(self) -> None:
-        """Bind to the running loop. Idempotent.
+        """Bind to the running loop, and start again what `aclose` stopped. Idempotent.
 
         Raises:
             ConfigError: It is bound to another loop that still runs.
         Cancellation: Nothing is waited for.
         """
-        self._bind()
+        loop = self._bind()
+        if not self._closed:
+            return
+        self._closed = False
+        now = loop.time()
+        for lease, timer in list(self._expiries.items()):
+            self._expiries[lease] = loop.call_at(timer.when(), self.release, lease)
+        for pool in self._pools.values():
+            if pool.paused_until > now:
+                pool.pause_timer = loop.call_at(pool.paused_until, self._resume, loop, pool)
+            self._schedule_raise(loop, pool)
 
     async def aclose(self) -> None:
-        """Stop all timers.
+        """Stop all timers. Idempotent.
+
+        Requests that wait for a slot fail with a `LimiterError`, and so does each later one, until the limiter is
+        opened again. Slots that are held stay held.
 
         Cancellation: Nothing is waited for.
         """
+        self._closed = True
         for timer in self._expiries.values():
             timer.cancel()
-        self._expiries.clear()
         for pool in self._pools.values():
             for handle in (pool.pause_timer, pool.raise_timer):
                 if handle is not None:
                     handle.cancel()
             pool.pause_timer = pool.raise_timer = None
+        for place in sorted(self._places()):
+            lease = place.lease
+            if lease is not None:
+                self.withdraw(lease)
+                fail(lease, closed_before_grant(self))
 
     def _bind(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
@@ -136,6 +156,11 @@ class LocalLimiter:
         return loop
 
     def _forget(self) -> None:
+        for lease in self._held:
+            lease.taken = lease.early = False
+        for place in self._places():
+            if place.lease is not None:
+                place.lease.place = None
         self._expiries.clear()
         self._held.clear()
         self._queues.clear()
@@ -144,11 +169,16 @@ class LocalLimiter:
         self._pools.clear()
         self._apply(self._limits)
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise closed_first(self)
+
     # --- the steps ------------------------------------------------------------------------------------
 
     def enqueue(self, lease: Lease) -> None:
         """Let a lease wait; see `Limiter.enqueue`."""
         loop = self._bind()
+        self._check_open()
         if lease.taken or lease.place is not None:
             raise ValueError("the lease is already queued or taken")
         is_new = lease.arrival is None
@@ -191,14 +221,20 @@ class LocalLimiter:
         loop = self._bind()
         if after_s > 0:
             if lease not in self._expiries:
-                self._expiries[lease] = loop.call_later(after_s, self.release, lease)
+                self._expiries[lease] = timer = loop.call_later(after_s, self.release, lease)
+                if self._closed:
+                    timer.cancel()
             return
         self._free(lease)
         self._assign(loop.time())
 
     def refuse(self, lease: Lease, *, retry_after_s: float | None) -> None:
-        """Take a 429 for a lease; see `Limiter.refuse`."""
+        """Take a 429 for a lease; see `Limiter.refuse`. Once the limiter is closed, the lease fails in a later turn."""
         if not lease.taken:
+            return
+        if self._closed:
+            self._free(lease)
+            self._bind().call_soon(fail, lease, closed_before_grant(self))
             return
         if lease.early:
             self._free(lease)
@@ -238,6 +274,7 @@ class LocalLimiter:
     def take(self, lease: Lease) -> None:
         """Take slots past the limit; see `Limiter.take`."""
         self._bind()
+        self._check_open()
         self.withdraw(lease)
         if not lease.taken:
             self._hold(lease, tuple(name for name in lease.pools if name in self._pools))
@@ -348,7 +385,7 @@ class LocalLimiter:
         if pool.raise_timer is not None:
             pool.raise_timer.cancel()
             pool.raise_timer = None
-        if pool.working < pool.limit:
+        if pool.working < pool.limit and not self._closed:
             # A pause tries nothing, so it proves nothing: a long one must not restore the limit step by step.
             at = max(loop.time() + pool.quiet_s, pool.paused_until)
             pool.raise_timer = loop.call_at(at, self._raise, loop, pool)

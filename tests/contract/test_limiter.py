@@ -9,7 +9,7 @@ import asyncio
 
 import pytest
 
-from bfl_async import ConfigError, Limits, QueueFullError
+from bfl_async import BFLError, ConfigError, LimiterError, Limits, QueueFullError
 from bfl_async.limiter import LocalLimiter
 from bfl_async.limiter._shared import SharedLimiter
 from bfl_async.types import EarlyGrants, Lease, Limiter
@@ -18,6 +18,7 @@ from tests.contract.limiters import (
     Owner,
     make_limiter,
     redis_server,
+    say_all_of,
     settled,
 )
 from tests.waiting import wait_until
@@ -400,6 +401,116 @@ async def test_lease_that_is_granted_and_withdrawn_in_one_turn_frees_its_slot(
     await limiter.aclose()
 
 
+# --- closed before its client ---------------------------------------------------------------------------
+
+
+async def closed_limiter(make_limiter: MakeLimiter) -> tuple[Limiter, Owner, Owner, Owner]:
+    """A closed limiter of two slots, and what it had: two held leases, and one that waited."""
+    limiter = await make_limiter(limits(2))
+    one, two, waiting = (Owner(name, []) for name in ("one", "two", "waiting"))
+    for owner in (one, two, waiting):
+        limiter.enqueue(owner.lease)
+    await settled(limiter)
+    await limiter.aclose()
+    return limiter, one, two, waiting
+
+
+async def test_closing_fails_every_request_that_waits(make_limiter: MakeLimiter) -> None:
+    """No request may wait for a grant that no longer comes; one owner that fails does not spare the next."""
+    limiter, failed = await make_limiter(limits(1)), list[str]()
+    limiter.enqueue(Lease(("account",)))
+
+    def fail_in_turn(error: BFLError) -> None:
+        failed.append("first")
+        limiter.enqueue(Lease(("account",)))
+
+    first = Lease(("account",), on_failed=fail_in_turn)
+    second = Lease(("account",), on_failed=lambda error: failed.append(type(error).__name__))
+    limiter.enqueue(first)
+    limiter.enqueue(second)
+    await settled(limiter)
+    await limiter.aclose()
+    assert failed == ["first", "LimiterError"]
+    assert [limiter.position(lease) for lease in (first, second)] == [None, None]
+
+
+async def test_a_closed_limiter_refuses_what_is_new_and_says_why(make_limiter: MakeLimiter) -> None:
+    """It was open, so the message is not that it has to be opened."""
+    limiter, *_ = await closed_limiter(make_limiter)
+    for step in (limiter.enqueue, limiter.take):
+        lease = Lease(("account",))
+        with pytest.raises(LimiterError, match="was closed before its client"):
+            step(lease)
+        assert (lease.taken, lease.place) == (False, None)
+
+
+async def test_the_end_of_a_request_may_come_after_the_limiter_was_closed(make_limiter: MakeLimiter) -> None:
+    """Whatever a client says of leases that it has: nothing raises, so each of its requests is settled."""
+    limiter, one, two, waiting = await closed_limiter(make_limiter)
+    one.lease.task_id = "task"
+    limiter.confirm(one.lease)
+    limiter.release(one.lease, after_s=60)
+    limiter.release(two.lease)
+    limiter.release(two.lease)
+    limiter.withdraw(waiting.lease)
+    limiter.release(waiting.lease)
+    assert [limiter.position(owner.lease) for owner in (one, two, waiting)] == [None] * 3
+    assert limiter.statistics()["account"].limit == 2
+    assert repr(limiter)
+    await limiter.aclose()
+
+
+async def test_a_request_that_is_refused_after_the_limiter_was_closed_fails(
+    make_limiter: MakeLimiter,
+) -> None:
+    """A 429 sends it back to a queue that is gone. It fails in a later turn, not within the call."""
+    limiter, one, two, _ = await closed_limiter(make_limiter)
+    for owner, hint_s in ((one, None), (two, 30.0)):
+        limiter.refuse(owner.lease, retry_after_s=hint_s)
+        assert owner.failed is None
+    await wait_until(lambda: one.has_failed() and two.has_failed())
+    for owner in (one, two):
+        assert isinstance(owner.failed, LimiterError)
+        assert "closed" in str(owner.failed)
+        assert (owner.lease.taken, owner.lease.place) == (False, None)
+
+
+async def test_a_closed_limiter_can_be_opened_again(make_limiter: MakeLimiter) -> None:
+    """It then grants as before; a slot that is held for a while is freed in its time, whichever comes first."""
+    limiter, grants = await make_limiter(limits(1)), list[str]()
+    lost = Owner("lost", grants)
+    limiter.enqueue(lost.lease)
+    await settled(limiter)
+    limiter.release(lost.lease, after_s=0.5)
+    await settled(limiter)
+    await limiter.aclose()
+    await limiter.open()
+    after = Owner("after", grants)
+    limiter.enqueue(after.lease)
+    await settled(limiter)
+    assert grants == ["lost"]
+    await wait_until(lambda: grants == ["lost", "after"])
+    await limiter.aclose()
+
+
+async def test_what_a_429_taught_outlives_the_closing(make_limiter: MakeLimiter) -> None:
+    """A pause goes on, and ends: the timers of a limiter that is opened again are set again."""
+    limiter, grants = await make_limiter(limits(1)), list[str]()
+    only = Owner("only", grants)
+    limiter.enqueue(only.lease)
+    await settled(limiter)
+    began = asyncio.get_running_loop().time()
+    limiter.refuse(only.lease, retry_after_s=None)
+    await settled(limiter)
+    await limiter.aclose()
+    await limiter.open()
+    after = Owner("after", grants)
+    limiter.enqueue(after.lease)
+    await wait_until(lambda: grants[1:] == ["after"])
+    assert 1.9 < asyncio.get_running_loop().time() - began < 4
+    await limiter.aclose()
+
+
 @pytest.mark.looptime(start=0)
 async def test_closing_a_local_limiter_stops_all_timers() -> None:
     """Invariant 9: afterwards nothing of ours is left in the loop."""
@@ -410,8 +521,10 @@ async def test_closing_a_local_limiter_stops_all_timers() -> None:
     limiter.release(owners[0].lease, after_s=5)
     limiter.refuse(owners[1].lease, retry_after_s=3)
     await limiter.aclose()
+    limiter.release(owners[1].lease, after_s=5)
     await asyncio.sleep(100)
     assert grants == ["0", "1"]
+    assert limiter.statistics()["account"].taken == 1, "time alone frees nothing in a closed limiter"
 
 
 async def early_limiter(make_limiter: MakeLimiter, given: Limits) -> tuple[Limiter, EarlyGrants]:
@@ -531,3 +644,22 @@ def test_local_limiter_belongs_to_one_loop() -> None:
 
     asyncio.run(nest())
     assert asyncio.run(use()) == 1
+
+
+def test_leases_of_a_loop_that_is_gone_count_for_nothing() -> None:
+    """A limiter that is used again in a new loop knows nothing of them; whatever is said of them is ignored."""
+    limiter = LocalLimiter(1)
+    held, waiting = Lease(("account",)), Lease(("account",))
+
+    async def use_and_leave() -> None:
+        limiter.enqueue(held)
+        limiter.enqueue(waiting)
+        assert held.taken
+
+    async def use_again() -> None:
+        await limiter.open()
+        say_all_of(limiter, held, waiting)
+        assert limiter.statistics()["account"].taken == 0
+
+    asyncio.run(use_and_leave())
+    asyncio.run(use_again())
