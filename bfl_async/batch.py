@@ -38,17 +38,18 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, TypeAlias, TypeVar, TypeVarTuple, cast
+from typing import Any, Self, TypeAlias, TypeVar, TypeVarTuple, cast
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 
-from bfl_async._cancellation import shielded
+from bfl_async._cancellation import foreign_cancellation_as, shielded
 from bfl_async._client import AsyncBFL
 from bfl_async._config import ACCOUNT, is_loopback
 from bfl_async._handle import Entry
@@ -62,6 +63,7 @@ from bfl_async.errors import (
     ClientClosedError,
     ConfigError,
     ConnectError,
+    DownloadError,
     InsufficientCreditsError,
     InvalidRequestError,
     LedgerError,
@@ -269,7 +271,8 @@ class Batch:
 
     async def _prepare(self) -> None:
         ledger = self._ledger
-        notes = await ledger.notes()
+        with self._reading():
+            notes = await ledger.notes()
         home = home_of(self._bfl._base_url)
         if notes.get("home", home) != home:
             raise ConfigError(
@@ -277,18 +280,19 @@ class Batch:
                 "take another ledger and folder"
             )
         if "home" not in notes:
-            await ledger.note({"home": home})
-        self._killed = await ledger.reset(EntryState.SUBMITTING, EntryState.AMBIGUOUS, _KILLED)
+            await self._durable(ledger.note({"home": home}))
+        self._killed = await self._durable(ledger.reset(EntryState.SUBMITTING, EntryState.AMBIGUOUS, _KILLED))
         for state in self._retry:
-            await ledger.reset(state, EntryState.QUEUED)
+            await self._durable(ledger.reset(state, EntryState.QUEUED))
         if EntryState.AMBIGUOUS in self._retry:
             self._killed = []
-        self._counts = Counter(await ledger.counts())
+        with self._reading():
+            self._counts = Counter(await ledger.counts())
         if self._folder is not None:
             name = Path(ledger.shown).name
             self._parts = self._folder / f".parts-{name}"
             await self._in_thread(_prepare_folder, self._folder, self._parts)
-            self._lister = _Lister(ledger, Manifest(self._folder), self._in_thread, self._fail)
+            self._lister = _Lister(self, Manifest(self._folder), self._fail)
             await self._lister.open(notes)
 
     async def aclose(self) -> None:
@@ -317,6 +321,27 @@ class Batch:
                         if self._parts is not None:
                             await self._in_thread(remove_parts, self._parts)
 
+    def _reading(self) -> AbstractContextManager[None]:
+        """Within: a call to the ledger that ends as cancelled, though the caller is not, is a failed call."""
+        return foreign_cancellation_as(self._cut_off)
+
+    async def _durable(self, change: asyncio.Future[T]) -> T:
+        """Wait until a change of the ledger is durable; return its result.
+
+        Raises:
+            LedgerError: It was not written, or the ledger has given it up.
+        Cancellation: Ends the wait. The change is written all the same, so the future is left alone.
+        """
+        change.add_done_callback(_retrieve)
+        if not change.done():
+            await asyncio.wait([change])
+        if change.cancelled():
+            raise self._cut_off()
+        return change.result()
+
+    def _cut_off(self) -> LedgerError:
+        return LedgerError(f"the ledger {self._ledger.shown!r} cannot be used: a call to it was cancelled")
+
     async def _in_thread(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         return await anyio.to_thread.run_sync(work, *args, limiter=self._threads)
 
@@ -338,6 +363,7 @@ class Batch:
             requests: Any iterable or async iterable, read lazily.
         Raises:
             InvalidRequestError: An item is no request; those before it are added.
+            RuntimeError: The source was cancelled from elsewhere; what it gave before is added.
             LedgerError: They could not be written.
             ClientClosedError: The batch is not open.
         Cancellation: What was written stays.
@@ -345,20 +371,24 @@ class Batch:
         self._check()
         self._adding += 1
         try:
-            seen: dict[int, int] = {}
-            if isinstance(requests, AsyncIterable):
-                return await self._add_live(requests, seen)
-            new = 0
-            chunk: list[NewEntry] = []
-            for item in requests:
-                chunk.append(await self._make_entry(item, seen))
-                if len(chunk) >= _CHUNK or sum(len(one.fields) for one in chunk[-2:]) >= _LARGE_CHARS:
-                    new += await self._put(chunk)
-                    chunk = []
-            return new + (await self._put(chunk) if chunk else 0)
+            # What else of ours is awaited within has errors of its own.
+            with foreign_cancellation_as(lambda: RuntimeError("the source of the requests was cancelled")):
+                return await self._add(requests, {})
         finally:
             self._adding -= 1
             self._wake_run()
+
+    async def _add(self, requests: Source, seen: dict[int, int]) -> int:
+        if isinstance(requests, AsyncIterable):
+            return await self._add_live(requests, seen)
+        new = 0
+        chunk: list[NewEntry] = []
+        for item in requests:
+            chunk.append(await self._make_entry(item, seen))
+            if len(chunk) >= _CHUNK or sum(len(one.fields) for one in chunk[-2:]) >= _LARGE_CHARS:
+                new += await self._put(chunk)
+                chunk = []
+        return new + (await self._put(chunk) if chunk else 0)
 
     async def _add_live(self, requests: AsyncIterable[Given], seen: dict[int, int]) -> int:
         """Each is written as it comes: the next may be long in coming."""
@@ -371,7 +401,8 @@ class Batch:
                 while unflushed and (len(unflushed) >= _UNFLUSHED or unflushed[0].done()):
                     new += await unflushed.popleft()
         finally:
-            added = await asyncio.gather(*unflushed)
+            with shielded():
+                added = await asyncio.gather(*unflushed)
         return new + sum(added)
 
     async def _make_entry(self, item: object, seen: dict[int, int]) -> NewEntry:
@@ -384,12 +415,16 @@ class Batch:
         return _new_entry(item, seen)
 
     async def _put(self, entries: list[NewEntry]) -> int:
-        added = await self._ledger.add(entries)
-        if added:
+        adding = self._ledger.add(entries)
+        # A callback, since the entries are added also when the caller is cancelled meanwhile.
+        adding.add_done_callback(self._note_added)
+        return await self._durable(adding)
+
+    def _note_added(self, adding: asyncio.Future[int]) -> None:
+        if not adding.cancelled() and adding.exception() is None and (added := adding.result()):
             self._counts[EntryState.QUEUED] += added
             self._additions += 1
             self._wake_run()
-        return added
 
     def _wake_run(self) -> None:
         if self._added is not None:
@@ -506,10 +541,11 @@ class _Item:
         self.batch_run.reached(self)
         mark = self.mark
         assert mark is not None
-        if not mark.done():
-            await asyncio.wait([mark])  # meanwhile a stop may withdraw the request, which takes the mark back
-        if (error := mark.exception()) is not None:
-            raise cast("LedgerError", error).fresh()
+        try:
+            # Meanwhile a stop may withdraw the request, which takes the mark back.
+            await self.batch_run.batch._durable(mark)
+        except LedgerError as exc:
+            raise exc.fresh() from exc.__cause__
 
     def queued(self) -> None:
         """See `Journal.queued`."""
@@ -529,11 +565,9 @@ class _Item:
                 "error": None,
             },
         )
-        written.add_done_callback(_retrieve)
-        await asyncio.wait([written])
-        self.batch_run._touch()
-        error = written.exception()
-        if error is not None:
+        try:
+            await self.batch_run.batch._durable(written)
+        except LedgerError as error:
             # It is followed all the same, and its image may come home; after a kill it is ambiguous.
             _log.warning(
                 "task %s was accepted and could not be noted: %s",
@@ -541,7 +575,9 @@ class _Item:
                 error,
                 extra={"bfl_task_id": receipt.task_id, "bfl_error": type(error).__name__},
             )
-            self.batch_run.fail(cast("LedgerError", error))
+            self.batch_run.fail(error)
+        finally:
+            self.batch_run._touch()
 
 
 class BatchRun:
@@ -631,7 +667,10 @@ class BatchRun:
     def _fed(self, feeder: asyncio.Task[None]) -> None:
         # A callback, since a coroutine that is cancelled before its first step never runs.
         self._feeding = False
-        if not feeder.cancelled() and (exc := feeder.exception()) is not None:
+        if feeder.cancelled():
+            if not (self._is_stopped or self._is_left):
+                self._halt(_ended_from_elsewhere())
+        elif (exc := feeder.exception()) is not None:
             self._halt(exc)
         self._touch()
 
@@ -639,7 +678,8 @@ class BatchRun:
         batch = self.batch
         while batch._killed:
             await self._wait_room()
-            (row,) = await batch._ledger.read(tuple(EntryState), after=batch._killed[0] - 1, most=1)
+            with batch._reading():
+                (row,) = await batch._ledger.read(tuple(EntryState), after=batch._killed[0] - 1, most=1)
             del batch._killed[0]
             self._held += 1
             self._hand_out(_Item(self, row), error=AmbiguousSubmitError(row.error or _KILLED))
@@ -660,7 +700,7 @@ class BatchRun:
         self, states: list[EntryState], take: Callable[[_Item], Entry], after: int = 0
     ) -> int:
         """Take in all entries behind `after` that are in these states; return the last one's id."""
-        while rows := await self.batch._ledger.read(states, after=after, most=_READ):
+        while rows := await self._read(states, after):
             for row in rows:
                 after = row.id
                 await self._wait_room()
@@ -674,6 +714,10 @@ class BatchRun:
                 else:
                     item.settled(entry)
         return after
+
+    async def _read(self, states: list[EntryState], after: int) -> list[LedgerEntry]:
+        with self.batch._reading():
+            return await self.batch._ledger.read(states, after=after, most=_READ)
 
     async def _taken(self, item: _Item, take: Callable[[_Item], Entry]) -> Entry:
         while True:
@@ -772,7 +816,11 @@ class BatchRun:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._finishing.discard(task)
-        if not task.cancelled() and (exc := task.exception()) is not None:
+        if task.cancelled():
+            if not self._is_left:
+                self._held -= 1
+                self._halt(_ended_from_elsewhere())
+        elif (exc := task.exception()) is not None:
             _log.error("a batch's coroutine failed by a bug", exc_info=exc)
             self._held -= 1
             self._halt(exc)
@@ -783,7 +831,7 @@ class BatchRun:
         if state is not EntryState.SUBMITTED:
             facts["ended_at"] = time.time()
         try:
-            await item.change(state, facts)
+            await self.batch._durable(item.change(state, facts))
         except LedgerError as exc:
             self._halt(exc)
         self._hand_out(item, error=error)
@@ -797,7 +845,7 @@ class BatchRun:
         try:
             if batch._folder is None:
                 ready |= {"ended_at": time.time(), "result": json.dumps(_kept_result(item, result))}
-                await item.change(EntryState.READY, ready)
+                await batch._durable(item.change(EntryState.READY, ready))
             else:
                 if item.state is not EntryState.READY:
                     item.change(EntryState.READY, ready).add_done_callback(_retrieve)
@@ -815,7 +863,7 @@ class BatchRun:
             error = exc
             state = EntryState.FAILED if isinstance(exc, HOPELESS) else EntryState.READY
             try:
-                await item.change(state, {"error": error_text(exc), "ended_at": time.time()})
+                await batch._durable(item.change(state, {"error": error_text(exc), "ended_at": time.time()}))
             except LedgerError as worse:
                 self._halt(worse)
         self._hand_out(item, result=result, error=error)
@@ -825,7 +873,10 @@ class BatchRun:
         assert batch._folder is not None
         assert batch._parts is not None
         left_s = (result.expires_at or 0.0) - time.time()
-        download = await result._fetch(min(max(_LEAST_DOWNLOAD_S, left_s), _MOST_DOWNLOAD_S))
+        with foreign_cancellation_as(
+            lambda: DownloadError("the download was cut off: something that it waited for was cancelled")
+        ):
+            download = await result._fetch(min(max(_LEAST_DOWNLOAD_S, left_s), _MOST_DOWNLOAD_S))
         kept = _kept_result(item, result)
         name = batch._template.render(
             index=item.index,
@@ -844,7 +895,7 @@ class BatchRun:
         facts = {
             "file": file, "result": json.dumps(kept), "cost": result.cost, "error": None, "ended_at": time.time()
         }  # fmt: skip
-        await item.change(EntryState.SAVED, facts)
+        await batch._durable(item.change(EntryState.SAVED, facts))
         item.file = batch._folder / file
         if batch._lister is not None:
             batch._lister.put(item.row.id, manifest_line(item.row, result.task_id, result.cost, file, kept))
@@ -928,25 +979,18 @@ class BatchRun:
             self._touch()
 
 
-class _InThread(Protocol):
-    """Does work in one of a batch's threads."""
-
-    async def __call__(self, work: Callable[[*Ts], T], /, *args: *Ts) -> T: ...
-
-
 class _Lister:
     """Writes the manifest, behind the images: what is at hand goes in one flush."""
 
     def __init__(
         self,
-        ledger: Ledger,
+        batch: Batch,
         manifest: Manifest,
-        in_thread: _InThread,
         on_error: Callable[[LedgerError | SaveError], None],
     ) -> None:
-        self._ledger = ledger
+        self._batch = batch
+        self._ledger = batch._ledger
         self._manifest = manifest
-        self._in_thread = in_thread
         self._on_error = on_error
         self._waiting: list[tuple[int, bytes]] = []
         self._worker: asyncio.Task[None] | None = None
@@ -956,17 +1000,21 @@ class _Lister:
         """Mend the file after a run that was killed."""
         noted = notes.get(_MANIFEST_BYTES)
         if noted is None:  # a new ledger; lines of others may be there
-            size = await self._in_thread(self._manifest.size)
-            await self._ledger.note({_MANIFEST_BYTES: str(size)})
+            size = await self._batch._in_thread(self._manifest.size)
+            await self._batch._durable(self._ledger.note({_MANIFEST_BYTES: str(size)}))
         else:
             size = int(noted)
-        keys = await self._in_thread(self._manifest.mend, size)
+        keys = await self._batch._in_thread(self._manifest.mend, size)
         if keys is None:
             keys = set()
-            await self._in_thread(self._manifest.begin_anew)
-            await self._ledger.unlist()
+            await self._batch._in_thread(self._manifest.begin_anew)
+            await self._batch._durable(self._ledger.unlist())
         after = 0
-        while rows := await self._ledger.read((), after=after, most=_READ, unlisted=True):
+        while True:
+            with self._batch._reading():
+                rows = await self._ledger.read((), after=after, most=_READ, unlisted=True)
+            if not rows:
+                return
             after = rows[-1].id
             lines = [
                 manifest_line(row, row.task_id, row.cost, row.file, row.result or {})
@@ -991,8 +1039,8 @@ class _Lister:
                 self._on_error(exc)
 
     async def _list(self, ids: list[int], lines: list[bytes]) -> None:
-        size = await self._in_thread(self._manifest.append, lines)
-        await self._ledger.note({_MANIFEST_BYTES: str(size)}, ids)
+        size = await self._batch._in_thread(self._manifest.append, lines)
+        await self._batch._durable(self._ledger.note({_MANIFEST_BYTES: str(size)}, ids))
 
     async def flush(self) -> None:
         """Wait until all that was put stands in the file.
@@ -1002,6 +1050,8 @@ class _Lister:
         """
         if self._worker is not None:
             await asyncio.wait([self._worker])
+            if self._worker.cancelled():
+                raise _ended_from_elsewhere()
         if self._error is not None:
             raise self._error.fresh()
 
@@ -1009,6 +1059,13 @@ class _Lister:
         """Write what is left."""
         if self._worker is not None:
             await asyncio.wait([self._worker])
+
+
+def _ended_from_elsewhere() -> ClientClosedError:
+    """Return the error of a run whose coroutine was cancelled by something that is not the run."""
+    return ClientClosedError(
+        "the run was stopped: one of its coroutines was cancelled from elsewhere; run the same again to go on"
+    )
 
 
 _MANIFEST_BYTES = "manifest_bytes"
@@ -1170,7 +1227,7 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _retrieve(future: asyncio.Future[None]) -> None:
+def _retrieve(future: asyncio.Future[Any]) -> None:
     """Look at an error that is told in another way, or that the next change will meet."""
     if not future.cancelled():
         future.exception()

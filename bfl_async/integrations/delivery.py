@@ -28,7 +28,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from bfl_async._cancellation import is_cancelled, shielded
+from bfl_async._cancellation import foreign_cancellation_as, is_cancelled, shielded
 from bfl_async._client import AsyncBFL
 from bfl_async._handle import Entry
 from bfl_async._naming import NameTemplate
@@ -234,16 +234,18 @@ class Deliverer:
         assert result is not None
         left_s = (result.expires_at or 0.0) - time.time()
         try:
+            # A cancellation inside a storage or a download is one of their failures.
             async with self._downloads:
-                download = await result._fetch(min(max(_LEAST_DOWNLOAD_S, left_s), _MOST_DOWNLOAD_S))
-                name = _NAME.render(
-                    index=record.id, prompt="", model=record.model, seed=None, key="",
-                    task_id=result.task_id, suffix=download.suffix,
-                )  # fmt: skip
-                facts["file"] = await self.storage.save(name, download.data)
-                facts["sha256"] = await anyio.to_thread.run_sync(
-                    _sha256, download.data, limiter=self._threads
-                )
+                with foreign_cancellation_as(_cut_off):
+                    download = await result._fetch(min(max(_LEAST_DOWNLOAD_S, left_s), _MOST_DOWNLOAD_S))
+                    name = _NAME.render(
+                        index=record.id, prompt="", model=record.model, seed=None, key="",
+                        task_id=result.task_id, suffix=download.suffix,
+                    )  # fmt: skip
+                    facts["file"] = await self.storage.save(name, download.data)
+                    facts["sha256"] = await anyio.to_thread.run_sync(
+                        _sha256, download.data, limiter=self._threads
+                    )
         except HOPELESS as exc:
             return await self._end(delivery, EntryState.FAILED, {**facts, "error": error_text(exc)})
         except Exception as exc:  # of the download, or whatever a storage raises
@@ -374,6 +376,10 @@ class _Delivery:
             await asyncio.sleep(_NOTE_PAUSE_S)
             with contextlib.suppress(LedgerError):
                 return await self._note(receipt)
+
+
+def _cut_off() -> RuntimeError:
+    return RuntimeError("something that it waited for was cancelled")
 
 
 def _sha256(data: bytes) -> str:

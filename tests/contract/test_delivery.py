@@ -266,20 +266,33 @@ async def test_an_end_without_an_image_is_recorded(
     assert record.file is None
 
 
+@pytest.mark.parametrize(
+    ("failure", "text"),
+    [
+        (OSError("the bucket is away"), "OSError: the bucket is away"),
+        (asyncio.CancelledError(), "RuntimeError: something that it waited for was cancelled"),
+    ],
+    ids=repr,
+)
 async def test_an_image_that_cannot_be_stored_is_tried_again_and_paid_once(
-    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+    failure: BaseException,
+    text: str,
+    app: procrastinate.App,
+    bfl: AsyncBFL,
+    bfl_sandbox: Sandbox,
+    tmp_path: Path,
 ) -> None:
     """Whatever a storage raises: the task stays submitted, and the next delivery attaches it."""
 
     class Broken:
         async def save(self, name: str, data: bytes) -> str:
-            raise OSError("the bucket is away")
+            raise failure
 
     job = await one_job(app)
     with pytest.raises(DeliverLater):
         await Deliverer(bfl, records_of(app), Broken(), lease_s=LEASE_S, pause_s=0.01).deliver(job)
     record = await record_of(app, job)
-    assert (record.state, record.error) == (EntryState.SUBMITTED, "OSError: the bucket is away")
+    assert (record.state, record.error) == (EntryState.SUBMITTED, text)
     assert await deliverer(bfl, app, tmp_path).deliver(job) is EntryState.SAVED
     assert bfl_sandbox.statistics().accepted == 1
 
