@@ -55,6 +55,7 @@ from bfl_async._config import ACCOUNT, is_loopback
 from bfl_async._handle import Entry
 from bfl_async._manifest import MANIFEST, Manifest, remove_parts, save_new
 from bfl_async._naming import DEFAULT_TEMPLATE, NameTemplate
+from bfl_async._tasks import new_task
 from bfl_async.errors import (
     AmbiguousSubmitError,
     AuthenticationError,
@@ -397,7 +398,7 @@ class Batch:
         try:
             async for item in requests:
                 entry = await self._make_entry(item, seen)
-                unflushed.append(asyncio.create_task(self._put([entry])))
+                unflushed.append(new_task(self._put([entry])))
                 while unflushed and (len(unflushed) >= _UNFLUSHED or unflushed[0].done()):
                     new += await unflushed.popleft()
         finally:
@@ -624,7 +625,7 @@ class BatchRun:
         Cancellation: Ends this wait; no outcome is lost, the next call returns it.
         """
         if self._feeder is None and not (self._is_stopped or self._is_left):
-            self._feeder = asyncio.create_task(self._feed())
+            self._feeder = new_task(self._feed())
             self._feeder.add_done_callback(self._fed)
         while not self._ready:
             if self._is_left or self._is_through():
@@ -810,7 +811,7 @@ class BatchRun:
 
     def _finish_with(self, work: Coroutine[object, object, None]) -> None:
         self._held += 1
-        task = asyncio.create_task(work)
+        task = new_task(work)
         self._finishing.add(task)
         task.add_done_callback(self._finished)
 
@@ -1027,7 +1028,7 @@ class _Lister:
         """List an image."""
         self._waiting.append((entry_id, line))
         if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
+            self._worker = new_task(self._work())
 
     async def _work(self) -> None:
         while self._waiting and self._error is None:

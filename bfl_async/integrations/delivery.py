@@ -33,6 +33,7 @@ from bfl_async._client import AsyncBFL
 from bfl_async._handle import Entry
 from bfl_async._naming import NameTemplate
 from bfl_async._scheduler import Scheduler
+from bfl_async._tasks import new_task
 from bfl_async.batch import HOPELESS, STOPS, error_text, rebuild
 from bfl_async.errors import AmbiguousSubmitError, BFLError, ClientClosedError, LedgerError, UntrustedURLError
 from bfl_async.integrations.records import OPEN, JobRecord, Records
@@ -329,7 +330,7 @@ class _Delivery:
     def queued(self) -> None:
         """See `Journal.queued`."""
         self.state = EntryState.QUEUED
-        self._writing = asyncio.create_task(self._write_queued())
+        self._writing = new_task(self._write_queued())
 
     async def _write_queued(self) -> None:
         with contextlib.suppress(LedgerError):  # after a kill it is then ambiguous, for nothing
@@ -355,7 +356,7 @@ class _Delivery:
                 exc,
                 extra={"bfl_task_id": receipt.task_id, "bfl_error": type(exc).__name__},
             )
-            self.noting = asyncio.create_task(self._note_later(receipt))
+            self.noting = new_task(self._note_later(receipt))
         finally:
             self.is_noted = True
             if self.entry is not None:

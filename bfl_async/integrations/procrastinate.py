@@ -38,6 +38,7 @@ from procrastinate import exceptions, jobs, retry, types
 from bfl_async._cancellation import shielded
 from bfl_async._client import AsyncBFL
 from bfl_async._config import ACCOUNT
+from bfl_async._tasks import new_task
 from bfl_async.errors import ConfigError, InvalidRequestError, LedgerError
 from bfl_async.integrations.delivery import Deliverer, DeliverLater
 from bfl_async.integrations.records import JobRecord
@@ -204,7 +205,7 @@ async def worker(
     if concurrency is None:
         pool = bfl.statistics().pools.get(ACCOUNT)
         concurrency = 2 * (pool.limit if pool is not None else 12)
-    working = asyncio.create_task(
+    working = new_task(
         app.run_worker_async(
             queues=[QUEUE],
             concurrency=concurrency,
@@ -217,7 +218,7 @@ async def worker(
             stalled_worker_timeout=lease_s,
         )
     )
-    keeping = asyncio.create_task(_keep(deliverer, heartbeat_s))
+    keeping = new_task(_keep(deliverer, heartbeat_s))
     try:
         await asyncio.wait([working])
     except asyncio.CancelledError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -254,3 +255,33 @@ async def test_add_that_is_cancelled_while_it_writes_is_counted_and_sent(kind: s
         assert len(outcomes) == len(api.posts) == known[EntryState.QUEUED]
         assert batch.counts()["ready"] == len(outcomes)
         assert batch.counts()["queued"] == 0
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no eager tasks before")
+async def test_eager_tasks_change_nothing(tmp_path: Path) -> None:
+    """Neither a whole run with a live source, nor a stop and the run that goes on."""
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore] # since 3.12
+    api = fake()
+
+    def stop(batch: Batch) -> None:
+        batch.stop()
+
+    outcomes, error = await run(tmp_path, api, SQLiteLedger(tmp_path / "run.db"), during=stop)
+    assert error is None
+    assert 0 < len(outcomes) <= COUNT
+    await run_to_its_end(tmp_path, api)
+    assert len(api.posts) == COUNT
+
+    async def source() -> AsyncIterator[ImageRequest]:
+        for n in range(5):
+            await asyncio.sleep(0)
+            yield request("flux-dev", prompt=f"live {n}")
+
+    async with (
+        AsyncBFL(transport=api, polling=Fixed(0.005)) as bfl,
+        Batch.open(tmp_path / "live.db", bfl, save_to=tmp_path / "live") as batch,
+    ):
+        adding = asyncio.create_task(batch.add(source()))
+        seen = [outcome.index async for outcome in batch.run()]
+        assert await adding == 5
+    assert sorted(seen) == list(range(5))
