@@ -190,7 +190,9 @@ async def test_cancellation_within_a_relay_fails_the_delivery_and_not_the_web_se
 # --- the relay over Redis -------------------------------------------------------------------------------
 
 
-MESSAGE = json.dumps({"body": {"id": "t", "status": "Ready"}, "scheme": "secret", "nonce": "n"})
+# Sent long ago, as it seems to a machine whose clock is wrong.
+BODY = {"id": "t", "status": "Ready", "timestamp": 1_700_000_000}
+MESSAGE = json.dumps({"body": BODY, "scheme": "secret", "nonce": "n"})
 
 
 @pytest.fixture

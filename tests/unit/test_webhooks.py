@@ -8,6 +8,7 @@ import hmac
 import json
 import logging
 import math
+import time
 from collections.abc import Callable
 from typing import cast
 
@@ -421,6 +422,47 @@ async def test_delivery_tells_what_a_lost_answer_would_have(problem: TransportEr
         now = bfl.statistics()
         assert (now.submitted, now.ready, now.ambiguous, now.slots_taken) == (1, 1, 0, 0)
         assert len(api.posts) == 1
+
+
+@looptime
+@pytest.mark.parametrize("wrong_s", [-90_000.0, 90_000.0])
+async def test_wrong_clock_refuses_no_delivery_that_is_awaited(
+    wrong_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the submit's answer is lost as well, the delivery is all that is known of a paid image."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + wrong_s)
+    api, receiver = FakeAPI(service_s=1.0), a_receiver()
+    api.script_submits(ReplyTimeoutError("lost"))
+    async with api.client(webhook=receiver) as bfl:
+        handle = bfl.submit_nowait("flux-dev", prompt="x")
+        await asyncio.sleep(0.06)
+        posted = api.posts[0][1]
+        nonce = str(posted["webhook_url"]).rpartition("/")[2]
+        body = body_of("Ready", "task-9", timestamp=now)
+        await receiver.receive(nonce, {"X-Webhook-Secret": str(posted["webhook_secret"])}, body)
+        assert (await handle).task_id == "task-9"
+    assert receiver.statistics().delivered == 1
+    with pytest.raises(ReplayError, match="10 minutes off"):
+        await receiver.receive(nonce, {"X-Webhook-Secret": str(posted["webhook_secret"])}, body)
+
+
+@looptime
+async def test_wrong_clock_keeps_no_delivery_from_the_process_that_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The process that takes it cannot know how old the request is; the one that waits does."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 90_000.0)
+    api, bus = FakeAPI(service_s=math.inf), Bus()
+    waits = WebhookReceiver(URL, SECRET, relay=bus)
+    async with WebhookReceiver(URL, SECRET, relay=bus) as takes, api.client(webhook=waits) as bfl:
+        handle = await bfl.submit("flux-dev", prompt="x")
+        posted = api.posts[0][1]
+        nonce = str(posted["webhook_url"]).rpartition("/")[2]
+        body = body_of("Ready", "task-0", timestamp=now)
+        await takes.receive(nonce, {"X-Webhook-Secret": str(posted["webhook_secret"])}, body)
+        assert handle.done()
 
 
 @looptime
