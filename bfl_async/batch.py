@@ -40,6 +40,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -56,6 +57,7 @@ from bfl_async._handle import Entry
 from bfl_async._manifest import MANIFEST, Manifest, remove_parts, save_new
 from bfl_async._naming import DEFAULT_TEMPLATE, NameTemplate
 from bfl_async._tasks import new_task
+from bfl_async._wire import expiry_of
 from bfl_async.errors import (
     AmbiguousSubmitError,
     AuthenticationError,
@@ -87,6 +89,7 @@ from bfl_async.types import (
     NewEntry,
     Ready,
     Receipt,
+    Reply,
     ResultOrError,
     State,
     Unsent,
@@ -841,6 +844,7 @@ class BatchRun:
         """Fetch, save and list an image."""
         batch, result = self.batch, entry.result
         assert result is not None
+        seen_at = asyncio.get_running_loop().time()
         ready: dict[str, Fact] = {"ready_at": time.time(), "cost": result.cost}
         error: BFLError | None = None
         try:
@@ -851,7 +855,7 @@ class BatchRun:
                 if item.state is not EntryState.READY:
                     item.change(EntryState.READY, ready).add_done_callback(_retrieve)
                 async with batch._downloads:
-                    await self._save(item, result)
+                    await self._save(item, result, seen_at)
         except ClientClosedError as exc:
             self._held -= 1
             self._halt(exc)
@@ -869,15 +873,17 @@ class BatchRun:
                 self._halt(worse)
         self._hand_out(item, result=result, error=error)
 
-    async def _save(self, item: _Item, result: Result) -> None:
+    async def _save(self, item: _Item, result: Result, seen_at: float) -> None:
         batch = self.batch
         assert batch._folder is not None
         assert batch._parts is not None
-        left_s = (result.expires_at or 0.0) - time.time()
+        timeout = download_timeout_s(
+            result.url, result.reply, waited_s=asyncio.get_running_loop().time() - seen_at
+        )
         with foreign_cancellation_as(
             lambda: DownloadError("the download was cut off: something that it waited for was cancelled")
         ):
-            download = await result._fetch(min(max(_LEAST_DOWNLOAD_S, left_s), _MOST_DOWNLOAD_S))
+            download = await result._fetch(timeout)
         kept = _kept_result(item, result)
         name = batch._template.render(
             index=item.index,
@@ -1160,6 +1166,27 @@ def home_of(base_url: str) -> str:
     if is_loopback(host):
         return "this machine"
     return "bfl.ai" if host == "bfl.ai" or host.endswith(".bfl.ai") else host
+
+
+def download_timeout_s(url: str, polled: Reply | None, *, waited_s: float) -> float:
+    """Return how long to try to download a result: until its URL ends, judged by the server's clock alone.
+
+    This machine's clock may be wrong by hours, and must not cut short the attempts to fetch a paid image. Where the
+    server states no time, the whole life of a URL is granted: the server itself refuses a URL that has ended.
+
+    Args:
+        url: The result's URL, which may state its end.
+        polled: The reply that brought the URL, which may state the server's time.
+        waited_s: Seconds since that reply.
+    """
+    ends_at = expiry_of(url)
+    try:
+        now = None if polled is None else parsedate_to_datetime(polled.headers["date"]).timestamp()
+    except (KeyError, ValueError, TypeError, OverflowError):
+        now = None
+    if ends_at is None or now is None:
+        return _MOST_DOWNLOAD_S
+    return min(max(_LEAST_DOWNLOAD_S, ends_at - now - waited_s), _MOST_DOWNLOAD_S)
 
 
 def error_text(error: BFLError) -> str:

@@ -20,7 +20,6 @@ import hashlib
 import logging
 import os
 import socket
-import time
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +33,7 @@ from bfl_async._handle import Entry
 from bfl_async._naming import NameTemplate
 from bfl_async._scheduler import Scheduler
 from bfl_async._tasks import new_task
-from bfl_async.batch import HOPELESS, STOPS, error_text, rebuild
+from bfl_async.batch import HOPELESS, STOPS, download_timeout_s, error_text, rebuild
 from bfl_async.errors import AmbiguousSubmitError, BFLError, ClientClosedError, LedgerError, UntrustedURLError
 from bfl_async.integrations.records import OPEN, JobRecord, Records
 from bfl_async.integrations.storage import Storage
@@ -57,7 +56,6 @@ _log = logging.getLogger("bfl_async")
 
 _PRIORITY = 10  # a batch stands behind single requests of the same client
 _DOWNLOADS = 8
-_LEAST_DOWNLOAD_S, _MOST_DOWNLOAD_S = 60.0, 600.0
 _WRITE_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)  # between attempts to write down an end
 _NOTE_PAUSE_S = 1.0  # between attempts to note a task
 _NAME = NameTemplate("{index:08}-{task_id}.{ext}")
@@ -233,12 +231,16 @@ class Deliverer:
     ) -> EntryState:
         result = entry.result
         assert result is not None
-        left_s = (result.expires_at or 0.0) - time.time()
+        loop = asyncio.get_running_loop()
+        seen_at = loop.time()
+        timeout = download_timeout_s(result.url, result.reply, waited_s=0.0)
         try:
             # A cancellation inside a storage or a download is one of their failures.
             async with self._downloads:
                 with foreign_cancellation_as(_cut_off):
-                    download = await result._fetch(min(max(_LEAST_DOWNLOAD_S, left_s), _MOST_DOWNLOAD_S))
+                    waited_s = loop.time() - seen_at
+                    timeout = download_timeout_s(result.url, result.reply, waited_s=waited_s)
+                    download = await result._fetch(timeout)
                     name = _NAME.render(
                         index=record.id, prompt="", model=record.model, seed=None, key="",
                         task_id=result.task_id, suffix=download.suffix,
@@ -263,7 +265,7 @@ class Deliverer:
             said = error_text(exc) if isinstance(exc, BFLError) else f"{type(exc).__name__}: {exc}"
             await self._leave(delivery, EntryState.SUBMITTED, {**facts, "error": said})
             if not isinstance(exc, ClientClosedError):
-                await self._rest(min(self._pause_s, max(1.0, left_s / 10)))
+                await self._rest(min(self._pause_s, timeout / 10))
             raise DeliverLater(0.0, "its image is not saved yet") from exc
         except BaseException:
             with shielded():

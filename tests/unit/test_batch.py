@@ -9,6 +9,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar, cast
@@ -33,10 +34,10 @@ from bfl_async import (
     SaveError,
     request,
 )
-from bfl_async.batch import fields_of, home_of, rebuild
+from bfl_async.batch import download_timeout_s, fields_of, home_of, rebuild
 from bfl_async.ledger import SQLiteLedger
 from bfl_async.ledger.sqlite import holder_of, inspect_ledger
-from bfl_async.types import EntryState, LedgerEntry
+from bfl_async.types import EntryState, LedgerEntry, Reply
 from tests.fake import JPEG, FakeAPI, prompts, reply, status
 from tests.turns import turns_of_the_loop
 
@@ -593,6 +594,55 @@ async def test_an_expired_result_is_failed_and_told(tmp_path: Path) -> None:
     (outcome,) = await run(tmp_path, api, cats("a"))
     assert (outcome.state, type(outcome.error).__name__) == (EntryState.FAILED, "ResultExpiredError")
     assert await run(tmp_path, api, cats("a")) == []
+
+
+DATE = "Fri, 02 Jan 2099 00:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("ends", "date", "waited_s", "timeout_s"),
+    [
+        ("2099-01-02T00%3A05%3A00Z", DATE, 0.0, 300.0),
+        ("2099-01-02T00%3A05%3A00Z", DATE, 100.0, 200.0),
+        ("2099-01-02T00%3A05%3A00Z", DATE, 290.0, 60.0),
+        ("2099-01-01T23%3A00%3A00Z", DATE, 0.0, 60.0),
+        ("2099-01-02T09%3A00%3A00Z", DATE, 0.0, 600.0),
+        ("2099-01-02T00%3A05%3A00Z", None, 0.0, 600.0),
+        ("2099-01-02T00%3A05%3A00Z", "no date", 0.0, 600.0),
+        (None, DATE, 0.0, 600.0),
+    ],
+)
+def test_download_lasts_as_long_as_its_url_by_the_servers_clock(
+    ends: str | None, date: str | None, waited_s: float, timeout_s: float
+) -> None:
+    """At least a minute, at most ten; ten where the server states no time."""
+    url = "https://delivery.bfl.ai/a.jpeg?sig=s" + (f"&se={ends}" if ends else "")
+    polled = reply(200, {}, **({"date": date} if date else {}))
+    assert download_timeout_s(url, polled, waited_s=waited_s) == timeout_s
+    assert download_timeout_s(url, None, waited_s=waited_s) == 600.0
+
+
+@pytest.mark.parametrize("wrong_s", [-90_000.0, 0.0, 90_000.0])
+async def test_wrong_clock_shortens_no_download(
+    wrong_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever this machine takes the time to be: the server says how long the URL lasts."""
+
+    class Dated(FakeAPI):
+        def _status(self, task_id: str) -> Reply:
+            found = super()._status(task_id)
+            body = json.loads(found.body)
+            if body["result"] is not None:
+                body["result"]["sample"] = "https://delivery.bfl.ai/a.jpeg?se=2099-01-02T00%3A05%3A00Z&sig=s"
+            return reply(found.status_code, body, date=DATE)
+
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + wrong_s)
+    api = Dated(service_s=0.02, submit_s=0.004, poll_s=0.002)
+    api.download_script.append(reply(500, "not yet"))
+    (outcome,) = await run(tmp_path, api, cats("a"))
+    assert outcome.state == SAVED
+    assert [290.0 < timeout <= 300.0 for _, timeout in api.downloaded] == [True, True]
 
 
 async def test_slow_downloads_hold_up_neither_polls_nor_submits(tmp_path: Path) -> None:
