@@ -226,7 +226,7 @@ async def test_9_after_aclose_nothing_runs() -> None:
         }
         assert mine == set()
         assert set(threading.enumerate()) <= threads | {
-            thread for thread in threading.enumerate() if thread.name.startswith("asyncio_")
+            thread for thread in threading.enumerate() if thread.name.startswith(("asyncio_", "uvloop_"))
         }
         await asyncio.sleep(0.1)
         assert len(server.seen) <= closing + 3
