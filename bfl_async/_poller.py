@@ -72,6 +72,7 @@ _LAST_BACKOFF_S = 0.1
 _OF_ROUND_TRIP = 3.0
 # Ready without the URL of a result: so many more polls, so far apart, until that is taken for all that will come.
 _URL_WAITS_S = (0.25, 0.5, 1.0, 2.0)
+_URL_POLL_S = 5.0
 _MOST_HINT_S = 1.0  # of a `Retry-After` beside a good answer
 _BURST_S = 0.1  # of the bound on polls: so much of its time may be used at once
 # A poll that leaves together with another costs half of one for which the process has to wake. So polls leave at
@@ -231,7 +232,6 @@ class Poller:
         url = entry.polling_url or result_path(entry.task_id)
         not_found, redirected = Row(), Row()
         failures = 0
-        url_waits_s = iter(_URL_WAITS_S)
         stood_still = False
         # When the last poll, which is sent at the deadline, must be answered.
         last_by: float | None = None
@@ -285,12 +285,9 @@ class Poller:
                 entry.seen_at = (sent_at + now) / 2
                 settlement = self._read(entry, answer, not_found, now)
                 if settlement is not None:
-                    if has_result(settlement) or (url_wait_s := next(url_waits_s, None)) is None:
-                        return settlement
-                    # Ready, and the URL is not there yet. Polls are free, and the image is paid.
-                    await asyncio.sleep(url_wait_s)
-                    wait_s, last_by = 0.0, None
-                    continue
+                    return (
+                        settlement if has_result(settlement) else await self._wait_url(entry, url, settlement)
+                    )
                 progress = None if entry.attached else answer.progress  # of an unknown beginning
                 entry.note_reading(Reading(entry.seen_at - entry.began_at, progress, answer.status))
                 if self._on_pending is not None:
@@ -305,6 +302,29 @@ class Poller:
                     continue
                 return Lost(_deadline_error(entry))
             await asyncio.sleep(_LAST_BACKOFF_S)
+
+    async def _wait_url(self, entry: Entry, url: str, ready: Settlement) -> Settlement:
+        """Poll on a task that is Ready without the URL of its result: polls are free, and the image is paid.
+
+        Returns the settlement with the URL, or the first one where no better comes.
+        """
+        assert entry.task_id is not None
+        loop = asyncio.get_running_loop()
+        for wait_s in _URL_WAITS_S:
+            await asyncio.sleep(wait_s)
+            sent_at = loop.time()
+            reply = await self._ask(entry, url, sent_at, sent_at, sent_at + _URL_POLL_S)
+            answer = self._parse(reply, entry.task_id) if isinstance(reply, Reply) else None
+            self.polls += 1
+            entry.polls += 1
+            if self._reporter is not None:
+                self._reporter.polled(entry, answer, loop.time() - sent_at)
+            if isinstance(reply, Reply) and answer is not None:
+                entry.poll_reply = reply
+                settlement = settlement_of(answer, entry.task_id)
+                if settlement is not None and has_result(settlement):
+                    return settlement
+        return ready
 
     async def _ask(
         self, entry: Entry, url: str, sent_at: float, deadline: float, last_by: float | None

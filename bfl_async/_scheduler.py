@@ -392,6 +392,8 @@ class Scheduler:
         self._spawn(self._run(entry), entry, context)
 
     async def _run(self, entry: Entry) -> None:
+        # A caller that was cancelled in this turn of the loop, as by `asyncio.timeout(0)`, withdraws in the next one.
+        await asyncio.sleep(0)
         if entry.settlement is None and entry.lease.taken:
             await self._work(entry, self._submit_and_follow(entry))
 

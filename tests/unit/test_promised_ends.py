@@ -23,7 +23,7 @@ from bfl_async import (
 )
 from bfl_async._time import TimeBudget, TimeLimit
 from bfl_async.types import Reply
-from tests.fake import JPEG, FakeAPI, reply, spin, stall, status
+from tests.fake import JPEG, Answer, FakeAPI, reply, spin, stall, status
 
 looptime = pytest.mark.looptime(start=0)
 
@@ -244,6 +244,30 @@ async def test_nothing_is_sent_for_a_caller_whose_time_ran_out_while_the_loop_st
 
 
 @looptime
+async def test_a_call_that_is_cancelled_in_its_first_turn_sends_nothing() -> None:
+    """However the caller's time ends at once: by a scope without time, or by a cancellation."""
+    import anyio
+
+    api = FakeAPI()
+    async with api.client() as bfl:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await bfl.generate("flux-dev", prompt="x")
+        with anyio.move_on_after(0):
+            await bfl.submit("flux-dev", prompt="x")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(bfl.gather([FluxPro11(prompt="x")]), 0)
+        for call in (bfl.generate("flux-dev", prompt="x"), bfl.gather([FluxPro11(prompt="x")] * 3)):
+            task = asyncio.create_task(call)
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await bfl.drain()
+        assert api.posts == []
+
+
+@looptime
 async def test_a_wait_for_a_handle_may_have_no_time_and_pays_nothing_more() -> None:
     """`result(timeout=0)` looks whether it is there."""
     api = FakeAPI(service_s=1)
@@ -348,6 +372,23 @@ async def test_ready_that_never_has_a_url_ends_within_seconds() -> None:
         made = await bfl.generate("flux-dev", prompt="x")
         assert (made.url, made.seed) == ("", 7)
         assert now() < 10
+        assert await made.read() == JPEG
+
+
+@looptime
+async def test_ready_stays_ready_where_the_polls_for_its_url_fail() -> None:
+    """What was seen terminal is not called a timeout, and its slot is not held."""
+    api = FakeAPI(service_s=0)
+    async with api.client(timeouts=Timeouts(task=6)) as bfl:
+        failures: list[Answer] = [
+            ConnectError("no connection"),
+            reply(502, "<html>"),
+            reply(200, status("Pending")),
+        ] * 9
+        api.script_polls(reply(200, status("Ready") | {"result": None}), *failures)
+        made = await bfl.generate("flux-dev", prompt="x")
+        assert (made.url, bfl.statistics().slots_taken) == ("", 0)
+        api.poll_script.clear()
         assert await made.read() == JPEG
 
 
