@@ -37,7 +37,8 @@ def shielded() -> AbstractContextManager[object]:
     the scope: an await that has to be made is never reached, and a loop that waits again spins. Where anyio is not
     loaded, no scope can be cancelled. asyncio's own cancellation is not held off.
     """
-    if "anyio" not in sys.modules:
+    if "anyio._backends._asyncio" not in sys.modules:
+        # The part of anyio that cancels. Once it is loaded, the import below reads no file, which could fail.
         return nullcontext()
     from anyio import CancelScope
 

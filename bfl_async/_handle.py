@@ -227,11 +227,14 @@ class Entry:
             self.log_unheard()
 
     def log_unheard(self) -> None:
-        """Log a failure that nobody was given, once."""
+        """Log an end that no caller was given, once: a failure, or a result that is paid."""
         settlement = self.settlement
-        if self.heard or settlement is None or isinstance(settlement, Ready | Answered):
+        if self.heard or settlement is None or isinstance(settlement, Answered):
             return
         self.heard = True
+        if isinstance(settlement, Ready):
+            self.log_ready_unheard()
+            return
         if not (isinstance(settlement, Unsent) and settlement.withdrawn):
             error = settlement.error
             _log.warning(

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import errno
 import functools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
+
+from bfl_async._cancellation import is_cancelled
 
 _Args = TypeVarTuple("_Args")
 _Value = TypeVar("_Value")
@@ -32,14 +35,17 @@ class Threads:
         self._name = name
         self._at_once = at_once
         self._pool: ThreadPoolExecutor | None = None
+        self._is_closed = False
 
     async def run(self, function: Callable[[*_Args], _Value], *args: *_Args) -> _Value:
         """Return what the function returns, or raise what it raises.
 
         Raises:
-            OSError: The operating system starts no more threads.
+            OSError: The operating system starts no more threads, or they were closed before the function began.
         Cancellation: Returns at once. A function that has begun runs to its end; one that has not never does.
         """
+        if self._is_closed:
+            raise _closed()
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._at_once, thread_name_prefix=self._name)
         call = functools.partial(contextvars.copy_context().run, function, *args)
@@ -47,13 +53,20 @@ class Threads:
             running = asyncio.get_running_loop().run_in_executor(self._pool, call)
         except RuntimeError as exc:
             raise OSError(f"cannot start a thread: {exc}") from exc
-        return await running
+        try:
+            return await running
+        except asyncio.CancelledError as exc:
+            if is_cancelled():
+                raise
+            # By aclose(), while it waited for a thread.
+            raise _closed() from exc
 
     async def aclose(self, timeout: float) -> bool:
         """End the threads; return whether they ended in time.
 
         A thread that hangs in the operating system cannot be ended; it is left to itself after `timeout` seconds.
         """
+        self._is_closed = True
         pool, self._pool = self._pool, None
         if pool is None:
             return True
@@ -79,6 +92,10 @@ class Threads:
             return False
         waiting.join()
         return True
+
+
+def _closed() -> OSError:
+    return OSError(errno.ESHUTDOWN, "the client's threads are closed")
 
 
 def _set(future: asyncio.Future[None]) -> None:

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import mimetypes
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -24,10 +22,10 @@ from bfl_async._cancellation import is_cancelled
 from bfl_async._config import check_timeout
 from bfl_async._files import flush_to_disk
 from bfl_async._retry import download_backoff_s, repeats_download
-from bfl_async._tasks import check_loop
+from bfl_async._tasks import check_loop, new_task
 from bfl_async._threads import Threads
 from bfl_async._time import TimeLimit
-from bfl_async._wire import expiry_of, parse_poll, result_path, retry_after_s, sample_url
+from bfl_async._wire import expiry_of, http_date, parse_poll, result_path, retry_after_s, sample_url
 from bfl_async.errors import (
     BFLError,
     ClientClosedError,
@@ -69,6 +67,16 @@ OnEnded: TypeAlias = "Callable[[int, TaskRecord, int, float, Download | BFLError
 """Told the request's id, the task, attempts, seconds, and what came of it."""
 
 
+class _Tries:
+    """What one fetch has tried so far."""
+
+    def __init__(self) -> None:
+        # Downloads that were begun.
+        self.count = 0
+        # Why the newest one failed.
+        self.problem: BFLError | None = None
+
+
 class Downloads:
     """Fetches results for one client, and writes them to files. Belongs to the client's event loop."""
 
@@ -80,6 +88,8 @@ class Downloads:
         self._threads = Threads("bfl-files", _FILE_THREADS)
         # Set when the client closes: whoever waits before another attempt need not wait any longer.
         self._closed = asyncio.Event()
+        # Calls of the transport that are on their way; ended by close().
+        self._calls: set[asyncio.Task[Reply]] = set()
 
     @property
     def closed(self) -> bool:
@@ -87,11 +97,15 @@ class Downloads:
         return self._closed.is_set()
 
     def close(self) -> None:
-        """Fetch nothing more; calls that wait end with `ClientClosedError`."""
+        """Fetch nothing more; calls that are on their way, or wait, end with `ClientClosedError`."""
         self._closed.set()
+        for call in self._calls:
+            call.cancel()
 
     async def wait_closed(self, timeout: float) -> None:
         """End the threads, once the files that are being written are whole."""
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=timeout)
         await self._threads.aclose(timeout)
 
     async def fetch(
@@ -100,17 +114,17 @@ class Downloads:
         """Return the bytes behind a result's URL; see `Result.read`."""
         check_loop(self._loop, "the result")
         timeout = check_timeout(timeout)
-        attempts = itertools.count(1)
+        tries = _Tries()
         on_ended = self._on_ended
         if on_ended is None:
-            return await self._fetch_within(task, url, expires_at, timeout, attempts)
+            return await self._fetch_within(task, url, expires_at, timeout, tries)
         began_at = self._loop.time()
         try:
-            got = await self._fetch_within(task, url, expires_at, timeout, attempts)
+            got = await self._fetch_within(task, url, expires_at, timeout, tries)
         except BFLError as exc:
-            on_ended(request_id, task, next(attempts) - 1, self._loop.time() - began_at, exc)
+            on_ended(request_id, task, tries.count, self._loop.time() - began_at, exc)
             raise
-        on_ended(request_id, task, next(attempts) - 1, self._loop.time() - began_at, got)
+        on_ended(request_id, task, tries.count, self._loop.time() - began_at, got)
         return got
 
     async def save(
@@ -146,6 +160,8 @@ class Downloads:
         except OSError as exc:
             if isinstance(exc, SaveError):
                 raise
+            if self.closed:
+                raise closed_error(task) from exc
             raise save_error(path, exc, task["task_id"]) from exc
         finally:
             # Without effect on a write that has ended.
@@ -157,9 +173,8 @@ class Downloads:
         url: str,
         expires_at: float | None,
         timeout: float | None,
-        attempts: Iterator[int],
+        tries: _Tries,
     ) -> Download:
-        problems: list[BFLError] = []
         bound_s = _UNBOUNDED_S if timeout is None else timeout
         if timeout is None and expires_at is not None:
             bound_s = max(bound_s, expires_at - time.time())
@@ -167,15 +182,17 @@ class Downloads:
         try:
             if bound_s > 0:
                 async with limit:
-                    return await self._fetch(
-                        task, url, expires_at, self._loop.time() + bound_s, attempts, problems
-                    )
+                    return await self._fetch(task, url, expires_at, self._loop.time() + bound_s, tries)
         except TimeoutError:
             # The limit's: all others are errors of ours by now.
             if not limit.expired:
                 raise
-        problem = problems[-1] if problems else None
-        last = str(problem) if problem is not None else "no time was left to try"
+        problem = tries.problem
+        last = "no time was left to try"
+        if problem is not None:
+            last = str(problem)
+        elif tries.count:
+            last = "the image host was still sending"
         raise DownloadError(
             f"the result could not be downloaded within {bound_s:g} s: {last}", task_id=task["task_id"]
         ) from problem
@@ -186,20 +203,18 @@ class Downloads:
         url: str,
         expires_at: float | None,
         deadline: float,
-        attempts: Iterator[int],
-        problems: list[BFLError],
+        tries: _Tries,
     ) -> Download:
         signed_anew = 0  # polls that were sent for a URL that works
         while True:
             if self.closed:
-                raise closed_error(task) from (problems[-1] if problems else None)
-            attempt = next(attempts) if url else 1
+                raise closed_error(task) from tries.problem
+            tries.count += bool(url)
             answer = await self._attempt(url, deadline - self._loop.time(), task)
             if isinstance(answer, Download):
                 return answer
             problem, reply = answer
-            problems.append(problem)
-            del problems[:-1]
+            tries.problem = problem
             refused = not url or (reply is not None and not repeats_download(reply.status_code))
             past = _is_past(expires_at, reply, refused=refused)
             if past or (refused and (signed_anew == 0 or not url)):
@@ -218,7 +233,7 @@ class Downloads:
                         task_id=task["task_id"],
                     ) from problem
             retry_after = None if reply is None else retry_after_s(reply.headers, now=time.time())
-            await self._pause(download_backoff_s(attempt, retry_after, self._rng))
+            await self._pause(download_backoff_s(max(1, tries.count), retry_after, self._rng))
 
     async def _pause(self, seconds: float) -> None:
         """Wait before the next attempt, or until the client closes."""
@@ -236,7 +251,7 @@ class Downloads:
                 "the task's answer holds no URL of a result: see .raw", task_id=task_id
             ), None
         try:
-            reply = await self._transport.download(url, timeout=max(0.0, left_s))
+            reply = await self._call(url, left_s)
         except UntrustedURLError as exc:
             exc.task_id = task_id
             raise
@@ -253,6 +268,8 @@ class Downloads:
         except asyncio.CancelledError as exc:
             if is_cancelled():
                 raise
+            if self.closed:
+                raise closed_error(task) from exc
             error = TransportError("the download was cancelled, and not by its caller")
             error.__cause__ = exc
             return error, None
@@ -261,8 +278,19 @@ class Downloads:
         try:
             found = check(reply) if len(reply.body) < _LARGE_BYTES else await self._threads.run(check, reply)
         except OSError as exc:  # no thread could be started
+            if self.closed:
+                raise closed_error(task) from exc
             return DownloadError(f"the result could not be checked: {exc}", task_id=task_id), reply
         return found if isinstance(found, Download) else (DownloadError(found, task_id=task_id), reply)
+
+    async def _call(self, url: str, left_s: float) -> Reply:
+        """Ask the transport, in a coroutine that close() can end."""
+        call = new_task(self._transport.download(url, timeout=max(0.0, left_s)))
+        self._calls.add(call)
+        try:
+            return await call
+        finally:
+            self._calls.discard(call)
 
     async def _signed_anew(self, task: TaskRecord) -> str | None:
         """Poll once: the URL that the server gives now, "" if it did not say, None if the task is gone."""
@@ -301,9 +329,8 @@ def _is_past(expires_at: float | None, reply: Reply | None, *, refused: bool) ->
     """
     if expires_at is None or reply is None:
         return False
-    try:
-        now = parsedate_to_datetime(reply.headers["date"]).timestamp()
-    except (KeyError, ValueError, TypeError):
+    now = http_date(reply.headers.get("date", ""))
+    if now is None:
         if not refused:
             return False
         now = time.time()

@@ -438,7 +438,7 @@ class Lease:
     """The right to hold one slot in each of `pools`, owned by a request and not by its caller.
 
     A limiter alone writes `taken`, `early`, `arrival` and `place`; the owner reads them. The owner writes `task_id`
-    before it calls `confirm` or `take`: by it other processes know the lease, and can take it over.
+    before it calls `confirm` or `take`: by it the limiter knows which leases share a slot, in all processes.
 
     Args:
         pools: Pools in which to hold a slot; those that the limiter does not know have no limit.
@@ -525,19 +525,31 @@ class Limiter(Protocol):
         ...
 
     def release(self, lease: Lease, *, after_s: float = 0.0) -> None:
-        """Free the slots, now or after so many seconds; nothing happens when they are not held."""
+        """Stop counting the lease; nothing happens when it is not taken.
+
+        Without `after_s` the task has ended, or never existed: its slots are free at once, and all other leases of the
+        task count for nothing. With `after_s` the owner only stops following the task: its slots stay with the other
+        leases of the task. If there are none, they are freed after so many seconds, unless `take` comes before.
+        """
         ...
 
     def refuse(self, lease: Lease, *, retry_after_s: float | None) -> None:
-        """The server counts no free slot (429): free the slots, queue the lease again, lower the limit."""
+        """The server counts no free slot (429): free the slots, queue the lease again, lower the limit.
+
+        `retry_after_s` is a lower bound for the pause after it. It never shortens one.
+        """
         ...
 
     def confirm(self, lease: Lease) -> None:
-        """The server accepted the task that the lease stands for."""
+        """The server accepted the task that the lease stands for. If the task has slots already, it shares them."""
         ...
 
     def take(self, lease: Lease) -> None:
-        """Take the slots at once, past the limit if need be: the task already runs."""
+        """Take the slots at once, past the limit if need be: the task already runs.
+
+        A task takes one slot in each pool that any of its leases names. So the lease shares the slots that the task has
+        already. It takes them over if they are held by time alone: they are then not freed by time.
+        """
         ...
 
     def position(self, lease: Lease) -> int | None:
@@ -558,7 +570,11 @@ class Limiter(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Stop all timers and connections of the limiter."""
+        """Stop all timers and connections of the limiter, and fail the leases that wait.
+
+        A client may outlive its limiter. Then `enqueue` and `take` raise a `LimiterError`, a lease that is refused
+        fails through `on_failed`, and all other calls change nothing.
+        """
         ...
 
 

@@ -16,16 +16,21 @@ is *full*: it tells all that the process holds and waits for, and the book follo
 everything. A lease that ran out under a task that lives is thereby taken again, past the limit: the server counts
 the task in any case.
 
+One slot for each task. The lease of a task is known by the task's id, and several processes may follow one task: the
+book then has one lease with several owners, and each of them keeps it. The first that sees the task end frees the slot
+for all. The others are told when they next say that they keep it, for `ENDED_S` long. Within a process, all leases of a
+task share one entry (`_Slot`), so that the process speaks to the book with one voice.
+
 The operations of a batch, each a list:
 
     w id priority arrival pools   let it wait; arrival 0: behind all
     x id                          it waits no longer, and was never used
     r id                          free its slots, whoever holds them: its task has ended
-    h id seconds pools            nobody follows its task any more: free its slots after so long
+    h id seconds pools            this process follows its task no more; if no other does, free its slots after so long
     n id retry_after priority arrival pools   429: it waits again; retry_after -1: not told
     c id task_id                  accepted; from here on the lease is known by the task's id
-    t id pools                    take it, also from another process, past the limit if need be
-    k id pools                    keep it; if it has run out, take it again
+    t id pools                    follow its task too, past the limit if need be
+    k id pools                    keep it; if it has run out, take it again, unless its task is known to have ended
     o ids                         (full) of my leases only these are left
     l limits unless_others        set the limits; unless_others 1: only where no other process is
     e                             the end of this process's session
@@ -56,6 +61,9 @@ _log = logging.getLogger("bfl_async")
 
 FETCH_S = 1.0
 """So long a grant waits to be fetched. Who sleeps longer is out of the line, and comes back to its old places."""
+
+ENDED_S = 600.0
+"""For so long the book remembers that a task has ended which other processes still follow."""
 
 _NET_S = 2.0  # a process that waits looks at least so often, should a wake-up be lost
 _LAST_STEP_S = 2.0  # for what is left to say when the limiter is closed
@@ -92,6 +100,8 @@ class StepReply:
     lost: list[str]  # leases of this process that had run out
     pools: dict[str, PoolStatistics]
     next_s: float | None
+    # Leases of this process whose tasks other processes have seen end.
+    ended: list[str] = field(default_factory=list)
 
 
 class StoreAwayError(Exception):
@@ -129,6 +139,17 @@ class _Pool:
 
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(self.limit, self.working, max(0, self.taken), max(0, self.queued))
+
+
+@dataclass(eq=False, slots=True)
+class _Slot:
+    """A slot in each of `pools`, known to the book by `name`, and the leases of this process that share it."""
+
+    name: str
+    pools: tuple[str, ...] = ()
+    leases: dict[Lease, None] = field(default_factory=dict)
+    # Set while no owner in this process follows the task: there is one lease then.
+    hold: asyncio.TimerHandle | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -189,9 +210,8 @@ class SharedLimiter(ABC):
         for lease in self._ids:
             lease.taken, lease.place = False, None
         self._waiting: dict[str, Lease] = {}  # by id; written by enqueue, _drop_waiting and _apply
-        self._held: dict[str, Lease] = {}  # those whose tasks are followed here
-        self._ids = {}  # of all that are held, waiting, or held for a while
-        self._holds: dict[Lease, asyncio.TimerHandle] = {}  # leases whose release is a matter of time
+        self._slots: dict[str, _Slot] = {}  # by id; of all leases that are taken
+        self._ids = {}  # of all leases that are waiting or taken
         self._ops: list[Op] = []  # said, and not handed in yet
         self._bounded = 0  # of those waiting, those that the bound on the queue holds for
         self._arrivals = 0  # orders those to which the book has given no number yet
@@ -200,7 +220,8 @@ class SharedLimiter(ABC):
 
     def __repr__(self) -> str:
         pools = ", ".join(f"{name} {pool.taken}/{pool.working}" for name, pool in self._pools.items())
-        return f"<{type(self).__name__} {pools}; {len(self._held)} held and {len(self._waiting)} queued here>"
+        held = len(self._followed())
+        return f"<{type(self).__name__} {pools}; {held} held and {len(self._waiting)} queued here>"
 
     # --- what a subclass says -------------------------------------------------------------------------
 
@@ -312,8 +333,9 @@ class SharedLimiter(ABC):
         finally:
             if session.timer is not None:
                 session.timer.cancel()
-            for hold in self._holds.values():
-                hold.cancel()
+            for slot in self._slots.values():
+                if slot.hold is not None:
+                    slot.hold.cancel()
             try:
                 if session.runner is not None:
                     await end_task(session.runner)
@@ -390,57 +412,65 @@ class SharedLimiter(ABC):
             self._say(["x", self._leave(lease)])
 
     def release(self, lease: Lease, *, after_s: float = 0.0) -> None:
-        """Free a lease's slots, now or later; see `Limiter.release`."""
-        session = self._session
-        if session is None or not lease.taken or lease not in self._ids:
+        """Free the slots of a lease's task, now or later; see `Limiter.release`."""
+        session, slot = self._session, self._slot_of(lease)
+        if session is None or slot is None:
             return
-        name = self._ids[lease]
         if after_s <= 0:
-            self._free(lease)
-            self._say(["r", self._leave(lease)])
-        elif lease not in self._holds:
-            del self._held[name]
-            self._holds[lease] = session.loop.call_later(after_s, self._end_hold, lease)
-            self._say(["h", name, after_s, list(lease.pools)])
+            self._end_slot(slot)
+            self._say(["r", slot.name])
+        elif slot.hold is not None:
+            return
+        elif len(slot.leases) > 1:
+            self._drop(slot, lease)
+        else:
+            # The book ends it by itself.
+            slot.hold = session.loop.call_later(after_s, self._end_slot, slot)
+            self._say(["h", slot.name, after_s, list(slot.pools)])
 
     def refuse(self, lease: Lease, *, retry_after_s: float | None) -> None:
         """Take a 429 for a lease; see `Limiter.refuse`. Once the limiter is closed, the lease fails in a later turn."""
         session = self._session
         if session is None or session.closer is not None:
             asyncio.get_running_loop().call_soon(self._fail_refused, lease)
-        if not lease.taken:
+        slot = self._slot_of(lease)
+        if slot is None:
             return
-        name = self._ids[lease]
-        self._free(lease)
+        order = self._order.get(lease)
+        self._end_slot(slot)
+        if order is not None:
+            self._order[lease] = order
         told = -1.0 if retry_after_s is None else max(0.0, retry_after_s)
-        self._wait(lease, name)
-        self._say(["n", name, told, lease.priority, lease.arrival or 0, list(lease.pools)])
+        self._wait(lease, slot.name)
+        self._say(["n", slot.name, told, lease.priority, lease.arrival or 0, list(lease.pools)])
 
     def confirm(self, lease: Lease) -> None:
         """Note that a task was accepted; see `Limiter.confirm`."""
-        if not lease.taken:
+        slot = self._slot_of(lease)
+        if slot is None:
             return
-        name = self._ids[lease]
-        task_id = lease.task_id if lease.task_id is not None else name
-        self._say(["c", name, task_id])
-        if task_id != name:
-            del self._held[name]
-            self._ids[lease] = task_id
-            self._held[task_id] = lease
+        task_id = lease.task_id if lease.task_id is not None else slot.name
+        self._say(["c", slot.name, task_id])
+        if task_id == slot.name:
+            return
+        first = self._slots.get(task_id)
+        leases = list(slot.leases)
+        self._free(slot)
+        if first is None:
+            first = self._slots[task_id] = _Slot(task_id)
+        for each in leases:
+            self._share(first, each, slot.pools)
 
     def take(self, lease: Lease) -> None:
         """Take slots past the limit; see `Limiter.take`."""
         self._opened()
         self.withdraw(lease)
-        if lease.taken:
-            return
-        lease.taken = True
-        name = lease.task_id if lease.task_id is not None else uuid.uuid4().hex
-        self._ids[lease] = name
-        self._held[name] = lease
-        for pool in self._known(lease.pools):
-            pool.taken += 1
-        self._say(["t", name, list(lease.pools)])
+        slot = self._slot_of(lease)
+        if slot is None:
+            name = lease.task_id if lease.task_id is not None else uuid.uuid4().hex
+            slot = self._slots.setdefault(name, _Slot(name))
+        self._share(slot, lease, lease.pools)
+        self._say(["t", slot.name, list(slot.pools)])
 
     def resize(self, limits: int | Limits) -> None:
         """Change the limits of all processes while leases are held; a lower one takes nothing back.
@@ -493,19 +523,44 @@ class SharedLimiter(ABC):
         self._order.pop(lease, None)
         return self._ids.pop(lease)
 
-    def _free(self, lease: Lease) -> None:
-        lease.taken = False
-        self._held.pop(self._ids[lease], None)
-        hold = self._holds.pop(lease, None)
-        if hold is not None:
-            hold.cancel()
-        for pool in self._known(lease.pools):
-            pool.taken -= 1
+    def _slot_of(self, lease: Lease) -> _Slot | None:
+        return self._slots.get(self._ids[lease]) if lease.taken and lease in self._ids else None
 
-    def _end_hold(self, lease: Lease) -> None:
-        """The book ends it by itself."""
-        self._free(lease)
+    def _followed(self) -> list[_Slot]:
+        return [slot for slot in self._slots.values() if slot.hold is None]
+
+    def _share(self, slot: _Slot, lease: Lease, pools: tuple[str, ...]) -> None:
+        """Let a lease count as this slot, which it takes over if no other lease follows the task here."""
+        if slot.hold is not None:
+            slot.hold.cancel()
+            slot.hold = None
+            for former in list(slot.leases):
+                self._drop(slot, former)
+        lease.taken = True
+        slot.leases[lease] = None
+        self._ids[lease] = slot.name
+        more = tuple(name for name in pools if name not in slot.pools)
+        slot.pools += more
+        for pool in self._known(more):
+            pool.taken += 1
+
+    def _drop(self, slot: _Slot, lease: Lease) -> None:
+        """Let a lease count for nothing any more; its slot stays."""
+        lease.taken = False
+        del slot.leases[lease]
         self._leave(lease)
+
+    def _free(self, slot: _Slot) -> None:
+        del self._slots[slot.name]
+        for pool in self._known(slot.pools):
+            pool.taken -= 1
+        if slot.hold is not None:
+            slot.hold.cancel()
+
+    def _end_slot(self, slot: _Slot) -> None:
+        self._free(slot)
+        for lease in list(slot.leases):
+            self._drop(slot, lease)
 
     def _fail_waiting(self, error: LimiterError) -> None:
         for lease in list(self._waiting.values()):
@@ -566,13 +621,14 @@ class SharedLimiter(ABC):
         if session.full:
             ops = [op for op in ops if op[0] not in _TOLD_IN_FULL]
         if session.full or now >= session.beat_at:
-            ops.extend(["k", name, list(lease.pools)] for name, lease in self._held.items())
+            ops.extend(["k", slot.name, list(slot.pools)] for slot in self._followed())
             session.beat_at = now + self._lease_s / 3
         if session.full:
-            ops.append(["o", [*self._held]])
+            ops.append(["o", [slot.name for slot in self._followed()]])
             ops.extend(
-                ["h", self._ids[lease], max(0.001, timer.when() - now), list(lease.pools)]
-                for lease, timer in self._holds.items()
+                ["h", slot.name, max(0.001, slot.hold.when() - now), list(slot.pools)]
+                for slot in self._slots.values()
+                if slot.hold is not None
             )
             ops.extend(
                 ["w", name, lease.priority, lease.arrival or 0, list(lease.pools)]
@@ -631,6 +687,8 @@ class SharedLimiter(ABC):
         session.full = False
         session.epoch = reply.epoch
         self._tell_of_lost(reply.lost, same_book=same_book)
+        for name in reply.ended:
+            self._end_elsewhere(name)
         self._pools = {
             name: _Pool(pool.limit, pool.working, pool.taken, pool.queued)
             for name, pool in reply.pools.items()
@@ -651,7 +709,8 @@ class SharedLimiter(ABC):
             self._bounded -= waiting.bounded
             waiting.arrival = arrival
             waiting.taken = True
-            self._held[name] = waiting
+            # The book's numbers of the pools count it.
+            self._slots[name] = _Slot(name, waiting.pools, {waiting: None})
             waiting.on_granted()
         session.heard = max(session.heard, session.sending)
         if not session.opened.done():
@@ -666,7 +725,7 @@ class SharedLimiter(ABC):
         self._set_timer(session, reply.next_s)
 
     def _tell_of_lost(self, lost: list[str], *, same_book: bool) -> None:
-        lost = [name for name in lost if name in self._held]
+        lost = [name for name in lost if name in self._slots]
         if not lost:
             return
         facts = {"bfl_limiter": self._where(), "bfl_leases": len(lost)}
@@ -683,6 +742,15 @@ class SharedLimiter(ABC):
             _log.warning(
                 "%s had lost its data: %d leases stand there again", self._where(), len(lost), extra=facts
             )
+
+    def _end_elsewhere(self, name: str) -> None:
+        """Free a slot of this process whose task another one has seen end."""
+        slot = self._slots.get(name)
+        if slot is None or slot.hold is not None:
+            return
+        # What was said since the step may follow the task again.
+        if not any(op[0] in ("t", "c") and name in op[1:3] for op in self._ops):
+            self._end_slot(slot)
 
     def _set_timer(self, session: _Session, next_s: float | None) -> None:
         """Look again by time: to keep what is held, and while something waits also for what time may bring."""

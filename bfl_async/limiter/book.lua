@@ -6,7 +6,8 @@
 --
 --   :meta     hash: epoch, arrivals, grants_at (no grant before that moment)
 --   :pools    hash: name -> JSON of the pool, slots taken and requests queued included
---   :leases   hash: id -> JSON {o: owner, "" for nobody; n: its owner was told; p: pools; a: its member in the queue}
+--   :leases   hash: id -> JSON {o: owners, joined by \31, "" without one; n: 0 its owner was not told of it yet, 1 it
+--             was, 2 its task has ended and it counts nothing; p: pools; a: its member in the queue}
 --   :expiry   sorted set: id of a lease -> when it runs out
 --   :tickets  hash: id -> JSON {o, p, m: member of its queue}
 --   :queues   set of the names of queues; :q:<name> sorted set by priority, then by member: arrival and id
@@ -26,7 +27,7 @@ local time = call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
 local pools, changed = {}, {}
-local woken, lost, arrivals = {}, {}, {}
+local woken, lost, ended_elsewhere, arrivals = {}, {}, {}, {}
 
 local function new_pool(limit)
   return {limit = limit, working = limit, taken = 0, queued = 0, quiet = FIRST_QUIET_S, probing = 0, paused = 0, raise = 0}
@@ -59,6 +60,60 @@ local function add_lease(id, owner, names, told, until_, member)
   call('HSET', LEASES, id, cjson.encode({o = owner, n = told, p = names, a = member}))
   call('ZADD', EXPIRY, until_, id)
   count(names, 'taken', 1)
+end
+
+local function is_in(list, item)
+  for _, each in ipairs(list) do
+    if each == item then return true end
+  end
+  return false
+end
+
+local function owners_of(lease)
+  local owners = {}
+  for owner in string.gmatch(lease.o, '[^\31]+') do owners[#owners + 1] = owner end
+  return owners
+end
+
+local function without(list, item)
+  local rest = {}
+  for _, each in ipairs(list) do
+    if each ~= item then rest[#rest + 1] = each end
+  end
+  return rest
+end
+
+-- The other processes that follow the task of a lease. One that died does not.
+local function other_followers(lease)
+  local found = {}
+  for _, owner in ipairs(without(owners_of(lease), me)) do
+    if call('ZSCORE', ALIVE, owner) then found[#found + 1] = owner end
+  end
+  return found
+end
+
+local function set_lease(id, owners, told, names, until_)
+  call('HSET', LEASES, id, cjson.encode({o = table.concat(owners, '\31'), n = told, p = names}))
+  call('ZADD', EXPIRY, until_, id)
+end
+
+local function later_of(id, until_)
+  return math.max(tonumber(call('ZSCORE', EXPIRY, id) or '0'), until_)
+end
+
+-- Follow the task of a lease that is in the book: it takes one slot in each pool that any of its followers names.
+local function follow(id, lease, names)
+  local owners, until_ = owners_of(lease), now + batch.lease_s
+  if #owners > 0 then until_ = later_of(id, until_) end
+  if not is_in(owners, me) then owners[#owners + 1] = me end
+  local pools_now = {unpack(lease.p)}
+  for _, name in ipairs(known(names)) do
+    if not is_in(pools_now, name) then
+      pools_now[#pools_now + 1] = name
+      count({name}, 'taken', 1)
+    end
+  end
+  set_lease(id, owners, 1, pools_now, until_)
 end
 
 local function drop_lease(id)
@@ -179,20 +234,31 @@ local apply = {
     local lease = read(LEASES, id)
     if lease and lease.o == me then drop_lease(id) end
   end,
-  r = drop_lease,
+  r = function(id)
+    local lease = read(LEASES, id)
+    if not lease or lease.n == 2 then return end
+    local others = #other_followers(lease) > 0
+    drop_lease(id)
+    -- They are told when they next say that they keep it.
+    if others then set_lease(id, {}, 2, {}, now + batch.ended_s) end
+  end,
   h = function(id, seconds, names)
     local lease = read(LEASES, id)
-    if lease and (lease.o == me or lease.o == '') then
-      call('HSET', LEASES, id, cjson.encode({o = '', n = 1, p = lease.p}))
-      call('ZADD', EXPIRY, now + seconds, id)
-    elseif not lease and batch.full then
-      add_lease(id, '', known(names), 1, now + seconds)
+    if not lease then
+      if batch.full then add_lease(id, '', known(names), 1, now + seconds) end
+      return
     end
+    if lease.n == 2 then return end
+    local owners = owners_of(lease)
+    if #owners > 0 and not is_in(owners, me) then return end
+    local others = other_followers(lease)
+    -- Should the others die, the slot stays taken for the time that was asked for.
+    set_lease(id, others, 1, lease.p, #others > 0 and later_of(id, now + seconds) or now + seconds)
   end,
   n = refuse,
   c = function(id, task)
     local lease = read(LEASES, id)
-    if not lease or lease.o ~= me then return end
+    if not lease or not is_in(owners_of(lease), me) then return end
     for _, name in ipairs(known(lease.p)) do
       local pool = pools[name]
       if pool.probing == 1 and pool.taken >= pool.working then
@@ -202,15 +268,19 @@ local apply = {
     end
     if task == id then return end
     drop_lease(id)
-    if call('HEXISTS', LEASES, task) == 0 then add_lease(task, me, lease.p, 1, now + batch.lease_s) end
+    local known_task = read(LEASES, task)
+    if not known_task then
+      add_lease(task, me, lease.p, 1, now + batch.lease_s)
+    elseif known_task.n ~= 2 then
+      follow(task, known_task, lease.p)
+    end
   end,
   t = function(id, names)
     local lease = read(LEASES, id)
-    if not lease then
-      add_lease(id, me, known(names), 1, now + batch.lease_s)
+    if lease then
+      follow(id, lease, names)
     else
-      call('HSET', LEASES, id, cjson.encode({o = me, n = 1, p = lease.p}))
-      call('ZADD', EXPIRY, now + batch.lease_s, id)
+      add_lease(id, me, known(names), 1, now + batch.lease_s)
     end
   end,
   k = function(id, names)
@@ -218,8 +288,12 @@ local apply = {
     if not lease then
       add_lease(id, me, known(names), 1, now + batch.lease_s)
       lost[#lost + 1] = id
+    elseif lease.n == 2 then
+      ended_elsewhere[#ended_elsewhere + 1] = id
     elseif lease.o == me then
-      call('ZADD', EXPIRY, now + batch.lease_s, id)
+      call('ZADD', EXPIRY, later_of(id, now + batch.lease_s), id)
+    elseif lease.n == 1 then
+      follow(id, lease, names)
     end
   end,
   o = function(ids)
@@ -227,7 +301,15 @@ local apply = {
     for _, id in ipairs(ids) do kept[id] = true end
     local all = call('HGETALL', LEASES)
     for i = 1, #all, 2 do
-      if not kept[all[i]] and cjson.decode(all[i + 1]).o == me then drop_lease(all[i]) end
+      local id, lease = all[i], cjson.decode(all[i + 1])
+      local owners = owners_of(lease)
+      if not kept[id] and is_in(owners, me) then
+        if #owners == 1 then
+          drop_lease(id)
+        else
+          set_lease(id, without(owners, me), lease.n, lease.p, later_of(id, 0))
+        end
+      end
     end
   end,
   l = function(limits, unless_others)
@@ -360,6 +442,6 @@ end
 local shown = {}
 for name, pool in pairs(pools) do shown[#shown + 1] = {name, pool.limit, pool.working, pool.taken, pool.queued} end
 return cjson.encode({
-  epoch = epoch, resync = resync, grants = grants, arrivals = arrivals, lost = lost, pools = shown,
+  epoch = epoch, resync = resync, grants = grants, arrivals = arrivals, lost = lost, ended = ended_elsewhere, pools = shown,
   next_s = next_at < math.huge and math.max(0, next_at - now) or -1,
 })

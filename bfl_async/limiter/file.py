@@ -30,7 +30,16 @@ from pathlib import Path
 from typing import TypeAlias, cast
 
 from bfl_async._config import Limits, state_folder
-from bfl_async.limiter._shared import FETCH_S, Batch, Op, SharedLimiter, StepReply, Store, StoreAwayError
+from bfl_async.limiter._shared import (
+    ENDED_S,
+    FETCH_S,
+    Batch,
+    Op,
+    SharedLimiter,
+    StepReply,
+    Store,
+    StoreAwayError,
+)
 from bfl_async.types import PoolStatistics
 
 _LOOK_S = 0.03
@@ -39,6 +48,9 @@ _LIVENESS_S = 0.25  # between looks, while waiting, whether another process has 
 _LOCKED_S = 5.0
 _FIRST_QUIET_S, _MAX_QUIET_S, _LEAST_PAUSE_S = 2.0, 60.0, 0.05
 _VERSION = 1  # of the tables; another one has another file
+
+_NOT_TOLD, _TOLD, _ENDED = 0, 1, 2
+"""Of a lease: its owner does not know it yet; it does; its task has ended, and it counts nothing."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS book (epoch TEXT NOT NULL, arrivals INTEGER NOT NULL, now REAL NOT NULL);
@@ -210,6 +222,16 @@ class _Pool:
     queued: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    """A row of `leases`. Its column `owner` holds all sessions that follow the task."""
+
+    owners: list[str]
+    told: int
+    pools: list[str]
+    ends_at: float
+
+
 class Book:
     """The account's book, as `book.lua` has it for Redis: the operations stand in `_shared.py`."""
 
@@ -233,6 +255,7 @@ class Book:
         self._now = 0.0
         self._batch: Batch | None = None
         self._lost: list[str] = []
+        self._ended: list[str] = []
         self._arrivals: list[tuple[str, int]] = []
 
     def close(self) -> None:
@@ -281,7 +304,7 @@ class Book:
             return cursor.fetchall()
 
     def _step(self, batch: Batch, now: float) -> StepReply:
-        self._now, self._batch, self._lost, self._arrivals = now, batch, [], []
+        self._now, self._batch, self._lost, self._ended, self._arrivals = now, batch, [], [], []
         book = self._rows("SELECT epoch, now FROM book")
         if book and float(book[0][1]) > now + 1.0:  # from before the machine started
             for table in ("book", "pools", "leases", "tickets", "sessions"):
@@ -337,6 +360,7 @@ class Book:
                 for name, pool in self._pools.items()
             },
             next_s=max(0.0, min(ends) - now) if ends else None,
+            ended=self._ended,
         )
 
     def _read_pools(self) -> None:
@@ -373,7 +397,7 @@ class Book:
         pools: Sequence[str],
         ends_at: float,
         *,
-        told: bool = True,
+        told: int = _TOLD,
         arrival: int = 0,
     ) -> None:
         known = [pool for pool in pools if pool in self._pools]
@@ -384,16 +408,42 @@ class Book:
         for pool in self._of(known):
             pool.taken += 1
 
-    def _lease(self, name: str) -> tuple[str, list[str]] | None:
-        """The owner and the pools of a lease."""
-        rows = self._rows("SELECT owner, pools FROM leases WHERE id = ?", name)
-        return (rows[0][0], _names(rows[0][1])) if rows else None
+    def _lease(self, name: str) -> _Lease | None:
+        row = self._db.execute(
+            "SELECT owner, told, pools, ends_at FROM leases WHERE id = ?", (name,)
+        ).fetchone()
+        return None if row is None else _Lease(_names(row[0]), row[1], _names(row[2]), row[3])
+
+    def _set_lease(
+        self, name: str, owners: Sequence[str], pools: Sequence[str], ends_at: float, *, told: int = _TOLD
+    ) -> None:
+        self._db.execute(
+            "UPDATE leases SET owner = ?, told = ?, pools = ?, ends_at = ? WHERE id = ?",
+            (_text(owners), told, _text(pools), ends_at, name),
+        )
+
+    def _other_followers(self, lease: _Lease) -> list[str]:
+        """The other processes that follow the task. One that died does not."""
+        return [
+            owner
+            for owner in lease.owners
+            if owner != self._me and self._number("SELECT count(*) FROM sessions WHERE id = ?", owner) > 0
+        ]
+
+    def _follow(self, name: str, lease: _Lease, pools: Sequence[str]) -> None:
+        """Follow a task that is in the book: it takes one slot in each pool that any of its followers names."""
+        owners = lease.owners if self._me in lease.owners else [*lease.owners, self._me]
+        more = [pool for pool in pools if pool in self._pools and pool not in lease.pools]
+        for pool in self._of(more):
+            pool.taken += 1
+        ends_at = max(lease.ends_at, self._later) if lease.owners else self._later
+        self._set_lease(name, owners, [*lease.pools, *more], ends_at)
 
     def _drop_lease(self, name: str) -> None:
         lease = self._lease(name)
         if lease is not None:
             self._db.execute("DELETE FROM leases WHERE id = ?", (name,))
-            for pool in self._of(lease[1]):
+            for pool in self._of(lease.pools):
                 pool.taken -= 1
 
     def _add_ticket(self, name: str, pools: Sequence[str], priority: int, arrival: int) -> None:
@@ -463,7 +513,7 @@ class Book:
                 if self._owns(name):
                     self._drop_lease(name)
             case ["r", str(name)]:
-                self._drop_lease(name)
+                self._end(name)
             case ["h", str(name), float() | int() as seconds, list(pools)]:
                 self._hold(name, seconds, pools)
             case ["n", str(name), float() | int() as retry_after_s, int(priority), int(arrival), list(pools)]:
@@ -471,27 +521,15 @@ class Book:
             case ["c", str(name), str(task_id)]:
                 self._confirm(name, task_id)
             case ["t", str(name), list(pools)]:
-                if self._lease(name) is None:
+                lease = self._lease(name)
+                if lease is None:
                     self._add_lease(name, self._me, pools, self._later)
                 else:
-                    self._db.execute(
-                        "UPDATE leases SET owner = ?, told = 1, ends_at = ? WHERE id = ?",
-                        (self._me, self._later, name),
-                    )
+                    self._follow(name, lease, pools)
             case ["k", str(name), list(pools)]:
-                if self._lease(name) is None:
-                    self._add_lease(name, self._me, pools, self._later)
-                    self._lost.append(name)
-                else:
-                    self._db.execute(
-                        "UPDATE leases SET ends_at = ? WHERE id = ? AND owner = ?",
-                        (self._later, name, self._me),
-                    )
+                self._keep(name, pools)
             case ["o", list(names)]:
-                kept = set(names)
-                for (name,) in self._rows("SELECT id FROM leases WHERE owner = ?", self._me):
-                    if name not in kept:
-                        self._drop_lease(name)
+                self._keep_only(set(names))
             case ["l", dict(limits), int(unless_others)]:
                 if not unless_others or self._number("SELECT count(*) FROM sessions") <= 1:
                     self._set_limits(limits)
@@ -507,18 +545,53 @@ class Book:
 
     def _owns(self, name: str) -> bool:
         lease = self._lease(name)
-        return lease is not None and lease[0] == self._me
+        return lease is not None and lease.owners == [self._me]
+
+    def _end(self, name: str) -> None:
+        lease = self._lease(name)
+        if lease is None or lease.told == _ENDED:
+            return
+        others = self._other_followers(lease)
+        self._drop_lease(name)
+        if others:
+            # They are told when they next say that they keep it.
+            self._add_lease(name, "", (), self._now + ENDED_S, told=_ENDED)
 
     def _hold(self, name: str, seconds: float, pools: Sequence[str]) -> None:
         assert self._batch is not None
+        lease, ends_at = self._lease(name), self._now + seconds
+        if lease is None:
+            if self._batch.full:
+                self._add_lease(name, "", pools, ends_at)
+            return
+        if lease.told == _ENDED or (lease.owners and self._me not in lease.owners):
+            return
+        others = self._other_followers(lease)
+        # Should the others die, the slot stays taken for the time that was asked for.
+        self._set_lease(name, others, lease.pools, max(lease.ends_at, ends_at) if others else ends_at)
+
+    def _keep(self, name: str, pools: Sequence[str]) -> None:
         lease = self._lease(name)
-        if lease is not None and lease[0] in (self._me, ""):
-            self._db.execute(
-                "UPDATE leases SET owner = '', told = 1, ends_at = ? WHERE id = ?",
-                (self._now + seconds, name),
-            )
-        elif lease is None and self._batch.full:
-            self._add_lease(name, "", pools, self._now + seconds)
+        if lease is None:
+            self._add_lease(name, self._me, pools, self._later)
+            self._lost.append(name)
+        elif lease.told == _ENDED:
+            self._ended.append(name)
+        elif lease.owners == [self._me]:
+            self._db.execute("UPDATE leases SET ends_at = max(ends_at, ?) WHERE id = ?", (self._later, name))
+        elif lease.told == _TOLD:
+            self._follow(name, lease, pools)
+
+    def _keep_only(self, kept: set[str]) -> None:
+        for name, text in self._rows("SELECT id, owner FROM leases WHERE instr(owner, ?)", self._me):
+            owners = _names(text)
+            if name in kept or self._me not in owners:
+                continue
+            owners.remove(self._me)
+            if owners:
+                self._db.execute("UPDATE leases SET owner = ? WHERE id = ?", (_text(owners), name))
+            else:
+                self._drop_lease(name)
 
     def _refuse(
         self, name: str, retry_after_s: float, priority: int, arrival: int, pools: Sequence[str]
@@ -529,7 +602,7 @@ class Book:
                 self._add_ticket(name, pools, priority, arrival)
             return
         self._drop_lease(name)
-        known = self._of(lease[1])
+        known = self._of(lease.pools)
         if known:
             pool = min(known, key=lambda each: each.most)
             refused_probe = pool.probing or pool.taken == 0
@@ -549,15 +622,19 @@ class Book:
 
     def _confirm(self, name: str, task_id: str) -> None:
         lease = self._lease(name)
-        if lease is None or lease[0] != self._me:
+        if lease is None or self._me not in lease.owners:
             return
-        for pool in self._of(lease[1]):
+        for pool in self._of(lease.pools):
             if pool.probing and pool.taken >= pool.working:
                 pool.probing, pool.quiet_s = False, _FIRST_QUIET_S
-        if task_id != name:
-            self._drop_lease(name)
-            if self._lease(task_id) is None:
-                self._add_lease(task_id, self._me, lease[1], self._later)
+        if task_id == name:
+            return
+        self._drop_lease(name)
+        task = self._lease(task_id)
+        if task is None:
+            self._add_lease(task_id, self._me, lease.pools, self._later)
+        elif task.told != _ENDED:
+            self._follow(task_id, task, lease.pools)
 
     def _set_limits(self, limits: Mapping[str, int]) -> None:
         for name, limit in limits.items():
@@ -586,7 +663,7 @@ class Book:
             assert head is not None
             _, _, name, owner = head
             self._drop_ticket(name)
-            self._add_lease(name, owner, _names(text), self._now + FETCH_S, told=False, arrival=arrival)
+            self._add_lease(name, owner, _names(text), self._now + FETCH_S, told=_NOT_TOLD, arrival=arrival)
             lines[text] = self._head(text)
 
     def _head(self, pools: str) -> tuple[int, int, str, str] | None:

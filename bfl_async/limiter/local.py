@@ -13,6 +13,12 @@ interval the working limit rises by one, by a timer; when the raise is refused, 
 to 60 s; when the raise is used and accepted, it falls back to 2 s. Where nothing is held, no release of ours
 can say that there is room again, so the pool also pauses: for `Retry-After`, else for the quiet interval.
 
+One slot for each task. The server counts a task once in each of its pools, however many leases name it: one whose
+caller gave up on it and one that was attached later, or those of several clients. All leases of a task share its
+slot. The end of the task frees it, whichever lease reports that; a lease whose owner only stops following the task
+leaves the slot to the others. A slot whose task is not followed any more is held for a while, and a lease that
+attaches the task meanwhile takes it over.
+
 Early grants. Who knows the tasks may say how many slots will be free in a moment. A lease that is granted for one
 counts from then on as any other, so that the pool holds more than its limit until the slot is freed, and that
 release grants nothing. Its refusal only says that the slot was not free yet.
@@ -78,6 +84,19 @@ class _Place:
         return self.rank < other.rank
 
 
+class _Slot:
+    """A slot in each of `pools`, and the leases that share it. Written by `LocalLimiter` only."""
+
+    __slots__ = ("expiry", "leases", "pools", "task_id")
+
+    def __init__(self, pools: tuple[str, ...]) -> None:
+        self.pools = pools
+        self.leases: dict[Lease, None] = {}
+        self.task_id: str | None = None
+        # Set while no owner follows the task: there is one lease then.
+        self.expiry: asyncio.TimerHandle | None = None
+
+
 class LocalLimiter:
     """Grants leases within one event loop. Give one to several clients of an account to share its limit.
 
@@ -95,8 +114,9 @@ class LocalLimiter:
         self._queued = 0
         self._bounded = 0  # of the queued, those that the bound on the queue holds for
         self._arrivals = 0
-        self._held: dict[Lease, tuple[str, ...]] = {}  # the pools in which each taken lease counts
-        self._expiries: dict[Lease, asyncio.TimerHandle] = {}  # leases whose release is a matter of time
+        # The slot of each taken lease, and of each task that is known by its id. Written by _share and _free.
+        self._held: dict[Lease, _Slot] = {}
+        self._tasks: dict[str, _Slot] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False  # by aclose; open() ends it
         self._apply(self._limits)
@@ -117,8 +137,9 @@ class LocalLimiter:
             return
         self._closed = False
         now = loop.time()
-        for lease, timer in list(self._expiries.items()):
-            self._expiries[lease] = loop.call_at(timer.when(), self.release, lease)
+        for slot in set(self._held.values()):
+            if slot.expiry is not None:
+                slot.expiry = loop.call_at(slot.expiry.when(), self._expire, slot)
         for pool in self._pools.values():
             if pool.paused_until > now:
                 pool.pause_timer = loop.call_at(pool.paused_until, self._resume, loop, pool)
@@ -133,8 +154,9 @@ class LocalLimiter:
         Cancellation: Nothing is waited for.
         """
         self._closed = True
-        for timer in self._expiries.values():
-            timer.cancel()
+        for slot in self._held.values():
+            if slot.expiry is not None:
+                slot.expiry.cancel()
         for pool in self._pools.values():
             for handle in (pool.pause_timer, pool.raise_timer):
                 if handle is not None:
@@ -161,8 +183,8 @@ class LocalLimiter:
         for place in self._places():
             if place.lease is not None:
                 place.lease.place = None
-        self._expiries.clear()
         self._held.clear()
+        self._tasks.clear()
         self._queues.clear()
         self._dead.clear()
         self._queued = self._bounded = 0
@@ -185,7 +207,7 @@ class LocalLimiter:
         if lease.arrival is None:
             self._arrivals += 1
             lease.arrival = self._arrivals
-        pools = tuple(name for name in lease.pools if name in self._pools)
+        pools = self._known(lease.pools)
         place = _Place(lease, pools, (lease.priority, lease.arrival))
         lease.place = place
         heapq.heappush(self._queues.setdefault(pools, []), place)
@@ -215,35 +237,39 @@ class LocalLimiter:
         self._dead[place.pools] = dead
 
     def release(self, lease: Lease, *, after_s: float = 0.0) -> None:
-        """Free a lease's slots, now or later; see `Limiter.release`."""
-        if not lease.taken:
+        """Free the slots of a lease's task, now or later; see `Limiter.release`."""
+        slot = self._held.get(lease)
+        if slot is None:
             return
         loop = self._bind()
-        if after_s > 0:
-            if lease not in self._expiries:
-                self._expiries[lease] = timer = loop.call_later(after_s, self.release, lease)
-                if self._closed:
-                    timer.cancel()
+        if after_s <= 0:
+            self._expire(slot)
+        elif slot.expiry is not None:
             return
-        self._free(lease)
-        self._assign(loop.time())
+        elif len(slot.leases) > 1:
+            self._drop(lease)
+        else:
+            slot.expiry = loop.call_later(after_s, self._expire, slot)
+            if self._closed:
+                slot.expiry.cancel()
 
     def refuse(self, lease: Lease, *, retry_after_s: float | None) -> None:
         """Take a 429 for a lease; see `Limiter.refuse`. Once the limiter is closed, the lease fails in a later turn."""
-        if not lease.taken:
+        slot = self._held.get(lease)
+        if slot is None:
             return
         if self._closed:
-            self._free(lease)
+            self._free(slot)
             self._bind().call_soon(fail, lease, closed_before_grant(self))
             return
         if lease.early:
-            self._free(lease)
+            self._free(slot)
             self.enqueue(lease)
             return
         loop = self._bind()
         now = loop.time()
-        pool = min((self._pools[name] for name in self._held[lease]), key=lambda candidate: candidate.limit)
-        self._free(lease)
+        pool = min((self._pools[name] for name in slot.pools), key=lambda candidate: candidate.limit)
+        self._free(slot)
         refused_probe = pool.probing or pool.taken == 0
         pool.probing = False
         pool.working = max(1, min(pool.working, pool.taken))
@@ -260,11 +286,15 @@ class LocalLimiter:
     def confirm(self, lease: Lease) -> None:
         """Note that a task was accepted; see `Limiter.confirm`."""
         lease.early = False
-        for name in self._held.get(lease, ()):
+        slot = self._held.get(lease)
+        if slot is None:
+            return
+        for name in slot.pools:
             pool = self._pools[name]
             if pool.probing and pool.taken >= pool.working:
                 pool.probing = False
                 pool.quiet_s = _FIRST_QUIET_S
+        self._name(slot, lease.task_id)
 
     def grant_early(self, free_slots: Mapping[str, int]) -> None:
         """Grant for slots that are expected to be free; see `EarlyGrants.grant_early`."""
@@ -276,8 +306,14 @@ class LocalLimiter:
         self._bind()
         self._check_open()
         self.withdraw(lease)
-        if not lease.taken:
-            self._hold(lease, tuple(name for name in lease.pools if name in self._pools))
+        slot = self._held.get(lease)
+        if slot is None and lease.task_id is not None:
+            slot = self._tasks.get(lease.task_id)
+        if slot is None:
+            slot = self._hold(lease, self._known(lease.pools))
+            self._name(slot, lease.task_id)
+        else:
+            self._share(slot, lease, self._known(lease.pools))
 
     def resize(self, limits: int | Limits) -> None:
         """Change the limits while leases are held.
@@ -326,19 +362,65 @@ class LocalLimiter:
         for name in place.pools:
             self._pools[name].queued += change
 
-    def _hold(self, lease: Lease, pools: tuple[str, ...]) -> None:
+    def _known(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in names if name in self._pools)
+
+    def _hold(self, lease: Lease, pools: tuple[str, ...]) -> _Slot:
+        slot = _Slot(())
+        self._share(slot, lease, pools)
+        return slot
+
+    def _share(self, slot: _Slot, lease: Lease, pools: tuple[str, ...]) -> None:
+        """Let a lease count as this slot, which it takes over if no other lease follows the task."""
+        if slot.expiry is not None:
+            slot.expiry.cancel()
+            slot.expiry = None
+            for former in list(slot.leases):
+                self._drop(former)
         lease.taken = True
-        self._held[lease] = pools
-        for name in pools:
+        slot.leases[lease] = None
+        self._held[lease] = slot
+        # The server counts the task in each of its pools, whichever lease names them.
+        more = tuple(name for name in pools if name not in slot.pools)
+        slot.pools += more
+        for name in more:
             self._pools[name].taken += 1
 
-    def _free(self, lease: Lease) -> None:
+    def _name(self, slot: _Slot, task_id: str | None) -> None:
+        """Note whose task a slot stands for. If the task has a slot already, it keeps that one only."""
+        if task_id is None or task_id == slot.task_id:
+            return
+        first = self._tasks.get(task_id)
+        if first is None:
+            if slot.task_id is not None:
+                del self._tasks[slot.task_id]
+            slot.task_id = task_id
+            self._tasks[task_id] = slot
+            return
+        leases, pools = list(slot.leases), slot.pools
+        self._free(slot)
+        for lease in leases:
+            self._share(first, lease, pools)
+        self._assign(self._bind().time())
+
+    def _drop(self, lease: Lease) -> None:
+        """Let a lease count for nothing any more; its slot stays."""
         lease.taken = lease.early = False
-        for name in self._held.pop(lease):
+        del self._held.pop(lease).leases[lease]
+
+    def _free(self, slot: _Slot) -> None:
+        for lease in list(slot.leases):
+            self._drop(lease)
+        for name in slot.pools:
             self._pools[name].taken -= 1
-        timer = self._expiries.pop(lease, None)
-        if timer is not None:
-            timer.cancel()
+        if slot.expiry is not None:
+            slot.expiry.cancel()
+        if slot.task_id is not None:
+            del self._tasks[slot.task_id]
+
+    def _expire(self, slot: _Slot) -> None:
+        self._free(slot)
+        self._assign(self._bind().time())
 
     def _assign(self, now: float, free_slots: Mapping[str, int] = _NOTHING) -> None:
         """Grant what there is room for, best first. Every change of the state ends here."""

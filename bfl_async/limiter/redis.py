@@ -21,6 +21,7 @@ from bfl_async._config import Limits
 from bfl_async._tasks import new_task
 from bfl_async.errors import ConfigError
 from bfl_async.limiter._shared import (
+    ENDED_S,
     FETCH_S,
     Batch,
     SharedLimiter,
@@ -125,6 +126,7 @@ class _RedisStore:
                 "limits": batch.limits,
                 "lease_s": batch.lease_s,
                 "fetch_s": FETCH_S,
+                "ended_s": ENDED_S,
                 "grace_s": _GRACE_S,
                 "ops": batch.ops,
             },
@@ -146,6 +148,7 @@ class _RedisStore:
             lost=list(reply["lost"]),
             pools={name: PoolStatistics(*map(int, numbers)) for name, *numbers in reply["pools"]},
             next_s=reply["next_s"] if reply["next_s"] >= 0 else None,
+            ended=list(reply["ended"]),
         )
 
     def _heard(self, _: str | None) -> None:

@@ -22,8 +22,10 @@ import asyncio
 import inspect
 import io
 import platform
+import select
 import socket
 from collections import Counter, OrderedDict
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -64,11 +66,16 @@ if TYPE_CHECKING:
 KEEPALIVE_S = 15.0  # invariant 2: a submit uses a connection idle for less than this
 # A poll can be repeated, so a silent one is given up early.
 _POLL_REPLY_S = 10.0
-# A download can be repeated as well: it may be silent for so long before its first byte, and between two bytes. Where
-# less time is left, a third of that: two more attempts then fit in.
-_FIRST_BYTE_S, _NEXT_BYTE_S = 5.0, 10.0
+# A download can be repeated as well: it may be silent for so long before its first byte, and so long until the next
+# bytes. Where less time is left, for a third of that: two more attempts then fit in. A host that was given up is given
+# half as much time again, since it may be slow and not silent.
+_FIRST_BYTE_S, _NEXT_BYTES_S = 5.0, 10.0
 _LEAST_SILENCE_S = 1.0
 _SILENCE_OF_TIMEOUT = 3
+_LONGER = 1.5
+# Bytes that show that a download goes on; fewer are a trickle.
+_LEAST_BYTES = 4_096
+_MOST_SILENT = 1_024
 # Downloads at a time, in connections of their own.
 _DOWNLOADS = 64
 _NAME_THREADS = 4
@@ -80,6 +87,7 @@ _LEAST_KEY_BYTES = 8  # a shorter one is a test's, and occurs in any text
 _LEAST_HEADER_BYTES = 16  # a shorter value of a header is a word, and no secret
 _MAX_REPLY_BYTES = 16 * 2**20  # of JSON
 _MAX_DOWNLOAD_BYTES = 1 * 2**30
+_NO_WAIT = nullcontext()
 _NO_TIMEOUTS = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_TARGETS = 1_024  # URLs that are kept ready, the newest: as many as a large account has tasks in flight
@@ -102,8 +110,23 @@ class _Silence(NamedTuple):
 
     # From the beginning to the first byte of the body, or to the end of the reply.
     first_s: float
-    # Between two pieces of the body; None: all of it must have come within `first_s`.
+    # Until the next `_LEAST_BYTES` of the body; None: all of it must have come within `first_s`.
     next_s: float | None
+
+    @classmethod
+    def of(cls, timeout: float, given_up_s: float) -> _Silence:
+        """Return how long a download may be silent.
+
+        Args:
+            timeout: Seconds that are left.
+            given_up_s: The silence after which this URL was given up before; 0.0 if it was not.
+        """
+        share_s = max(_LEAST_SILENCE_S, timeout / _SILENCE_OF_TIMEOUT)
+        first_s = max(min(_FIRST_BYTE_S, share_s), _LONGER * given_up_s)
+        if timeout - first_s < _LEAST_SILENCE_S:
+            # Too little is left for another attempt.
+            first_s = timeout
+        return cls(first_s, max(first_s, min(_NEXT_BYTES_S, share_s)))
 
 
 class _Body(aiohttp.Payload):
@@ -140,6 +163,9 @@ class _Body(aiohttp.Payload):
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Send it, a large one in pieces: written at once it would hold up the loop."""
         transport = writer.transport
+        if transport is not None and _is_hung_up(transport):
+            # The loop had no turn yet to see it: it was blocked, or the process suspended.
+            raise aiohttp.ClientConnectionResetError("the connection was closed")
         if transport is not None and not transport.is_closing():
             # The next call writes to the socket, without a wait between.
             self.left = True
@@ -157,6 +183,20 @@ class _Body(aiohttp.Payload):
         return self._bytes == (other._bytes if isinstance(other, _Body) else other)
 
     __hash__ = object.__hash__
+
+
+# What tells that the other side sends nothing more, whatever is left to read. Where the system has no such thing, the
+# loop's own word has to do.
+_HUNG_UP = getattr(select, "POLLRDHUP", 0)
+
+
+def _is_hung_up(transport: asyncio.BaseTransport) -> bool:
+    sock = transport.get_extra_info("socket")
+    if not _HUNG_UP or sock is None or (fd := sock.fileno()) < 0:
+        return False
+    look = select.poll()
+    look.register(fd, _HUNG_UP)
+    return bool(look.poll(0))
 
 
 class _LookupLoop:
@@ -226,16 +266,28 @@ class HTTPTransport:
         # With the wait for the key, the wait behind other polls, and each redirect followed.
         self.longest_poll_s: float = timeouts.connect + (_MAX_HOPS + 2) * self._poll_s
         self._connect_s = timeouts.connect
+        # In front of what shares the connections of the caller's session, so that the wait for one is no time that is
+        # spent on connecting. Submits have none where the session is ours.
+        self._submits: asyncio.Semaphore | None = None
         self._polls = asyncio.Semaphore(connections)
-        self._downloads = asyncio.Semaphore(_downloads_at_once(session))
+        self._downloads = asyncio.Semaphore(_DOWNLOADS)
+        most = 0 if session is None else _connections_of(session)
+        if most == 1:
+            self._submits = self._polls = self._downloads = asyncio.Semaphore(1)
+        elif most:
+            self._downloads = asyncio.Semaphore(min(_DOWNLOADS, most // 2))
+            self._submits = self._polls = asyncio.Semaphore(most - min(_DOWNLOADS, most // 2))
         self._given = session
         self._session = session
         self._download_session = session
-        self._names: _LookupLoop | None = None
+        # Of submits and polls, and of downloads: a name that cannot be looked up holds up none of the other kind.
+        self._names: list[_LookupLoop] = []
         self._proxy = proxy
         self._proxies: dict[Origin, str | None] = {}  # written by _proxy_for only
         # That were sent the key; written by _new_target only.
         self._targets: OrderedDict[str, _Target] = OrderedDict()
+        # Silences after which downloads were given up, by URL, the newest last.
+        self._given_up: OrderedDict[str, float] = OrderedDict()
         self._closed = False
 
     async def open(self) -> None:
@@ -272,10 +324,10 @@ class HTTPTransport:
         if aiohttp.DefaultResolver is not aiohttp.ThreadedResolver:
             # aiodns is installed: aiohttp's own default, which needs no threads.
             return None
-        if self._names is None:
-            self._names = _LookupLoop()
+        names = _LookupLoop()
+        self._names.append(names)
         # Of the loop it uses the two methods that _LookupLoop has.
-        return aiohttp.ThreadedResolver(self._names)  # type: ignore[arg-type]  # see above
+        return aiohttp.ThreadedResolver(names)  # type: ignore[arg-type]  # see above
 
     async def aclose(self) -> None:
         """Close the sessions, unless they are the caller's. Calls on their way end with `ClientClosedError`."""
@@ -284,17 +336,18 @@ class HTTPTransport:
             for session in (self._session, self._download_session):
                 if session is not None:
                     await session.close()
-        if self._names is not None:
-            await self._names.threads.aclose(_CLOSE_NAMES_S)
+        for names in self._names:
+            await names.threads.aclose(_CLOSE_NAMES_S)
 
     async def submit(self, path: str, body: bytes) -> Reply:
         """POST to the base URL, once; see `Transport.submit`."""
         headers = self._submit_headers if self._ask is None else await self._with_key(self._submit_headers)
         limit = TimeLimit(self._connect_s)
         sent = _Body(body, limit, self._reply_s)
-        return await self._call(
-            "POST", self._base_url + path, headers, limit, _MAX_REPLY_BYTES, keyed=True, body=sent
-        )
+        async with self._submits or _NO_WAIT:
+            return await self._call(
+                "POST", self._base_url + path, headers, limit, _MAX_REPLY_BYTES, keyed=True, body=sent
+            )
 
     async def poll(self, url: str) -> Reply:
         """GET with the key, following at most 5 redirects, each one checked; see `Transport.poll`."""
@@ -326,15 +379,17 @@ class HTTPTransport:
 
         A host that is silent for some seconds is given up before the timeout, so that there is time to try again.
         """
-        silence_s = max(_LEAST_SILENCE_S, timeout / _SILENCE_OF_TIMEOUT)
-        silence = _Silence(min(_FIRST_BYTE_S, silence_s), min(_NEXT_BYTE_S, silence_s))
+        silence = _Silence.of(timeout, self._given_up.pop(url, 0.0))
         limit = TimeLimit(timeout)
         try:
             async with limit, self._downloads:
                 return await self._follow(url, self._download_headers, silence, keyed=False)
+        except ReplyTimeoutError:
+            self._given_up[url] = silence.first_s
+            if len(self._given_up) > _MOST_SILENT:
+                self._given_up.popitem(last=False)
+            raise
         except TimeoutError as exc:
-            if not limit.expired:
-                raise
             raise ReplyTimeoutError(
                 f"{_host(url)} did not send all of the result in time{_after_stall(limit)}"
             ) from exc
@@ -474,9 +529,7 @@ class HTTPTransport:
         reason = _reason(failure)
         if limit.expired:
             origin = origin_of(proxy or url)
-            looked_up = (
-                self._names is not None and origin is not None and self._names.pending[origin.host] > 0
-            )
+            looked_up = origin is not None and any(names.pending[origin.host] > 0 for names in self._names)
             reason = "its name could not be looked up in time" if looked_up else "it did not answer in time"
             reason += _after_stall(limit)
         if unsent:
@@ -526,9 +579,13 @@ class HTTPTransport:
         return self._proxies[origin]
 
 
-def _downloads_at_once(session: aiohttp.ClientSession | None) -> int:
-    limit = 0 if session is None or session.connector is None else session.connector.limit
-    return _DOWNLOADS if limit <= 0 else max(1, min(_DOWNLOADS, limit // 2))
+def _connections_of(session: aiohttp.ClientSession) -> int:
+    """Return how many connections to one host a session makes at a time; 0 if it has no limit."""
+    connector = session.connector
+    if connector is None:
+        return 0
+    limits = [limit for limit in (connector.limit, connector.limit_per_host) if limit > 0]
+    return min(limits, default=0)
 
 
 async def _tls_of_environment() -> ssl.SSLContext | None:
@@ -564,10 +621,12 @@ async def _read(
         buffer = io.BytesIO()
     # A BytesIO grows in place and hands its buffer over without a copy, so that neither the loop nor the memory pays
     # for the size of a video.
+    wanted = 0
     while not incoming.at_eof():
         chunk = await incoming.readany()
-        if next_s is not None:
+        if next_s is not None and buffer.tell() + len(chunk) >= wanted:
             limit.restart(next_s)
+            wanted = buffer.tell() + len(chunk) + _LEAST_BYTES
         if buffer.tell() + len(chunk) > max_bytes:
             raise _too_large(response, max_bytes)
         buffer.write(chunk)

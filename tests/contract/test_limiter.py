@@ -9,7 +9,16 @@ import asyncio
 
 import pytest
 
-from bfl_async import BFLError, ConfigError, LimiterError, Limits, QueueFullError
+from bfl_async import (
+    AsyncBFL,
+    BFLError,
+    ConfigError,
+    LimiterError,
+    Limits,
+    QueueFullError,
+    TaskTimeoutError,
+    Timeouts,
+)
 from bfl_async.limiter import LocalLimiter
 from bfl_async.limiter._shared import SharedLimiter
 from bfl_async.types import EarlyGrants, Lease, Limiter
@@ -21,6 +30,7 @@ from tests.contract.limiters import (
     say_all_of,
     settled,
 )
+from tests.fake import FakeAPI
 from tests.waiting import wait_until
 
 __all__ = ["make_limiter", "redis_server"]  # fixtures
@@ -196,6 +206,212 @@ async def test_taking_passes_the_limit_and_holds_back_grants(make_limiter: MakeL
     await settled(limiter)
     assert grants == ["waiting"]
     await limiter.aclose()
+
+
+# --- one slot for each task -----------------------------------------------------------------------------
+
+
+async def confirmed(limiter: Limiter, owner: Owner, task_id: str) -> Owner:
+    """Let an owner's request be granted and accepted."""
+    limiter.enqueue(owner.lease)
+    await settled(limiter)
+    assert owner.has_slot()
+    owner.lease.task_id = task_id
+    limiter.confirm(owner.lease)
+    await settled(limiter)
+    return owner
+
+
+async def taken(limiter: Limiter) -> dict[str, int]:
+    """The slots that each pool counts, but for pools that are empty."""
+    await settled(limiter)
+    return {name: pool.taken for name, pool in limiter.statistics().items() if pool.taken}
+
+
+@pytest.mark.parametrize("gives_up", ["before", "after", "both"])
+async def test_a_task_that_is_attached_after_its_owner_gave_up_takes_one_slot(
+    make_limiter: MakeLimiter, gives_up: str
+) -> None:
+    """Invariant 1: whichever comes first, one slot is taken, it is not freed by time, and the end frees it."""
+    limiter, grants = await make_limiter(limits(2)), list[str]()
+    lost = await confirmed(limiter, Owner("lost", grants), "task")
+    attached = Owner("attached", grants, task_id="task")
+    if gives_up != "after":
+        limiter.release(lost.lease, after_s=0.3)
+        await settled(limiter)
+    limiter.take(attached.lease)
+    if gives_up != "before":
+        limiter.release(lost.lease, after_s=0.3)
+    await settled(limiter)
+    assert (attached.lease.taken, lost.lease.taken) == (True, False)
+    await asyncio.sleep(0.5)
+    assert await taken(limiter) == {"account": 1}
+    limiter.release(attached.lease)
+    assert await taken(limiter) == {}
+    limiter.release(lost.lease)
+    assert await taken(limiter) == {}
+    await limiter.aclose()
+
+
+async def test_the_end_of_a_task_frees_its_slot_for_all_that_follow_it(make_limiter: MakeLimiter) -> None:
+    """Each handle of the task sees the end; the later ones free nothing that is a stranger's by then."""
+    limiter, grants = await make_limiter(limits(1)), list[str]()
+    first = await confirmed(limiter, Owner("first", grants), "task")
+    others = [Owner(f"other{n}", grants, task_id="task") for n in range(3)]
+    for owner in others:
+        limiter.take(owner.lease)
+    waiting = [Owner(f"waiting{n}", grants) for n in range(2)]
+    for owner in waiting:
+        limiter.enqueue(owner.lease)
+    await settled(limiter)
+    assert grants == ["first"]
+    limiter.release(others[1].lease)
+    await settled(limiter)
+    assert grants == ["first", "waiting0"]
+    for owner in (first, *others):
+        assert not owner.lease.taken
+        limiter.release(owner.lease)
+        limiter.release(owner.lease, after_s=60)
+        limiter.confirm(owner.lease)
+    await settled(limiter)
+    assert grants == ["first", "waiting0"]
+    assert await taken(limiter) == {"account": 1}
+    await limiter.aclose()
+
+
+async def test_the_last_owner_that_gives_up_decides_how_long_the_slot_is_held(
+    make_limiter: MakeLimiter,
+) -> None:
+    """The slot stays with those that follow the task; without them, it is a matter of time."""
+    limiter, grants = await make_limiter(limits(1)), list[str]()
+    owners = [Owner(str(n), grants, task_id="task") for n in range(3)]
+    for owner in owners:
+        limiter.take(owner.lease)
+    for owner in owners[:2]:
+        limiter.release(owner.lease, after_s=0.2)
+    waiting = Owner("waiting", grants)
+    limiter.enqueue(waiting.lease)
+    await settled(limiter)
+    await asyncio.sleep(0.4)
+    await settled(limiter)
+    assert grants == []
+    began = asyncio.get_running_loop().time()
+    limiter.release(owners[2].lease, after_s=0.6)
+    await settled(limiter)
+    assert grants == []
+    await wait_until(lambda: grants == ["waiting"])
+    assert 0.55 < asyncio.get_running_loop().time() - began < 3
+    await limiter.aclose()
+
+
+async def test_a_task_counts_once_in_each_pool_that_any_of_its_leases_names(
+    make_limiter: MakeLimiter,
+) -> None:
+    """`attach` without a model names the account only; the server counts the model's pool as well."""
+    limiter = await make_limiter(limits(4, narrow=2, video=2))
+    task = [
+        Owner(str(n), [], *pools, task_id="task") for n, pools in enumerate([(), ("narrow",), ("video",)])
+    ]
+    limiter.take(task[0].lease)
+    assert await taken(limiter) == {"account": 1}
+    limiter.take(task[1].lease)
+    assert await taken(limiter) == {"account": 1, "narrow": 1}
+    limiter.release(task[1].lease, after_s=60)
+    limiter.take(task[2].lease)
+    assert await taken(limiter) == {"account": 1, "narrow": 1, "video": 1}
+    limiter.release(task[0].lease)
+    assert await taken(limiter) == {}
+    await limiter.aclose()
+
+
+async def test_a_task_that_was_attached_before_its_submit_was_answered_takes_one_slot(
+    make_limiter: MakeLimiter,
+) -> None:
+    """A delivery may name the task first. The POST has a slot of its own, until its answer says which task it is."""
+    limiter, grants = await make_limiter(limits(3, narrow=2)), list[str]()
+    submitting = Owner("submitting", grants, "narrow")
+    limiter.enqueue(submitting.lease)
+    attached = Owner("attached", grants, task_id="task")
+    limiter.take(attached.lease)
+    assert await taken(limiter) == {"account": 2, "narrow": 1}
+    waiting = [Owner(f"waiting{n}", grants) for n in range(2)]
+    for owner in waiting:
+        limiter.enqueue(owner.lease)
+    await settled(limiter)
+    assert grants == ["submitting", "waiting0"]
+    submitting.lease.task_id = "task"
+    limiter.confirm(submitting.lease)
+    await settled(limiter)
+    assert grants == ["submitting", "waiting0", "waiting1"], "the slot that was counted twice is free"
+    assert await taken(limiter) == {"account": 3, "narrow": 1}
+    limiter.release(submitting.lease)
+    assert await taken(limiter) == {"account": 2}
+    assert not attached.lease.taken
+    await limiter.aclose()
+
+
+async def test_a_task_may_be_attached_again_after_its_end(make_limiter: MakeLimiter) -> None:
+    """Until a poll shows the end again, it counts as any task that is attached."""
+    limiter = await make_limiter(limits(2))
+    for n in range(3):
+        follower, other = (Owner(f"{name}{n}", [], task_id="task") for name in ("follower", "other"))
+        limiter.take(follower.lease)
+        limiter.take(other.lease)
+        assert await taken(limiter) == {"account": 1}
+        limiter.release(follower.lease)
+        assert await taken(limiter) == {}
+    await limiter.aclose()
+
+
+async def test_leases_without_a_task_are_on_their_own(make_limiter: MakeLimiter) -> None:
+    """A POST in flight, and a task whose id is not known."""
+    limiter, grants = await make_limiter(limits(4)), list[str]()
+    owners = [Owner(str(n), grants) for n in range(4)]
+    for owner in owners[:2]:
+        limiter.enqueue(owner.lease)
+    for owner in owners[2:]:
+        limiter.take(owner.lease)
+    assert await taken(limiter) == {"account": 4}
+    await confirmed_all(limiter, owners)
+    assert await taken(limiter) == {"account": 4}
+    for left, owner in zip((3, 2, 1), owners, strict=False):
+        limiter.release(owner.lease)
+        assert await taken(limiter) == {"account": left}
+    await limiter.aclose()
+
+
+async def confirmed_all(limiter: Limiter, owners: list[Owner]) -> None:
+    for owner in owners:
+        limiter.confirm(owner.lease)
+    await settled(limiter)
+
+
+@pytest.mark.looptime(start=0)
+async def test_clients_that_follow_one_task_take_one_slot() -> None:
+    """Invariant 1 through the client: timed out and attached again, and followed by another client as well."""
+    limiter, api = LocalLimiter(Limits(account=2, unknown_s=30)), FakeAPI(limit=2, service_s=5.0)
+    timeouts = Timeouts(task=1)
+
+    def taken_of(bfl: AsyncBFL) -> tuple[int, int]:
+        return bfl.statistics().slots_taken, api.active
+
+    async with (
+        AsyncBFL("key", transport=api, limiter=limiter, timeouts=timeouts) as one,
+        AsyncBFL("key", transport=api, limiter=limiter) as two,
+    ):
+        handle = await one.submit("flux-dev", prompt="a cat")
+        assert handle.task_id is not None
+        attached = two.attach(handle.task_id, model="flux-dev")
+        assert taken_of(two) == (1, 1)
+        with pytest.raises(TaskTimeoutError):
+            await handle
+        again = one.attach(handle.task_id)
+        assert taken_of(one) == (1, 1)
+        with pytest.raises(TaskTimeoutError):
+            await again
+        assert taken_of(one) == (1, 1)
+        await attached
+        assert taken_of(one) == (0, 0)
 
 
 async def test_full_queue_refuses_new_leases_only(make_limiter: MakeLimiter) -> None:

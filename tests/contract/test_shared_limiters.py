@@ -144,6 +144,134 @@ async def test_a_429_teaches_all_processes(book: Book) -> None:
     assert one.statistics()["account"].working == 4
 
 
+def task_owner(name: str, *pools: str) -> Owner:
+    return Owner(name, [], *pools, task_id="task")
+
+
+async def told(book: Book) -> dict[str, int]:
+    """The slots that the book counts, as a limiter that has no part in them is told."""
+    for limiter in book.limiters:
+        await limiter.flush()
+    stranger = book.limiters[-1]
+    # It changes nothing, and brings the newest numbers.
+    stranger.resize(4)
+    await stranger.flush()
+    return {name: pool.taken for name, pool in stranger.statistics().items() if pool.taken}
+
+
+async def test_one_task_takes_one_slot_whichever_processes_follow_it(book: Book) -> None:
+    """Invariant 1, over processes: the first that sees the end frees the slot, and the last that gives up holds it."""
+    one, two, _ = [await book.limiter(4) for _ in range(3)]
+    submitted, attached = Owner("submitted", []), task_owner("attached", "narrow")
+    one.enqueue(submitted.lease)
+    await one.flush()
+    submitted.lease.task_id = "task"
+    one.confirm(submitted.lease)
+    await one.flush()
+    two.take(attached.lease)
+    assert await told(book) == {"account": 1}
+    one.release(submitted.lease, after_s=0.1)
+    await asyncio.sleep(0.3)
+    assert await told(book) == {"account": 1}
+    again = task_owner("again")
+    one.take(again.lease)
+    assert await told(book) == {"account": 1}
+    two.release(attached.lease)
+    assert await told(book) == {}
+    one.release(again.lease)
+    assert await told(book) == {}
+
+
+async def test_a_slot_that_is_held_for_a_while_goes_to_whichever_process_attaches_its_task(
+    book: Book,
+) -> None:
+    """The hold of the process that gave up neither ends the slot nor comes back."""
+    one, two, _ = [await book.limiter(4) for _ in range(3)]
+    lost, attached = task_owner("lost"), task_owner("attached")
+    one.take(lost.lease)
+    await one.flush()
+    one.release(lost.lease, after_s=0.3)
+    await one.flush()
+    two.take(attached.lease)
+    assert await told(book) == {"account": 1}
+    await asyncio.sleep(0.5)
+    assert await told(book) == {"account": 1}
+    two.release(attached.lease, after_s=0.3)
+    assert await told(book) == {"account": 1}
+    await asyncio.sleep(0.5)
+    assert await told(book) == {}
+
+
+async def test_a_process_that_still_follows_an_ended_task_takes_no_slot_for_it_again(
+    book: Book, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told when it next says that it keeps the lease: that is no lease that was lost."""
+    one, two = await book.limiter(4, lease_s=1), await book.limiter(4, lease_s=1)
+    first, second = task_owner("first"), task_owner("second")
+    one.take(first.lease)
+    await one.flush()
+    two.take(second.lease)
+    await two.flush()
+    two.release(second.lease)
+    await two.flush()
+    await wait_until(lambda: not first.lease.taken, timeout=3)
+    assert await told(book) == {}
+    await asyncio.sleep(1.2)
+    assert await told(book) == {}
+    one.release(first.lease)
+    assert await told(book) == {}
+    assert "ran out" not in caplog.text
+
+
+async def test_a_slot_is_kept_by_any_process_that_follows_its_task(
+    book: Book, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that attached the task and died takes nothing with it, nor does one that gave up."""
+    limiter = await book.limiter(4, lease_s=1)
+    mine = task_owner("mine")
+    limiter.take(mine.lease)
+    await limiter.flush()
+    peer = await book.peer(4, lease_s=1)
+    peer.do("take", name="task")
+    peer.do("flush")
+    await peer.wait_for("flushed")
+    peer.kill()
+    await peer.process.wait()
+    leaver = await book.limiter(4, lease_s=1)
+    theirs = task_owner("theirs")
+    leaver.take(theirs.lease)
+    await leaver.flush()
+    leaver.release(theirs.lease, after_s=0.1)
+    await leaver.aclose()
+    book.limiters.remove(leaver)
+    await asyncio.sleep(1.5)
+    assert await told(book) == {"account": 1}
+    assert mine.lease.taken
+    assert "ran out" not in caplog.text
+    limiter.release(mine.lease)
+    assert await told(book) == {}
+
+
+async def test_a_hold_lasts_although_a_dead_process_seemed_to_follow_the_task(book: Book) -> None:
+    """Invariant 2: its time is what the process said that gave up last, and not the dead one's lease."""
+    peer = await book.peer(4, lease_s=1)
+    peer.do("take", name="task")
+    peer.do("flush")
+    await peer.wait_for("flushed")
+    one, _ = await book.limiter(4, lease_s=1), await book.limiter(4, lease_s=1)
+    lost = task_owner("lost")
+    one.take(lost.lease)
+    await one.flush()
+    began = now()
+    peer.kill()
+    one.release(lost.lease, after_s=2.5)
+    while now() - began < 2.3:
+        assert await told(book) == {"account": 1}
+        await asyncio.sleep(0.2)
+    await asyncio.sleep(0.5)
+    assert await told(book) == {}
+
+
 async def test_resize_reaches_all_processes(book: Book) -> None:
     """Up grants at once, down holds back."""
     one, two = await book.limiter(1), await book.limiter(1)

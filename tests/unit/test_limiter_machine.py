@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -33,18 +33,22 @@ NONE_SOON: Mapping[str, int] = MappingProxyType({})
 WAITS = st.sampled_from([0.3137, 1.0391, 2.5731, 10.1773, 70.3319, 3_701.7713])
 
 
+# Few ids, so that leases often meet in one task.
+TASKS = st.sampled_from([None, "a", "b", "c"])
+
+
 @dataclass(eq=False)
 class Asked:
-    """One lease, and what the model says of it."""
+    """One lease, and what the model says of it. Its state is queued, held, or gone."""
 
     pools: tuple[str, ...]
     priority: int
     arrival: int
     state: str = "queued"
     early: bool = False  # held for a slot that is only expected
-    attached: bool = False
+    # What it is held for: the key of a task or, before one is known, its own.
+    key: str = ""
     grants: int = 0
-    frees_at: float | None = None
     lease: Lease = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,6 +81,9 @@ class LimiterMachine(RuleBasedStateMachine):
         self.limiter = LocalLimiter(Limits(account=3, pools=POOLS))
         self.pools = {name: ModelPool(limit, limit) for name, limit in {"account": 3, **POOLS}.items()}
         self.all: list[Asked] = []
+        # By key: the pools in which it counts, and when it is freed if no lease follows it.
+        self.counted: dict[str, set[str]] = {}
+        self.frees_at: dict[str, float] = {}
         self.expected: dict[Asked, int] = {}
 
     def teardown(self) -> None:
@@ -103,7 +110,24 @@ class LimiterMachine(RuleBasedStateMachine):
         return ("account", *asked.pools)
 
     def taken(self, pool: str) -> int:
-        return sum(each.state == "held" for each in self.all if pool in self.mine(each))
+        return sum(pool in pools for pools in self.counted.values())
+
+    def holders(self, key: str) -> list[Asked]:
+        return [each for each in self.all if each.state == "held" and each.key == key]
+
+    def model_holds(self, asked: Asked, key: str, pools: Iterable[str]) -> None:
+        """Let a lease count for a key; it takes over from one that is held by time alone."""
+        if self.frees_at.pop(key, None) is not None:
+            for former in self.holders(key):
+                former.state = "gone"
+        asked.state, asked.key = "held", key
+        self.counted.setdefault(key, set()).update(pools)
+
+    def model_frees(self, key: str) -> None:
+        for each in self.holders(key):
+            each.state = "gone"
+        del self.counted[key]
+        self.frees_at.pop(key, None)
 
     def has_room(self, name: str, now: float, soon: Mapping[str, int] = NONE_SOON) -> bool:
         pool = self.pools[name]
@@ -122,22 +146,21 @@ class LimiterMachine(RuleBasedStateMachine):
             if not fitting:
                 return
             best = min(fitting, key=lambda each: (each.priority, each.arrival))
-            best.state = "held"
+            self.model_holds(best, f"request {best.arrival}", self.mine(best))
             best.early = any(self.taken(pool) > self.pools[pool].working for pool in self.mine(best))
             self.expected[best] = self.expected.get(best, 0) + 1
 
     def model_passes(self, until: float) -> None:
         """Let the model's timers end, one by one."""
         while True:
-            ends = [each.frees_at for each in self.all if each.frees_at is not None]
+            ends = [*self.frees_at.values()]
             ends += [pool.raises_at for pool in self.pools.values() if pool.raises_at is not None]
             ends += [pool.paused_until for pool in self.pools.values() if pool.paused_until > 0]
             now = min(ends, default=until)
             if now >= until:
                 return
-            for each in self.all:
-                if each.frees_at == now:
-                    each.state, each.frees_at = "gone", None
+            for key in [key for key, at in self.frees_at.items() if at == now]:
+                self.model_frees(key)
             for pool in self.pools.values():
                 if pool.paused_until == now:
                     pool.paused_until = 0.0
@@ -169,10 +192,12 @@ class LimiterMachine(RuleBasedStateMachine):
         self.do("enqueue", asked.lease)
         return asked
 
-    @rule(target=leases, pools=st.sampled_from([(), ("narrow",)]))
-    def take(self, pools: tuple[str, ...]) -> Asked:
-        asked = Asked(pools, 0, len(self.all), state="held", attached=True)
+    @rule(target=leases, pools=st.sampled_from([(), ("narrow",), ("video",)]), task_id=TASKS)
+    def take(self, pools: tuple[str, ...], task_id: str | None) -> Asked:
+        asked = Asked(pools, 0, len(self.all))
+        asked.lease.task_id = task_id
         self.all.append(asked)
+        self.model_holds(asked, task_id or f"attached {asked.arrival}", self.mine(asked))
         self.do("take", asked.lease)
         return asked
 
@@ -184,20 +209,26 @@ class LimiterMachine(RuleBasedStateMachine):
 
     @rule(asked=leases)
     def release(self, asked: Asked) -> None:
-        """Free the slot now; also one that is held for a while."""
+        """Free the slot of its task now, also one that is held for a while, for all leases that share it."""
         self.pass_time(STEP_S)
         if asked.state == "held":
-            asked.state, asked.frees_at = "gone", None
+            self.model_frees(asked.key)
         self.model_assigns(self.now)
         self.do("release", asked.lease)
 
     @rule(asked=leases, after_s=st.sampled_from([0.5, 8.0, 600.0]))
     def lose(self, asked: Asked, after_s: float) -> None:
-        """Hold the slot of a task that may run; the first word about the time counts."""
+        """Follow a task no more: its slot is held for a while, or by the leases that still follow it.
+
+        The first word about the time counts.
+        """
         self.pass_time(STEP_S)
         after_s += 0.0011
-        if asked.state == "held" and asked.frees_at is None:
-            asked.frees_at = self.now + after_s
+        if asked.state == "held" and asked.key not in self.frees_at:
+            if len(self.holders(asked.key)) > 1:
+                asked.state = "gone"
+            else:
+                self.frees_at[asked.key] = self.now + after_s
         self.do("release", asked.lease, after_s=after_s)
 
     @rule(account=st.integers(0, 3), narrow=st.integers(0, 2))
@@ -207,29 +238,49 @@ class LimiterMachine(RuleBasedStateMachine):
             self.model_assigns(self.now, soon)
         self.do("grant_early", soon)
 
-    @rule(asked=leases)
-    def confirm(self, asked: Asked) -> None:
+    @rule(asked=leases, task_id=TASKS)
+    def confirm(self, asked: Asked, task_id: str | None) -> None:
+        """Accept a request as a task: one that is new, or one that other leases follow already."""
+        if asked.lease.task_id is not None:
+            task_id = asked.lease.task_id
         asked.early = False
-        for name in self.mine(asked) if asked.state == "held" else ():
-            pool = self.pools[name]
-            if pool.probing and self.taken(name) >= pool.working:
-                pool.probing, pool.quiet_s = False, 2.0
+        if asked.state == "held":
+            asked.lease.task_id = task_id
+            for name in self.counted[asked.key]:
+                pool = self.pools[name]
+                if pool.probing and self.taken(name) >= pool.working:
+                    pool.probing, pool.quiet_s = False, 2.0
+            if task_id is not None and task_id != asked.key:
+                self.model_accepts(asked, task_id)
         self.do("confirm", asked.lease)
+
+    def model_accepts(self, asked: Asked, task_id: str) -> None:
+        pools = self.counted.pop(asked.key)
+        held_until = self.frees_at.pop(asked.key, None)
+        is_known = task_id in self.counted
+        self.model_holds(asked, task_id, pools)
+        if is_known:
+            self.model_assigns(self.now)
+        elif held_until is not None:
+            self.frees_at[task_id] = held_until
 
     @rule(asked=leases, retry_after_s=st.sampled_from([None, None, 0.0, 5.0, 90.0]))
     def refuse(self, asked: Asked, retry_after_s: float | None) -> None:
-        if asked.state != "held" or asked.attached or asked.frees_at is not None:
-            return  # what was attached or lost is never submitted again, so never refused
+        if asked.key != f"request {asked.arrival}" or asked.state != "held" or asked.key in self.frees_at:
+            # What was accepted, attached or lost is never submitted again, so never refused.
+            return
         self.pass_time(STEP_S)
         now = self.now
         if asked.early:
             # It says that the expectation was wrong, and nothing about the limit.
+            self.model_frees(asked.key)
             asked.state, asked.early = "queued", False
             self.model_assigns(now)
             self.do("refuse", asked.lease, retry_after_s=retry_after_s)
             return
         name = min(self.mine(asked), key=lambda each: self.pools[each].limit)
         pool = self.pools[name]
+        self.model_frees(asked.key)
         asked.state = "queued"
         left = self.taken(name)
         pool.working = max(1, min(pool.working, left))
