@@ -933,11 +933,12 @@ class Scheduler:
 
     def _interrupted(self, entry: Entry) -> None:
         """The runner was cancelled: by aclose(), or by a loop that is shutting down."""
+        if not self._closing and entry.delivery is None:
+            # Not by a delivery, which ends the runner of what it settles: the loop ends without aclose(). The slot that
+            # this entry frees, or that its caller has freed, must not send the next request.
+            self.begin_close()
         if entry.settlement is not None:
             return
-        if not self._closing:
-            # The loop ends without aclose(). The slot that this entry frees must not send the next request.
-            self.begin_close()
         if entry.state is State.SUBMITTING:
             self._settle(
                 entry,
@@ -1018,27 +1019,26 @@ class Scheduler:
     async def drain(self, timeout: float | None) -> bool:
         """Wait until nothing is queued or in flight; True if so."""
         loop = asyncio.get_running_loop()
-        expired = False
-
-        def expire() -> None:
-            nonlocal expired
-            expired = True
-            for waiter in self._idle:
-                _wake(waiter)
-
-        timer = None if timeout is None else loop.call_later(timeout, expire)
+        # What ended while the process stood still is found by one more poll.
+        limit = TimeLimit(timeout, on_stall=self._poll_now)
         try:
-            while any(self._by_state.values()) and not expired:
-                waiter: asyncio.Future[None] = loop.create_future()
-                self._idle.add(waiter)
-                try:
-                    await waiter
-                finally:
-                    self._idle.discard(waiter)
-        finally:
-            if timer is not None:
-                timer.cancel()
+            async with limit:
+                while any(self._by_state.values()):
+                    waiter: asyncio.Future[None] = loop.create_future()
+                    self._idle.add(waiter)
+                    try:
+                        await waiter
+                    finally:
+                        self._idle.discard(waiter)
+        except TimeoutError:
+            if not limit.expired:
+                raise
         return not any(self._by_state.values())
+
+    def _poll_now(self) -> None:
+        for entry in self._by_state[State.SUBMITTED]:
+            entry.poll_now = True
+            entry.nudge_poller()
 
     def stop_admission(self) -> None:
         """Take nothing more in, by whatever way: streams read their sources no further. What was taken in goes on."""
@@ -1066,16 +1066,12 @@ class Scheduler:
         """Let POSTs end, end the pollers, settle what is open."""
         self.begin_close()
         self._ending = True
-        loop = asyncio.get_running_loop()
-        last = loop.time() + self._timeouts.close
         try:
             if self._by_state[State.SUBMITTING]:
-                self._left_submitting = loop.create_future()
-                timer = loop.call_at(last, _wake, self._left_submitting)
-                try:
-                    await self._left_submitting
-                finally:
-                    timer.cancel()
+                self._left_submitting = asyncio.get_running_loop().create_future()
+                with contextlib.suppress(TimeoutError):
+                    async with TimeLimit(self._timeouts.close):
+                        await self._left_submitting
             await self._end_runners()
         finally:
             # Also when the loop itself is being torn down: every handle gets its answer.

@@ -12,6 +12,7 @@ The clock is always the loop's own.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -64,12 +65,14 @@ class TimeLimit:
 
     Args:
         seconds: From entering the block; None sets no limit.
+        on_stall: Called when the block is given its grace, to hurry what it waits for.
     """
 
-    __slots__ = ("_end_at", "_loop", "_seconds", "_timeout", "_timer", "stalled_s")
+    __slots__ = ("_end_at", "_loop", "_on_stall", "_seconds", "_timeout", "_timer", "stalled_s")
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(self, seconds: float | None, *, on_stall: Callable[[], None] | None = None) -> None:
         self._seconds = seconds
+        self._on_stall = on_stall
         self._timeout = asyncio.timeout(None)
         self._end_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -117,6 +120,8 @@ class TimeLimit:
         if late_s > STALL_S and not self.stalled_s:
             self.stalled_s = late_s
             self._end_at = max(self._end_at, now + GRACE_S)
+            if self._on_stall is not None:
+                self._on_stall()
         if self._end_at > now:
             self._arm(self._end_at)
         else:

@@ -11,6 +11,10 @@ import asyncio
 import inspect
 import io
 import json
+import os
+import socket
+import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -267,6 +271,25 @@ class ContractServer:
 
     async def wait_polls(self, n: int) -> None:
         await until(lambda: len(self.polls) >= n)
+
+    def close_connections(self, *, delay_s: float) -> None:
+        """Close all connections from this side, after a while and while nobody looks: in a thread."""
+        assert self._runner is not None
+        assert self._runner.server is not None
+        sockets = [
+            connection.transport.get_extra_info("socket").fileno()
+            for connection in self._runner.server.connections
+            if connection.transport is not None
+        ]
+
+        def close() -> None:
+            time.sleep(delay_s)
+            for fd in sockets:
+                copy = socket.socket(fileno=os.dup(fd))
+                copy.shutdown(socket.SHUT_WR)
+                copy.close()
+
+        threading.Thread(target=close).start()
 
     # ---- a client of this server
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -349,6 +350,143 @@ async def test_a_download_that_falls_silent_is_given_up_and_tried_again(
             result = await bfl.generate(a_request())
             assert await result.read(timeout=timeout) == JPEG
             assert host.asked == times + 1
+
+
+class Slow:
+    """An image host that needs some time for each answer, or sends it byte by byte."""
+
+    def __init__(self, wait_s: float, *, trickles: int = 0) -> None:
+        self.wait_s = wait_s
+        self.trickles = trickles  # answers that come a byte at a time
+        self.asked = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        self.asked += 1
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(JPEG))
+        if self.asked <= self.trickles:
+            for byte in JPEG:
+                writer.write(bytes([byte]))
+                await asyncio.sleep(self.wait_s)
+        await asyncio.sleep(self.wait_s)
+        writer.write(JPEG)
+        await reader.read()
+
+
+@pytest.mark.parametrize(("latency_s", "timeout"), [(1.4, 3.0), (2.4, 6.0), (5.5, 20.0)])
+async def test_a_host_that_is_slow_and_not_silent_is_given_more_time(
+    latency_s: float, timeout: float
+) -> None:
+    """Each attempt may take longer than the one before, and the last one all that is left."""
+    async with ContractServer() as server, listener(Slow(latency_s)) as port:
+        server.image_url = lambda task_id: f"http://127.0.0.1:{port}/image/{task_id}.jpeg"
+        async with server.client() as bfl:
+            result = await bfl.generate(a_request())
+            assert await result.read(timeout=timeout) == JPEG
+
+
+async def test_a_download_that_only_trickles_is_given_up_and_tried_again() -> None:
+    """A byte now and then does not show that it will ever be whole."""
+    host = Slow(0.3, trickles=1)
+    async with ContractServer() as server, listener(host) as port:
+        server.image_url = lambda task_id: f"http://127.0.0.1:{port}/image/{task_id}.jpeg"
+        async with server.client() as bfl:
+            result = await bfl.generate(a_request())
+            assert await result.read(timeout=9) == JPEG
+            assert host.asked == 2
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+async def test_a_session_with_few_connections_serves_all_requests_one_after_the_other(limit: int) -> None:
+    """The wait for one of the session's connections is no time that is spent on connecting."""
+    async with ContractServer() as server:
+
+        async def slow(_: object) -> None:
+            await asyncio.sleep(0.25)
+
+        server.always_submit = slow
+        connector = aiohttp.TCPConnector(limit=limit)
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            server.client(session=session, timeouts=Timeouts(connect=0.6)) as bfl,
+        ):
+            results = await bfl.gather([a_request() for _ in range(10)])
+            assert [await result.read() for result in results] == [JPEG] * 10
+            assert bfl.statistics().ambiguous == 0
+
+
+async def test_2_a_submit_does_not_use_a_connection_that_was_closed_while_the_loop_stood_still() -> None:
+    """The loop has not seen the end of the connection yet; the system has."""
+    async with ContractServer() as server, server.client(timeouts=Timeouts(connect=3)) as bfl:
+        for _ in range(3):
+            await bfl.generate(a_request())
+            server.close_connections(delay_s=0.05)
+            time.sleep(0.3)  # noqa: ASYNC251 - the loop stands still on purpose
+        assert bfl.statistics().ambiguous == 0
+
+
+async def test_image_hosts_without_an_address_hold_up_no_submit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of image hosts are looked up in threads of their own."""
+    release = threading.Event()
+    lookup = socket.getaddrinfo
+
+    def hanging(host: str, *more: object, **named: object) -> object:
+        if host.startswith("images"):
+            release.wait(20)
+        return lookup(host, *more, **named)  # type: ignore[arg-type]  # as they came
+
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    async with ContractServer() as server:
+        server.image_url = lambda task_id: f"https://images-{task_id}.example/x.jpeg"
+        server.url = server.url.replace("127.0.0.1", "localhost")
+        async with server.client(timeouts=Timeouts(connect=2), limits=20) as bfl:
+            results = await bfl.gather([a_request() for _ in range(12)])
+            reads = [asyncio.create_task(result.read(timeout=10)) for result in results]
+            await asyncio.sleep(0.3)
+            async with server.client(timeouts=Timeouts(connect=2)) as other:
+                assert isinstance(await other.generate(a_request()), Result)
+            for read in reads:
+                read.cancel()
+            await asyncio.gather(*reads, return_exceptions=True)
+            release.set()
+
+
+async def test_saves_that_wait_for_a_thread_when_the_client_closes_end_with_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Written, or `ClientClosedError`; never a bare `CancelledError`."""
+    fsync = os.fsync
+
+    def slow(fd: int) -> None:
+        time.sleep(0.3)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    async with ContractServer() as server:
+        bfl = await server.client(limits=60).open()
+        results = await bfl.gather([a_request() for _ in range(40)])
+        saves = [asyncio.create_task(result.save(tmp_path / str(n))) for n, result in enumerate(results)]
+        await until(lambda: any(tmp_path.iterdir()))
+        await bfl.aclose()
+        ends = await asyncio.gather(*saves, return_exceptions=True)
+        assert {type(end) for end in ends} <= {ClientClosedError, type(tmp_path)}, ends
+        assert sum(isinstance(end, Path) for end in ends) == len([*tmp_path.glob("*.jpg")])
+        assert not [*tmp_path.glob("*.part")]
+
+
+async def test_17_a_strange_date_of_the_image_host_is_no_error_of_its_own() -> None:
+    """Whatever the header says, the download ends with an error of ours."""
+    for date in (
+        "Thu, 01 Jan 2020 00:00:00 +99999999999999999",
+        "yesterday",
+        "",
+        "Thu, 32 Jan 99999 00:00:00 GMT",
+    ):
+        async with ContractServer() as server, server.client() as bfl:
+            result = await bfl.generate(a_request())
+            server.always_image = Say(403, headers={"Date": date})
+            with pytest.raises(DownloadError):
+                await result.read(timeout=0.5)
 
 
 async def test_17_reading_ends_in_time_though_the_poll_for_a_fresh_url_hangs() -> None:

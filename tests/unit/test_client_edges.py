@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 import os
@@ -151,6 +152,23 @@ def test_a_loop_that_ends_without_a_close_sends_nothing_more() -> None:
     assert len(api.tasks) <= 2
     assert clients[0].statistics().queued == 0
     clients[0]._state = "closed"  # what a program that forgot it is warned of is tested elsewhere
+
+
+def test_a_loop_that_ends_while_a_caller_leaves_sends_nothing_for_the_next_one() -> None:
+    """The caller's request frees the slot before its own runner is cancelled."""
+    api = FakeAPI(limit=1)
+    clients: list[AsyncBFL] = []
+
+    async def main() -> None:
+        clients.append(await api.client().open())
+        call = asyncio.create_task(clients[0].generate("flux-dev", prompt="a"))
+        await asyncio.sleep(0)
+        clients[0].submit_nowait("flux-dev", prompt="b")
+        assert not call.done()
+
+    asyncio.run(main())
+    assert api.posts == []
+    clients[0]._state = "closed"
 
 
 @looptime
@@ -430,11 +448,11 @@ async def test_a_result_whose_caller_leaves_in_the_turn_of_its_end_is_logged(
         with pytest.raises(asyncio.CancelledError):
             await task
     lines = [record.getMessage() for record in caplog.records if "attach() brings" in record.getMessage()]
-    assert lines == [] if call == "submit" else len(lines) == 1
+    assert len(lines) == 1
 
 
 async def _submit_and_wait(bfl: AsyncBFL) -> Result:
-    # The caller holds the handle, which keeps the result.
+    # The handle is lost together with its caller.
     return await (await bfl.submit("flux-dev", prompt="x"))
 
 
@@ -457,6 +475,26 @@ async def test_results_that_a_failing_gather_or_a_left_stream_drops_are_logged(
         async with bfl.stream([FluxPro11(prompt=str(n)) for n in range(4)], ordered=True):
             await asyncio.sleep(10)
         assert sum("attach() brings" in record.getMessage() for record in caplog.records) == 4
+
+
+@looptime
+async def test_a_result_whose_handle_was_dropped_is_logged_and_one_that_was_awaited_is_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Once, whether the handle is lost before its end or after it."""
+    caplog.set_level(logging.INFO, logger="bfl_async")
+    api = FakeAPI(service_s=1)
+    async with api.client() as bfl:
+        kept = await bfl.submit("flux-dev", prompt="a")
+        await kept
+        del kept
+        await bfl.submit("flux-dev", prompt="b")
+        late = bfl.submit_nowait("flux-dev", prompt="c")
+        await bfl.drain()
+        del late
+        gc.collect()
+    lines = [record.getMessage() for record in caplog.records if "attach() brings" in record.getMessage()]
+    assert sorted(line.split()[1] for line in lines) == ["task-1", "task-2"]
 
 
 # --- what fails late ---------------------------------------------------------------------------------------

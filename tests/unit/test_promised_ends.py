@@ -451,6 +451,38 @@ async def test_closing_with_a_drain_takes_nothing_new_from_an_endless_source(
 
 
 @looptime
+@pytest.mark.parametrize("interval", [0.3, 50])
+@pytest.mark.parametrize("closes", [True, False])
+async def test_a_stall_takes_no_finished_task_from_a_drain(closes: bool, interval: float) -> None:
+    """What ended while the process stood still is found before the drain gives up."""
+    api = FakeAPI(limit=4, service_s=1)
+    bfl = await api.client(interval=interval, timeouts=Timeouts(task=900)).open()
+    handles = [await bfl.submit("flux-dev", prompt=str(n)) for n in range(4)]
+    draining = asyncio.create_task(bfl.aclose(drain=3) if closes else bfl.drain(3))
+    await asyncio.sleep(0.1)
+    stall(60)
+    await draining
+    assert [type(await handle) for handle in handles] == [Result] * 4
+    await bfl.aclose()
+
+
+@looptime
+async def test_a_post_that_was_answered_during_a_stall_is_accepted_by_a_client_that_closes() -> None:
+    """`Timeouts.close` is not over because the process stood still."""
+    api = FakeAPI(submit_s=1.5)
+    bfl = await api.client(timeouts=Timeouts(close=2)).open()
+    handle = bfl.submit_nowait("flux-dev", prompt="x")
+    await asyncio.sleep(0.5)
+    closing = asyncio.create_task(bfl.aclose())
+    await asyncio.sleep(0.5)
+    stall(60)
+    await closing
+    with pytest.raises(ClientClosedError) as caught:
+        await handle
+    assert caught.value.task_id == "task-0"
+
+
+@looptime
 async def test_nothing_is_admitted_while_the_client_drains() -> None:
     """By no call: each says that the client is closed."""
     api = FakeAPI(limit=2, service_s=5)
