@@ -121,6 +121,10 @@ _KILLED = (
     "the run was killed when this request may have been sent: a task may exist and be paid; it is sent again only "
     "with retry_ambiguous"
 )
+_UNKNOWN = (
+    "the ledger says that this request was accepted, and an earlier run could not record its task: the task may be "
+    "paid; the request is sent again only with retry_ambiguous"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,22 +469,25 @@ class Batch:
         if self._run is not None:
             self._run.fail(error)
 
-    # --- of the run: every change of a state goes through here --------------------------------------------
-
-    def _change(
-        self, entry_id: int, before: EntryState, state: EntryState, facts: Mapping[str, Fact] | None
-    ) -> asyncio.Future[None]:
-        self._counts[before] -= 1
-        self._counts[state] += 1
-        return self._ledger.change(entry_id, state, facts)
-
 
 class _Item:
     """One entry while a run works on it. It is the scheduler's journal of it."""
 
     __slots__ = (
-        "_marked_at", "batch_run", "entry", "file", "is_attached", "mark", "request", "row", "state"
-    )  # fmt: skip
+        "_durable_state",
+        "_is_accepted",
+        "_last_change",
+        "_marked_at",
+        "_unwritten",
+        "batch_run",
+        "entry",
+        "file",
+        "is_attached",
+        "mark",
+        "request",
+        "row",
+        "state",
+    )
 
     def __init__(self, batch_run: BatchRun, row: LedgerEntry) -> None:
         self.batch_run: BatchRun = batch_run
@@ -492,6 +499,12 @@ class _Item:
         self.mark: asyncio.Future[None] | None = None  # done when "submitting" is durable
         self._marked_at = 0.0
         self.file: Path | None = None
+        # The state of the newest change that is durable.
+        self._durable_state: EntryState = row.state
+        # Facts of changes that are not durable, or not yet: each later change writes them as well.
+        self._unwritten: dict[str, Fact] = {}
+        self._last_change: asyncio.Future[None] | None = None
+        self._is_accepted = False
 
     @property
     def index(self) -> int:
@@ -510,20 +523,60 @@ class _Item:
         if self.entry is None:
             return False
         return self.entry.state is State.SUBMITTING or (
-            self.entry.state is State.SUBMITTED and self.state is EntryState.SUBMITTING
+            self.entry.state is State.SUBMITTED and not (self._is_accepted or self.is_attached)
         )
 
-    def change(self, state: EntryState, facts: Mapping[str, Fact] | None = None) -> asyncio.Future[None]:
-        """Give the entry a state."""
-        before, self.state = self.state, state
-        return self.batch_run.batch._change(self.row.id, before, state, facts)
+    @property
+    def is_unrecorded(self) -> bool:
+        """True if the task exists and the ledger does not have its id."""
+        return self._is_accepted and "task_id" in self._unwritten
 
-    def stays(self, state: EntryState) -> None:
-        """Note that the last change was not written."""
+    def change(self, state: EntryState, facts: Mapping[str, Fact] | None = None) -> asyncio.Future[None]:
+        """Give the entry a state, and write all facts that are not durable yet.
+
+        A change builds on those before it, and each may fail alone. A later state without the facts of an earlier
+        one, such as "ready" without the task's id, could not be continued by any run.
+        """
+        self._move_to(state)
+        self._unwritten |= facts or {}
+        written = dict(self._unwritten)
+        change = self.batch_run.batch._ledger.change(self.row.id, state, written)
+        self._last_change = change
+        if change.done():
+            self._note_written(change, state, written)
+        else:
+            change.add_done_callback(lambda done: self._note_written(done, state, written))
+        return change
+
+    def _note_written(
+        self, change: asyncio.Future[None], state: EntryState, facts: Mapping[str, Fact]
+    ) -> None:
+        if change.cancelled() or change.exception() is not None:
+            if change is self._last_change:
+                # The counts and the outcome report what the ledger has, not what it should have.
+                self._move_to(self._durable_state)
+            return
+        self._durable_state = state
+        self._unwritten = {
+            name: value for name, value in self._unwritten.items() if facts.get(name, self) is not value
+        }
+
+    def _move_to(self, state: EntryState) -> None:
         counts = self.batch_run.batch._counts
         counts[self.state] -= 1
         counts[state] += 1
         self.state = state
+
+    async def wait_written(self) -> None:
+        """Wait until it is known which of the changes are durable."""
+        if self._last_change is not None and not self._last_change.done():
+            await asyncio.wait([self._last_change])
+
+    def show_doubt(self) -> None:
+        """Count the entry as the next run will find it, if the ledger knows no more than that it may be sent."""
+        if self.state is EntryState.SUBMITTING:
+            self._durable_state = EntryState.AMBIGUOUS
+            self._move_to(EntryState.AMBIGUOUS)
 
     def settled(self, entry: Entry) -> None:
         """Pass on that the scheduler is through with it."""
@@ -554,11 +607,12 @@ class _Item:
     def queued(self) -> None:
         """See `Journal.queued`."""
         self.mark = None
-        self.change(EntryState.QUEUED).add_done_callback(_retrieve)
+        self.change(EntryState.QUEUED)
 
     async def submitted(self, receipt: Receipt) -> None:
         """See `Journal.submitted`."""
         self.batch_run.note_accepted()
+        self._is_accepted = True
         written = self.change(
             EntryState.SUBMITTED,
             {
@@ -572,9 +626,10 @@ class _Item:
         try:
             await self.batch_run.batch._durable(written)
         except LedgerError as error:
-            # It is followed all the same, and its image may come home; after a kill it is ambiguous.
+            # It is followed all the same, and a later change may still record it; otherwise it is ambiguous.
+            self.show_doubt()
             _log.warning(
-                "task %s was accepted and could not be noted: %s",
+                "task %s was accepted and could not be recorded: %s",
                 receipt.task_id,
                 error,
                 extra={"bfl_task_id": receipt.task_id, "bfl_error": type(error).__name__},
@@ -711,6 +766,9 @@ class BatchRun:
                 if after % _STEP == 0:
                     await asyncio.sleep(0)
                 item = _Item(self, row)
+                if row.state is not EntryState.QUEUED and not row.task_id:
+                    self._finish_with(self._give_up(item))
+                    continue
                 entry = item.entry = await self._taken(item, take)
                 self._open[item] = None
                 if entry.settlement is None:
@@ -735,7 +793,8 @@ class BatchRun:
 
     def _attach(self, item: _Item) -> Entry:
         row = item.row
-        assert row.task_id is not None
+        # The feeder takes in no others.
+        assert row.task_id
         return self._scheduler.attach(
             row.task_id, polling_url=row.polling_url, model=row.model, cost=row.cost
         )
@@ -800,7 +859,8 @@ class BatchRun:
             case Lost():
                 state = EntryState.SUBMITTED  # it goes on unfollowed: the next run asks again
             case Unsent():
-                if item.state is EntryState.SUBMITTING:  # marked
+                if item.mark is not None:
+                    # Also where the mark failed: it may have been written all the same.
                     item.queued()
                 if settlement.withdrawn or isinstance(error, STOPS):
                     if not (settlement.withdrawn and self._is_stopped):
@@ -840,6 +900,17 @@ class BatchRun:
             self._halt(exc)
         self._hand_out(item, error=error)
 
+    async def _give_up(self, item: _Item) -> None:
+        """Report an entry that is in flight and whose task is not known: an earlier run could not record it."""
+        error = AmbiguousSubmitError(_UNKNOWN)
+        try:
+            await self.batch._durable(
+                item.change(EntryState.AMBIGUOUS, {"error": error_text(error), "ended_at": time.time()})
+            )
+        except LedgerError as exc:
+            self._halt(exc)
+        self._hand_out(item, error=error)
+
     async def _bring_home(self, item: _Item, entry: Entry) -> None:
         """Fetch, save and list an image."""
         batch, result = self.batch, entry.result
@@ -853,7 +924,7 @@ class BatchRun:
                 await batch._durable(item.change(EntryState.READY, ready))
             else:
                 if item.state is not EntryState.READY:
-                    item.change(EntryState.READY, ready).add_done_callback(_retrieve)
+                    item.change(EntryState.READY, ready)
                 async with batch._downloads:
                     await self._save(item, result, seen_at)
         except ClientClosedError as exc:
@@ -862,7 +933,7 @@ class BatchRun:
             return
         except (LedgerError, SaveError) as exc:
             error = exc
-            item.stays(EntryState.READY)
+            await item.wait_written()
             self._halt(exc)
         except BFLError as exc:  # of the download
             error = exc
@@ -902,8 +973,8 @@ class BatchRun:
         facts = {
             "file": file, "result": json.dumps(kept), "cost": result.cost, "error": None, "ended_at": time.time()
         }  # fmt: skip
-        await batch._durable(item.change(EntryState.SAVED, facts))
         item.file = batch._folder / file
+        await batch._durable(item.change(EntryState.SAVED, facts))
         if batch._lister is not None:
             batch._lister.put(item.row.id, manifest_line(item.row, result.task_id, result.cost, file, kept))
 
@@ -912,6 +983,9 @@ class BatchRun:
         task_id = row.task_id
         if item.entry is not None:
             task_id = item.entry.task_id
+        item.show_doubt()
+        if item.is_unrecorded:
+            error = _unrecorded(task_id, item.file, error)
         self._ready.append(
             BatchOutcome(
                 row.id - 1, row.key, row.name, item.state, item.request, task_id, result, item.file, error
@@ -1191,6 +1265,17 @@ def download_timeout_s(url: str, polled: Reply | None, *, waited_s: float) -> fl
 
 def error_text(error: BFLError) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+def _unrecorded(task_id: str | None, file: Path | None, error: BFLError | None) -> LedgerError:
+    """Return the error of an entry whose task exists, and whose id the ledger could not record."""
+    place = "" if file is None else f"; its image was saved as {str(file)!r}"
+    found = LedgerError(
+        f"task {task_id} was accepted and paid, and its id could not be recorded{place}: the next run reports this "
+        f"request as ambiguous; keep the id, `bfl-async result {task_id}` fetches the image while the server has it"
+    )
+    found.__cause__ = error
+    return found
 
 
 def _kept_result(item: _Item, result: Result) -> dict[str, JSON]:
