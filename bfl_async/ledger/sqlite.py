@@ -484,6 +484,32 @@ def _ledger_error(exc: BaseException, shown: str) -> LedgerError:
     return error
 
 
+def _version_of(db: sqlite3.Connection, shown: str, newest: int = len(MIGRATIONS)) -> int:
+    """Return the version of a file's schema; 0 if there is nothing in the file.
+
+    Every function that opens a ledger asks this one, so that all of them judge a file alike. A file without content
+    is not an error but a ledger that does not exist yet: a run that is killed as it begins leaves such a file, and so
+    does a full disk. The schema itself is written in one transaction, so there is nothing in between.
+
+    Raises:
+        LedgerVersionError: A newer release wrote the file.
+        LedgerError: It is not a ledger.
+    """
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION_ID:
+        if tables or version or application:
+            raise LedgerError(f"{shown!r} is an SQLite file, but not a ledger: choose another name")
+        return 0
+    if version > newest:
+        raise LedgerVersionError(
+            f"the ledger {shown!r} was written by a newer release (version {version}, this one knows {newest}): "
+            "upgrade bfl-async"
+        )
+    return int(version)
+
+
 def prepare(db: sqlite3.Connection, shown: str, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
     """Set a connection up, and bring the file to the newest schema: whole, or not at all.
 
@@ -492,16 +518,7 @@ def prepare(db: sqlite3.Connection, shown: str, migrations: Sequence[Sequence[st
         LedgerError: It is no ledger.
     """
     try:
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        (application,) = db.execute("PRAGMA application_id").fetchone()
-        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if application != APPLICATION_ID and (tables or version or application):
-            raise LedgerError(f"{shown!r} is an SQLite file, but no ledger: choose another name")
-        if version > len(migrations):
-            raise LedgerVersionError(
-                f"the ledger {shown!r} was written by a newer release (version {version}, this one knows "
-                f"{len(migrations)}): upgrade bfl-async"
-            )
+        version = _version_of(db, shown, len(migrations))
         mode = journal_mode()
         (got,) = db.execute(f"PRAGMA journal_mode = {mode}").fetchone()
         if got != mode:
@@ -614,9 +631,10 @@ def inspect_ledger(path: str | os.PathLike[str], *, errors: int = 5) -> LedgerVi
         LedgerError: It is missing, cannot be read, or is no ledger.
     """
     path = Path(path)
-    if not path.is_file():
+    view = _reading(path, lambda db: _look(db, path, errors))
+    if view is None:
         raise LedgerError(f"there is no ledger {str(path)!r}")
-    return _reading(path, lambda db: _look(db, path, errors))
+    return view
 
 
 def count_known(path: str | os.PathLike[str], keys: Iterable[str]) -> int:
@@ -625,9 +643,6 @@ def count_known(path: str | os.PathLike[str], keys: Iterable[str]) -> int:
     Raises:
         LedgerError: It cannot be read.
     """
-    path = Path(path)
-    if not path.is_file():
-        return 0
     waiting = iter(keys)
 
     def work(db: sqlite3.Connection) -> int:
@@ -638,11 +653,13 @@ def count_known(path: str | os.PathLike[str], keys: Iterable[str]) -> int:
             known += found
         return known
 
-    return _reading(path, work)
+    return _reading(Path(path), work) or 0
 
 
-def _reading(path: Path, work: Callable[[sqlite3.Connection], _T]) -> _T:
-    """Do work that only reads, without the lock."""
+def _reading(path: Path, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
+    """Do work that only reads, without the lock; None if the ledger does not exist, or nothing is in it yet."""
+    if not path.is_file():
+        return None
     name = quote(str(path.absolute()))
     try:
         if holder_of(path) is None and path.with_name(path.name + "-journal").exists():
@@ -650,15 +667,7 @@ def _reading(path: Path, work: Callable[[sqlite3.Connection], _T]) -> _T:
             with contextlib.closing(sqlite3.connect(f"file:{name}?mode=rw", uri=True, timeout=_BUSY_S)) as db:
                 db.execute("SELECT count(*) FROM sqlite_master")
         with contextlib.closing(sqlite3.connect(f"file:{name}?mode=ro", uri=True, timeout=_BUSY_S)) as db:
-            (application,) = db.execute("PRAGMA application_id").fetchone()
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if application != APPLICATION_ID:
-                raise LedgerError(f"{str(path)!r} is no ledger")
-            if version > len(MIGRATIONS):
-                raise LedgerVersionError(
-                    f"the ledger {str(path)!r} was written by a newer release: upgrade bfl-async"
-                )
-            return work(db)
+            return work(db) if _version_of(db, str(path)) else None
     except sqlite3.Error as exc:
         raise LedgerError(f"the ledger {str(path)!r} cannot be read: {exc}") from exc
 

@@ -166,6 +166,36 @@ def test_batch_killed_forty_times_pays_once_and_brings_home_the_rest(tmp_path: P
         check_files(tmp_path, prompts)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_batch_killed_forty_times_while_it_begins_its_ledger_is_resumed_each_time(tmp_path: Path) -> None:
+    """SIGKILL as the file appears, and in the milliseconds after: the same command does all of it."""
+    seed = int(os.environ.get("BFL_KILL_SEED") or random.SystemRandom().randrange(10**9))
+    print(f"BFL_KILL_SEED={seed}")  # noqa: T201 - shown when it fails: it replays the moments
+    rng = random.Random(seed)
+    empty = 0
+    with serving(speed=50.0) as server:
+        for kill in range(40):
+            folder = tmp_path / str(kill)
+            folder.mkdir()
+            (folder / "prompts.txt").write_text(f"prompt {kill}\n")
+            ledger = folder / "out" / "run.db"
+            batch = start(folder, server)
+            while not ledger.exists():
+                assert batch.poll() is None
+            # Every second one in the very moment in which the file appears.
+            time.sleep(rng.choice([0.0, rng.uniform(0.0, 0.02)]))
+            batch.send_signal(signal.SIGKILL)
+            batch.communicate()
+            empty += ledger.stat().st_size == 0
+            accepted = server.accepted()
+            code, summary, err = run(folder, server, "--retry-ambiguous")
+            assert (code, summary["saved"]) == (0, 1), err
+            assert server.accepted() == accepted + 1
+    print(f"{empty} of 40 kills left an empty file")  # noqa: T201 - the figure
+    assert empty
+
+
 def test_batch_without_credits_goes_on_after_a_top_up(tmp_path: Path) -> None:
     """402 half-way: what runs comes home, the rest stays queued, and the same command again does it."""
     (tmp_path / "prompts.txt").write_text("".join(f"prompt {n}\n" for n in range(40)))

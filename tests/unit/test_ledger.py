@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import cast
 
@@ -172,7 +174,7 @@ async def test_a_forked_process_may_not_write(ledger: SQLiteLedger, monkeypatch:
     [
         (lambda path: path.write_bytes(b"no database at all" * 100), LedgerError, "not a database"),
         (lambda path: path.mkdir(), LedgerError, "directory"),
-        (lambda path: sqlite3.connect(path).execute("CREATE TABLE t (a)"), LedgerError, "no ledger"),
+        (lambda path: sqlite3.connect(path).execute("CREATE TABLE t (a)"), LedgerError, "not a ledger"),
     ],
     ids=["bytes", "folder", "foreign"],
 )
@@ -205,6 +207,41 @@ async def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="there is no ledger"):
         inspect_ledger(tmp_path / "missing.db")
     assert count_known(tmp_path / "missing.db", ["a"]) == 0
+
+
+def _empty_database(path: Path) -> None:
+    """Make a file that has SQLite's header and nothing else, as a journal mode leaves it."""
+    db = sqlite3.connect(path)
+    db.execute("VACUUM")
+    db.close()
+    assert path.stat().st_size
+
+
+def _half_a_schema(path: Path) -> None:
+    """Leave a schema in a file that a killed run had not committed: pages, and the journal that takes them back."""
+    code = (
+        "import os, sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        "db.execute('PRAGMA cache_size = 1'); db.execute('BEGIN');"
+        "[db.execute(f'CREATE TABLE t{n} (a)') for n in range(200)]; os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    assert path.stat().st_size
+    assert path.with_name(path.name + "-journal").stat().st_size
+
+
+@pytest.mark.parametrize("make", [Path.touch, _empty_database, _half_a_schema])
+async def test_a_ledger_without_content_counts_as_none(make: Callable[[Path], None], tmp_path: Path) -> None:
+    """Whatever a kill or a full disk leaves of a beginning: all readers agree, and a run begins there."""
+    path = tmp_path / "run.db"
+    make(path)
+    assert count_known(path, ["a"]) == 0
+    with pytest.raises(LedgerError, match="there is no ledger"):
+        inspect_ledger(path)
+    ledger = SQLiteLedger(path)
+    await ledger.open()
+    assert await ledger.add(entries("a")) == 1
+    await ledger.aclose()
+    assert count_known(path, ["a"]) == 1
 
 
 async def test_an_older_ledger_is_migrated_whole_or_not_at_all(tmp_path: Path) -> None:
