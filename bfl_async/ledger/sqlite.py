@@ -14,6 +14,8 @@ One run holds a ledger, by a lock of the operating system on `<ledger>.lock`, wh
 ends. That file stays: removing it would let two processes lock two files of one name. Who looks without the lock
 opens the file read-only; that is `inspect_ledger`.
 
+What must be recorded after money was spent has its room before: see `reserve.py`.
+
 The file's mode is 0600: a polling URL is a capability, and prompts are nobody else's business. No key is in it.
 """
 
@@ -24,6 +26,7 @@ import contextlib
 import json
 import os
 import queue
+import secrets
 import sqlite3
 import threading
 import time
@@ -36,6 +39,7 @@ from urllib.parse import quote
 
 from bfl_async._cancellation import shielded
 from bfl_async.errors import ConfigError, LedgerError, LedgerLockedError, LedgerVersionError
+from bfl_async.ledger.reserve import FACTS, Change, Reserve, read_reserve, reserve_path
 from bfl_async.types import JSON, EntryState, Fact, LedgerEntry, NewEntry
 
 if TYPE_CHECKING:
@@ -90,12 +94,33 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 """What each version of the schema adds; the file's `user_version` is how many of them it has."""
 
-_FACTS = frozenset(
-    {"task_id", "polling_url", "cost", "file", "result", "error", "submitted_at", "ready_at", "ended_at"}
-)
 _COLUMNS = "id, key, state, model, fields, name, task_id, polling_url, cost, file, result, error"
 
+_NOTE = "INSERT OR REPLACE INTO notes (name, value) VALUES (?, ?)"
+# The note of the newest generation of the reserve that is in the ledger.
+_TAKEN = "reserve_taken"
+# The note that tells this ledger from any other.
+_ID = "ledger_id"
+
 _Work: TypeAlias = Callable[[sqlite3.Connection], object]
+
+
+class _Changing:
+    """The work of one change. `sql` has the statements that were made before, by the names of their facts."""
+
+    __slots__ = ("_sql", "change")
+
+    def __init__(self, change: Change, sql: dict[tuple[str, ...], str]) -> None:
+        self.change = change
+        self._sql = sql
+
+    def __call__(self, db: sqlite3.Connection) -> None:
+        names = tuple(self.change.facts)
+        sql = self._sql.get(names)
+        if sql is None:
+            sets = ", ".join(f"{name} = ?" for name in ("state", *names))
+            sql = self._sql[names] = f"UPDATE entries SET {sets} WHERE id = ?"
+        db.execute(sql, (self.change.state.value, *self.change.facts.values(), self.change.entry_id))
 
 
 def has_wal_bug(version: tuple[int, ...]) -> bool:
@@ -203,6 +228,8 @@ class SQLiteLedger:
         self._ended: asyncio.Future[object] | None = None
         self._pid = 0
         self._closed = False
+        # Used by the thread alone.
+        self._reserve = Reserve(reserve_path(self.path))
         self._sql: dict[tuple[str, ...], str] = {}  # of changes, by the names of their facts
 
     @property
@@ -280,22 +307,11 @@ class SQLiteLedger:
         self, entry_id: int, state: EntryState, facts: Mapping[str, Fact] | None = None
     ) -> asyncio.Future[None]:
         """Give an entry a state and facts; see `Ledger.change`."""
-        names = tuple(facts) if facts else ()
-        sql = self._sql.get(names)
-        if sql is None:
-            unknown = set(names) - _FACTS
-            if unknown:
-                raise ValueError(f"no facts of an entry: {', '.join(sorted(unknown))}")
-            sets = ", ".join(f"{name} = ?" for name in ("state", *names))
-            sql = self._sql[names] = f"UPDATE entries SET {sets} WHERE id = ?"
-        given = facts.values() if facts else ()
-        values = (state.value, *[_storable(value) for value in given], entry_id)
-        statement = sql
-
-        def work(db: sqlite3.Connection) -> None:
-            db.execute(statement, values)
-
-        return self._put(work)
+        given = {name: _storable(value) for name, value in (facts or {}).items()}
+        unknown = given.keys() - FACTS
+        if unknown:
+            raise ValueError(f"no facts of an entry: {', '.join(sorted(unknown))}")
+        return self._put(_Changing(Change(entry_id, state, given), self._sql))
 
     def reset(self, state: EntryState, to: EntryState, error: str | None = None) -> asyncio.Future[list[int]]:
         """Move all entries of one state to another; see `Ledger.reset`."""
@@ -324,7 +340,7 @@ class SQLiteLedger:
         ids = [(entry_id,) for entry_id in listed]
 
         def work(db: sqlite3.Connection) -> None:
-            db.executemany("INSERT OR REPLACE INTO notes (name, value) VALUES (?, ?)", rows)
+            db.executemany(_NOTE, rows)
             db.executemany("UPDATE entries SET listed = 1 WHERE id = ?", ids)
 
         return self._put(work)
@@ -391,6 +407,7 @@ class SQLiteLedger:
         try:
             db = self._connect()
         except BaseException as exc:
+            self._reserve.close()
             self._lock.release()
             self._tell([(opened, _ledger_error(exc, self.shown))])
             return
@@ -415,6 +432,9 @@ class SQLiteLedger:
                     self._tell(self._commit(db, group))
         finally:
             with contextlib.suppress(sqlite3.Error):
+                self._take_kept(db)
+            self._reserve.close()
+            with contextlib.suppress(sqlite3.Error):
                 db.close()
             self._lock.release()
 
@@ -431,26 +451,76 @@ class SQLiteLedger:
             prepare(db, self.shown)
             if self.path.stat().st_mode & 0o077:
                 self.path.chmod(0o600)
+            self._open_reserve(db)
         except BaseException as exc:
             db.close()
             raise _ledger_error(exc, self.shown) from exc
         return db
+
+    def _open_reserve(self, db: sqlite3.Connection) -> None:
+        """Take what an earlier run could not write, and secure the room for what this one may not be able to."""
+        if _ledger_id(db) is None:
+            db.execute(_NOTE, (_ID, secrets.token_hex(8)))
+        self._reserve.load(_ledger_id(db) or "", _taken(db))
+        self._take_kept(db)
+        self._reserve.open()
 
     def _commit(
         self, db: sqlite3.Connection, group: list[tuple[_Work, asyncio.Future[object]]]
     ) -> list[tuple[asyncio.Future[object], object]]:
         """Do a group's work in one transaction; where that fails, each alone: one bad row costs no other."""
         try:
-            db.execute("BEGIN IMMEDIATE")
-            answers = [(done, work(db)) for work, done in group]
-            db.execute("COMMIT")
+            answers = self._transact(db, group)
         except Exception as exc:
-            with contextlib.suppress(sqlite3.Error):
-                db.execute("ROLLBACK")
             if len(group) > 1:
                 return [answer for item in group for answer in self._commit(db, [item])]
-            return [(group[0][1], _ledger_error(exc, self.shown))]
+            ((work, done),) = group
+            if (
+                isinstance(work, _Changing)
+                and isinstance(exc, sqlite3.OperationalError)
+                and self._keep(work.change)
+            ):
+                return [(done, None)]
+            return [(done, _ledger_error(exc, self.shown))]
         return answers
+
+    def _transact(
+        self, db: sqlite3.Connection, group: list[tuple[_Work, asyncio.Future[object]]]
+    ) -> list[tuple[asyncio.Future[object], object]]:
+        """Do work in one transaction, behind the changes that the reserve holds."""
+        kept = self._reserve.changes
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            for change in kept:
+                _Changing(change, self._sql)(db)
+            if kept:
+                db.execute(_NOTE, (_TAKEN, str(self._reserve.generation)))
+            answers = [(done, work(db)) for work, done in group]
+            db.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            raise
+        if kept:
+            self._reserve.note_taken()
+        return answers
+
+    def _take_kept(self, db: sqlite3.Connection) -> None:
+        if self._reserve.changes:
+            self._transact(db, [])
+
+    def _keep(self, change: Change) -> bool:
+        """Write a change into the reserve; False if it cannot be kept there.
+
+        A mark is not kept: it must fail, so that nothing is sent while the ledger cannot be written.
+        """
+        if change.state is EntryState.SUBMITTING:
+            return False
+        try:
+            self._reserve.keep(change)
+        except (OSError, TypeError, ValueError):
+            return False
+        return True
 
     def _tell(self, answers: list[tuple[asyncio.Future[object], object]]) -> None:
         assert self._loop is not None
@@ -590,6 +660,16 @@ def _counts(db: sqlite3.Connection) -> dict[EntryState, int]:
     return counts
 
 
+def _ledger_id(db: sqlite3.Connection) -> str | None:
+    return _notes(db).get(_ID)
+
+
+def _taken(db: sqlite3.Connection) -> int:
+    """Return the newest generation of the reserve that the ledger has taken; 0 if it has taken none."""
+    noted = _notes(db).get(_TAKEN, "")
+    return int(noted) if noted.isdecimal() else 0
+
+
 def _notes(db: sqlite3.Connection) -> dict[str, str]:
     return dict(db.execute("SELECT name, value FROM notes"))
 
@@ -672,8 +752,30 @@ def _reading(path: Path, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
         raise LedgerError(f"the ledger {str(path)!r} cannot be read: {exc}") from exc
 
 
+def _add_kept(db: sqlite3.Connection, path: Path, counts: dict[EntryState, int]) -> float:
+    """Count entries by what the reserve has of them, where the ledger could not be written; return their cost."""
+    try:
+        generation, changes = read_reserve(reserve_path(path), _ledger_id(db) or "")
+    except OSError:
+        return 0.0
+    if generation <= _taken(db):
+        return 0.0
+    cost = 0.0
+    for change in {change.entry_id: change for change in changes}.values():
+        found = db.execute("SELECT state, cost FROM entries WHERE id = ?", (change.entry_id,)).fetchone()
+        if found is None:
+            continue
+        counts[EntryState(found[0])] -= 1
+        counts[change.state] += 1
+        paid = change.facts.get("cost")
+        if found[1] is None and isinstance(paid, int | float):
+            cost += paid
+    return cost
+
+
 def _look(db: sqlite3.Connection, path: Path, errors: int) -> LedgerView:
     counts = _counts(db)
+    kept_credits = _add_kept(db, path, counts)
     spent, unpriced, first_at, last_at = 0.0, 0, None, 0.0
     (most,) = db.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()
     # Piece by piece: with a rollback journal, a commit waits for each read to end.
@@ -698,7 +800,7 @@ def _look(db: sqlite3.Connection, path: Path, errors: int) -> LedgerView:
     return LedgerView(
         path=path,
         counts=counts,
-        spent_credits=round(spent, 6),
+        spent_credits=round(spent + kept_credits, 6),
         unpriced=unpriced,
         holder=holder_of(path),
         first_at=first_at,
