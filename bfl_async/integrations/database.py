@@ -17,7 +17,8 @@ except ImportError as _exc:
 from bfl_async.errors import ConfigError, LedgerError, LedgerVersionError
 from bfl_async.integrations.records import MIGRATIONS, Records
 
-LOCK = 0x62666C  # of PostgreSQL's advisory locks: one at a time changes the schema, defers by id, or recovers
+# Of PostgreSQL's advisory locks: one at a time changes the schema, defers by id, or sends jobs again.
+LOCK = 0x62666C
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 

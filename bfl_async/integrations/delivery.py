@@ -22,6 +22,7 @@ import os
 import socket
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import anyio
@@ -58,6 +59,8 @@ _PRIORITY = 10  # a batch stands behind single requests of the same client
 _DOWNLOADS = 8
 _WRITE_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)  # between attempts to write down an end
 _NOTE_PAUSE_S = 1.0  # between attempts to note a task
+# Tasks of dead workers that are followed at a time. More than one account has slots: none waits for another.
+_MOST_TAKEN_OVER = 2_000
 _NAME = NameTemplate("{index:08}-{task_id}.{ext}")
 _KILLED = (
     "its worker was killed when this request may have been sent: a task may exist and be paid; it is sent again only "
@@ -96,6 +99,8 @@ class Deliverer:
         # Threads of its own: those of anyio's default limiter may all be taken by calls that wait for a job.
         self._threads = anyio.CapacityLimiter(_DOWNLOADS)
         self._open: dict[int, _Delivery] = {}
+        # Deliveries that no job of the engine stands for, by their record.
+        self._taken_over: dict[int, asyncio.Task[None]] = {}
         self._pause_s = pause_s
         self._stopped = asyncio.Event()
 
@@ -107,6 +112,41 @@ class Deliverer:
         """
         if self._open:
             await self.records.renew([each.claim for each in self._open.values()], self.lease_s)
+
+    async def take_over(self) -> None:
+        """Begin to bring home what workers left that died, beside the engine's jobs and in none of their places.
+
+        The places may all be taken by jobs that wait for slots, and these slots may be those of the tasks to be
+        brought home. Call it again and again: each call begins with what nobody holds at that moment.
+
+        Raises:
+            LedgerError: The database cannot be used.
+        """
+        room = _MOST_TAKEN_OVER - len(self._taken_over)
+        for record_id in await self.records.abandoned(_MOST_TAKEN_OVER):
+            if room <= 0 or self._stopped.is_set():
+                return
+            if record_id not in self._open and record_id not in self._taken_over:
+                room -= 1
+                task = self._taken_over[record_id] = new_task(self._deliver_taken_over(record_id))
+                task.add_done_callback(partial(self._forget, record_id))
+
+    async def _deliver_taken_over(self, record_id: int) -> None:
+        try:
+            await self.deliver(record_id)
+        except (DeliverLater, LedgerError):
+            # Whoever looks next goes on with it.
+            pass
+        except Exception:
+            _log.exception("the delivery of a record failed by a bug", extra={"bfl_job": record_id})
+
+    def _forget(self, record_id: int, _: asyncio.Task[None]) -> None:
+        del self._taken_over[record_id]
+
+    async def wait_taken_over(self) -> None:
+        """Wait until the deliveries that `take_over` began have ended."""
+        while self._taken_over:
+            await asyncio.wait(list(self._taken_over.values()))
 
     def stop(self) -> None:
         """Send nothing more; what was sent is brought home."""

@@ -12,10 +12,12 @@ async with app.open_async():
 procrastinate brings each job at least once; `delivery.py` and the table of records see to it that it is paid at most
 once. Beside them this module only defers, runs procrastinate's worker, and has jobs of dead workers brought again.
 
-That is procrastinate's own periodic job, before all others in line and without a lock, so that a dead worker that had
-it blocks none. Two things hang on there being one. procrastinate watches over its heartbeat and its listener only
-beside a periodic task that never ends; without any, both could die unseen. And a worker that stops gives no heartbeat
-to procrastinate, so its jobs are brought to others, who find them held: leases are prolonged here, to the end.
+Recovery is a coroutine of each worker, and no job: it waits for no place and for no slot, as the places may be full of
+jobs that wait for slots which only it can free. It does two things. What may have been sent is taken over at once, by
+its record alone; that needs no job of procrastinate's. What is queued gets a job again, whatever became of its old one.
+
+A worker that stops gives no heartbeat to procrastinate, so its jobs are brought to others, who find them held: leases
+are prolonged here, to the end.
 """
 
 from __future__ import annotations
@@ -25,13 +27,14 @@ import json
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import anyio
 import anyio.to_thread
 
 # First: it says which extra is missing.
-from bfl_async.integrations.database import LOCK, Connection, apply_schema, fetch, records_of, transaction  # isort: skip
+from bfl_async.integrations.database import Connection, apply_schema, fetch, records_of, transaction  # isort: skip
 import procrastinate
 from procrastinate import exceptions, jobs, retry, types
 
@@ -51,11 +54,15 @@ _log = logging.getLogger("bfl_async")
 QUEUE = "bfl_async"
 _TASK: Final = "bfl_async.generate"
 _RECOVER: Final = "bfl_async.recover"
-_FIRST, _NEXT = 100, 50  # priorities, higher first: of the recovery, and of what it finds; others have 0
+_NEXT = 50  # the priority of jobs that are brought again, higher first; others have 0
 _DELIVERER: Final = "bfl_async_deliverer"  # in the context of procrastinate's worker
 _CHUNK = 500  # jobs that are deferred in one transaction
 _ABANDON_S = 10.0  # for POSTs on their way, when a worker is cancelled for the second time
 _BUG_S = 60.0  # before a job is brought again that ended with a bug
+# Queued records that one step of the recovery looks at. Each takes some microseconds.
+_STEP = 10_000
+# How long a worker may have had a job that it does not work on. Longer than any rest of a delivery.
+_FORGOTTEN_S = 300.0
 
 
 async def defer(
@@ -199,9 +206,10 @@ async def worker(
     deliverer = Deliverer(bfl, records_of(app), storage, lease_s=lease_s)
     if _TASK not in app.tasks:
         app.task(name=_TASK, queue=QUEUE, pass_context=True, retry=_Again())(_generate)
-        recovering = app.task(name=_RECOVER, queue=QUEUE, pass_context=True, priority=_FIRST)(_recover)
-        seconds = min(59, max(1, round(heartbeat_s)))
-        app.periodic(cron=f"* * * * * */{seconds}")(recovering)
+        # procrastinate watches over its heartbeat and its listener only beside a periodic task. This one hardly runs;
+        # it also takes the jobs that workers of earlier releases have left, whose recovery was a job.
+        idle = app.task(name=_RECOVER, queue=QUEUE, pass_context=True, priority=_NEXT)(_recover)
+        app.periodic(cron="0 0 1 * *")(idle)
     if concurrency is None:
         pool = bfl.statistics().pools.get(ACCOUNT)
         concurrency = 2 * (pool.limit if pool is not None else 12)
@@ -218,29 +226,44 @@ async def worker(
             stalled_worker_timeout=lease_s,
         )
     )
-    keeping = new_task(_keep(deliverer, heartbeat_s))
+    helpers = [
+        new_task(_keep(deliverer, heartbeat_s)),
+        new_task(_recover_always(app, deliverer, heartbeat_s)),
+    ]
     try:
-        await asyncio.wait([working])
+        await asyncio.wait([working, *helpers], return_when=asyncio.FIRST_COMPLETED)
+        deliverer.stop()
+        working.cancel()
+        await _wait_ended(working, deliverer)
     except asyncio.CancelledError:
         deliverer.stop()
         working.cancel()
         try:
             # A cancelled anyio scope cancels once; only another cancellation of the task itself is a second one.
             with shielded():
-                await asyncio.wait([working])
+                await _wait_ended(working, deliverer)
         except asyncio.CancelledError:
             deliverer.abandon()
-            with shielded():
-                await asyncio.wait([working], timeout=_ABANDON_S)
+            with shielded(), suppress(TimeoutError):
+                async with asyncio.timeout(_ABANDON_S):
+                    await _wait_ended(working, deliverer)
             raise
         raise
     finally:
-        for each in (keeping, working):
+        for each in (*helpers, working):
             each.cancel()
         with shielded():
-            await asyncio.wait([keeping])
+            await asyncio.wait(helpers)
+    for helper in helpers:
+        if not helper.cancelled() and (bug := helper.exception()) is not None:
+            raise bug
     problem = None if working.cancelled() else working.exception()
     raise LedgerError("the database could not be used, so the worker has ended: start it again") from problem
+
+
+async def _wait_ended(working: asyncio.Task[None], deliverer: Deliverer) -> None:
+    await asyncio.wait([working])
+    await deliverer.wait_taken_over()
 
 
 async def _generate(context: procrastinate.JobContext, record: int | None = None) -> None:
@@ -273,6 +296,17 @@ async def _keep(deliverer: Deliverer, heartbeat_s: float) -> None:
         await asyncio.sleep(heartbeat_s)
 
 
+async def _recover_always(app: procrastinate.App, deliverer: Deliverer, heartbeat_s: float) -> None:
+    while True:
+        for step in (deliverer.take_over, partial(_recover_in_turn, app, deliverer.lease_s, heartbeat_s)):
+            try:
+                await step()
+            except LedgerError as exc:
+                # Where the database stays away, the worker itself ends.
+                _log.warning("jobs of other workers are not recovered for now: %s", exc)
+        await asyncio.sleep(heartbeat_s)
+
+
 async def _recover(context: procrastinate.JobContext, timestamp: int) -> None:  # noqa: ARG001 - procrastinate's signature
     deliverer: Deliverer = context.additional_context[_DELIVERER]
     await recover(context.app, deliverer.lease_s)
@@ -281,51 +315,132 @@ async def _recover(context: procrastinate.JobContext, timestamp: int) -> None:  
 async def recover(app: procrastinate.App, stalled_s: float) -> int:
     """Have jobs brought again whose worker has given no sign of life for so long; return how many.
 
-    Workers do it by themselves. A task that is paid and that no job stands for any more gets a new one.
+    Workers do it by themselves. Every record that is not at its end gets a job where none stands for it any more:
+    whether its job was deleted, cancelled, or ended by a worker that does not know it.
 
     Raises:
         LedgerError: The database cannot be used.
     Cancellation: Jobs may have been brought again already; call it again.
     """
+    count = seen = 0
+    while True:
+        async with transaction(app) as connection:
+            await fetch(connection, "SELECT FROM bfl_jobs.recovery FOR UPDATE")
+            found, seen = await _recover_step(app, connection, stalled_s, seen)
+        count += found
+        if seen == 0:
+            return count
+
+
+async def _recover_in_turn(app: procrastinate.App, stalled_s: float, every_s: float) -> None:
+    """Do the next step of the recovery, unless a worker did one in the last `every_s` or is at it."""
     async with transaction(app) as connection:
-        locked = await fetch(connection, "SELECT pg_try_advisory_xact_lock(%(lock)s) AS mine", lock=LOCK)
-        if not locked[0]["mine"]:
-            return 0
-        stalled = list(await app.job_manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=stalled_s))
-        for job in stalled:
-            with suppress(exceptions.ConnectorException):  # it ended meanwhile
-                await app.job_manager.retry_job(job, priority=_FIRST if job.task_name == _RECOVER else _NEXT)
+        # A moment that lies ahead was written before the server's clock was set back.
         rows = await fetch(
             connection,
             """
-            SELECT id FROM bfl_jobs.records
-            WHERE state IN ('submitting', 'submitted')
-                AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
-                AND NOT EXISTS (
-                    SELECT FROM procrastinate_jobs WHERE procrastinate_jobs.id = records.job
-                        AND status IN ('todo', 'doing'))
+            UPDATE bfl_jobs.recovery SET began_at = clock_timestamp()
+            WHERE only_row = (
+                SELECT only_row FROM bfl_jobs.recovery
+                WHERE began_at < clock_timestamp() - make_interval(secs => %(every_s)s)
+                    OR began_at > clock_timestamp()
+                FOR UPDATE SKIP LOCKED)
+            RETURNING seen
             """,
+            every_s=every_s * 0.9,
         )
-        await _bring_again(app, connection, [row["id"] for row in rows])
-        return len(stalled) + len(rows)
+        if rows:
+            _, seen = await _recover_step(app, connection, stalled_s, rows[0]["seen"])
+            await fetch(connection, "UPDATE bfl_jobs.recovery SET seen = %(seen)s RETURNING seen", seen=seen)
 
 
-async def _bring_again(app: procrastinate.App, connection: Connection, ids: Sequence[int]) -> list[int]:
+async def _recover_step(
+    app: procrastinate.App, connection: Connection, stalled_s: float, seen: int
+) -> tuple[int, int]:
+    """Bring jobs of dead workers again, and find queued records without a job.
+
+    Args:
+        seen: The id up to which queued records were looked at.
+    Returns:
+        How many jobs were brought again, and the next `seen`; 0: the last queued record was reached.
+    """
+    stalled = list(await app.job_manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=stalled_s))
+    for job in stalled:
+        with suppress(exceptions.ConnectorException):  # it ended meanwhile
+            await app.job_manager.retry_job(job, priority=_NEXT)
+    step = await fetch(
+        connection,
+        """
+        SELECT count(*) AS count, max(id) AS last FROM (
+            SELECT id FROM bfl_jobs.records WHERE state = 'queued' AND id > %(seen)s ORDER BY id LIMIT %(most)s
+        ) AS step
+        """,
+        seen=seen,
+        most=_STEP,
+    )
+    last = step[0]["last"] if step[0]["last"] is not None else seen
+    lost = await fetch(
+        connection,
+        """
+        SELECT id, job, (SELECT status FROM procrastinate_jobs WHERE id = records.job) AS status
+        FROM bfl_jobs.records
+        WHERE ((state = 'queued' AND id > %(seen)s AND id <= %(last)s) OR state IN ('submitting', 'submitted'))
+            AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
+            AND NOT EXISTS (
+                SELECT FROM procrastinate_jobs AS jobs
+                WHERE jobs.id = records.job AND queue_name = %(queue)s AND (status = 'todo' OR (
+                    status = 'doing' AND EXISTS (
+                        SELECT FROM procrastinate_events AS events
+                        WHERE job_id = jobs.id AND at > now() - make_interval(secs => %(forgotten_s)s)))))
+        ORDER BY id
+        """,
+        seen=seen,
+        last=last,
+        queue=QUEUE,
+        forgotten_s=_FORGOTTEN_S + stalled_s,
+    )
+    if lost:
+        failed = sum(row["status"] == "failed" for row in lost)
+        if failed:
+            _log.warning(
+                "%d jobs were marked as failed by another worker of procrastinate and are brought again: does one "
+                "work on all queues? Give it its own queues, or bfl_async a database of its own",
+                failed,
+            )
+        await _bring_again(app, connection, [row["id"] for row in lost], priority=_NEXT)
+        # Else each round of a worker that fails our jobs would leave a row for each of them.
+        await fetch(
+            connection,
+            "DELETE FROM procrastinate_jobs WHERE id = ANY(%(jobs)s) AND status NOT IN ('todo', 'doing') RETURNING id",
+            jobs=[row["job"] for row in lost],
+        )
+    return len(stalled) + len(lost), last if step[0]["count"] == _STEP else 0
+
+
+async def _bring_again(
+    app: procrastinate.App, connection: Connection, ids: Sequence[int], *, priority: int = 0
+) -> list[int]:
     """Make new jobs for records."""
-    made = await _bring(app, connection, [{"record": record} for record in ids])
-    async with connection.cursor() as cursor:
-        await cursor.executemany(
-            "UPDATE bfl_jobs.records SET job = %s WHERE id = %s", list(zip(made, ids, strict=True))
-        )
+    made = await _bring(app, connection, [{"record": record} for record in ids], priority)
+    await fetch(
+        connection,
+        """
+        UPDATE bfl_jobs.records SET job = made.job
+        FROM unnest(%(ids)s::bigint[], %(jobs)s::bigint[]) AS made (id, job)
+        WHERE records.id = made.id RETURNING records.id
+        """,
+        ids=list(ids),
+        jobs=made,
+    )
     return list(ids)
 
 
 async def _bring(
-    app: procrastinate.App, connection: Connection, arguments: Sequence[types.JSONDict]
+    app: procrastinate.App, connection: Connection, arguments: Sequence[types.JSONDict], priority: int = 0
 ) -> list[int]:
     if not arguments:
         return []
-    deferrer = app.configure_task(_TASK, queue=QUEUE, connection=connection)
+    deferrer = app.configure_task(_TASK, queue=QUEUE, priority=priority, connection=connection)
     return await deferrer.batch_defer_async(*arguments)
 
 

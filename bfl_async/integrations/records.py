@@ -46,6 +46,14 @@ MIGRATIONS: tuple[LiteralString, ...] = (
     );
     CREATE INDEX records_by_state ON bfl_jobs.records (state, id);
     """,
+    """
+    CREATE TABLE bfl_jobs.recovery (
+        only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+        began_at timestamptz NOT NULL,
+        seen bigint NOT NULL
+    );
+    INSERT INTO bfl_jobs.recovery (began_at, seen) VALUES ('-infinity', 0);
+    """,
 )
 
 
@@ -185,6 +193,19 @@ class Records:
             **{name: _text(value) if isinstance(value, str) else value for name, value in values.items()},
         )  # fmt: skip
         return bool(rows)
+
+    async def abandoned(self, most: int) -> Sequence[int]:
+        """Return records that may have been sent and that no living worker holds, the oldest first."""
+        rows = await self._ask(
+            """
+            SELECT id FROM bfl_jobs.records
+            WHERE state IN ('submitting', 'submitted')
+                AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
+            ORDER BY submitted_at NULLS FIRST LIMIT %(most)s
+            """,
+            most=most,
+        )
+        return [row["id"] for row in rows]
 
     async def read(self, ids: Sequence[int]) -> list[JobRecord]:
         """Return those that there are, by id."""

@@ -370,3 +370,57 @@ async def test_an_unsent_job_is_free_at_once_when_its_scope_is_cancelled(
         await deliverer(bfl, app, tmp_path).deliver(job)
     await ending
     assert await records_of(app).claim(job, "another", "elsewhere:1", LEASE_S) is not None
+
+
+@pytest.mark.bfl_sandbox(service_s=math.inf)
+async def test_what_a_dead_worker_left_is_taken_over_without_a_job(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path, dsn: str
+) -> None:
+    """The record alone says so: what was sent comes home, what may have been sent is ambiguous, the rest stays."""
+    sent, unclear, unsent = await one_job(app), await one_job(app, "a dog"), await one_job(app, "a bird")
+    records = records_of(app)
+    async with AsyncBFL(bfl_sandbox.key, base_url=bfl_sandbox.url, polling=Fixed(0.01)) as dying:
+        lost = asyncio.create_task(deliverer(dying, app, tmp_path).deliver(sent))
+        await until_record(app, sent, lambda record: record.state is EntryState.SUBMITTED)
+        assert await records.claim(unclear, "of the dead", "elsewhere:1", LEASE_S) is not None
+        assert await records.submitting(unclear, "of the dead")
+        desk = deliverer(bfl, app, tmp_path)
+        await desk.take_over()
+        await desk.wait_taken_over()
+        assert (await record_of(app, unclear)).state is EntryState.SUBMITTING, "its worker still lives"
+        await end_lease(dsn)
+        await desk.take_over()
+        await wait_until(lambda: bfl.statistics().active > 0)
+        await desk.take_over()
+        assert bfl.statistics().active == 1, "it is followed once"
+        (task_id,) = bfl_sandbox.tasks
+        bfl_sandbox.settle(task_id, "Ready")
+        await desk.wait_taken_over()
+        with pytest.raises(DeliverLater):
+            await lost
+    found = {record.id: record.state for record in await results(app, [sent, unclear, unsent])}
+    assert found == {sent: EntryState.SAVED, unclear: EntryState.AMBIGUOUS, unsent: EntryState.QUEUED}
+    assert bfl_sandbox.statistics().accepted == 1
+
+
+@pytest.mark.bfl_sandbox(service_s=math.inf)
+async def test_an_abandoned_takeover_leaves_the_task_to_others(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """It ends as any other delivery does, and nothing is taken over by a worker that stops."""
+    job = await one_job(app)
+    async with AsyncBFL(bfl_sandbox.key, base_url=bfl_sandbox.url) as dying:
+        delivery = asyncio.create_task(deliverer(dying, app, tmp_path).deliver(job))
+        await until_record(app, job, lambda record: record.state is EntryState.SUBMITTED)
+        delivery.cancel()
+        await asyncio.wait([delivery])
+    desk = deliverer(bfl, app, tmp_path)
+    await desk.take_over()
+    await wait_until(lambda: bfl.statistics().active > 0)
+    desk.stop()
+    desk.abandon()
+    await desk.wait_taken_over()
+    assert await records_of(app).abandoned(10) == [job]
+    await desk.take_over()
+    await desk.wait_taken_over()
+    assert await records_of(app).abandoned(10) == [job]

@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import LiteralString
 
 import anyio
 import procrastinate
@@ -29,6 +30,7 @@ from procrastinate.types import JSONDict
 
 from benchmarks.redis_server import RedisServer
 from bfl_async import AsyncBFL, Fixed, InvalidRequestError, LedgerError, LedgerVersionError, request
+from bfl_async.integrations.database import transaction
 from bfl_async.integrations.procrastinate import (
     FolderStorage,
     apply_schema,
@@ -36,8 +38,10 @@ from bfl_async.integrations.procrastinate import (
     records_of,
     recover,
     results,
+    retry_jobs,
     worker,
 )
+from bfl_async.integrations.records import MIGRATIONS
 from bfl_async.sandbox import Sandbox
 from bfl_async.types import EntryState
 from tests.contract.limiters import redis_server
@@ -253,8 +257,8 @@ async def working(app: procrastinate.App, bfl: AsyncBFL, tmp_path: Path) -> Asyn
     await asyncio.wait([task])
 
 
-async def ends_of(app: procrastinate.App, ids: list[int]) -> list[EntryState]:
-    async with asyncio.timeout(20.0):
+async def ends_of(app: procrastinate.App, ids: list[int], seconds: float = 20.0) -> list[EntryState]:
+    async with asyncio.timeout(seconds):
         while True:
             states = [record.state for record in await results(app, ids)]
             if not set(states) & {EntryState.QUEUED, EntryState.SUBMITTING, EntryState.SUBMITTED}:
@@ -302,6 +306,134 @@ async def test_a_paid_task_that_no_job_stands_for_gets_one(
     assert await recover(app, 30.0) == 0
     (brought,) = await app.job_manager.list_jobs_async()
     assert brought.task_kwargs == {"record": job}
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "DELETE FROM procrastinate_jobs",
+        "UPDATE procrastinate_jobs SET status = 'failed'",
+        "UPDATE procrastinate_jobs SET status = 'cancelled'",
+        "UPDATE procrastinate_jobs SET status = 'succeeded'",
+        "UPDATE procrastinate_jobs SET status = 'aborted'",
+        "UPDATE procrastinate_jobs SET queue_name = 'elsewhere'",
+        # Of a worker that lives and does nothing about it.
+        "WITH made AS (INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id), "
+        "aged AS (UPDATE procrastinate_events SET at = now() - interval '1 day') "
+        "UPDATE procrastinate_jobs SET status = 'doing', worker_id = made.id FROM made",
+        # Of a worker that is gone.
+        "UPDATE procrastinate_jobs SET status = 'doing'",
+    ],
+)
+@pytest.mark.parametrize("state", ["queued", "submitted"])
+async def test_an_open_record_comes_back_however_its_job_was_lost(
+    app: procrastinate.App, dsn: str, loss: LiteralString, state: str
+) -> None:
+    """The record is the truth: each that is not at its end gets one job, and ended ones get none."""
+    ids = await defer(app, [request("flux-2-klein-4b", prompt=f"cat {n}") for n in range(3)])
+    with psycopg.connect(dsn) as connection:
+        connection.execute("UPDATE bfl_jobs.records SET state = %s, task_id = 'x'", (state,))
+        connection.execute("UPDATE bfl_jobs.records SET state = 'saved' WHERE id = %s", (ids[0],))
+        connection.execute(loss)
+        if "worker_id" in loss:
+            connection.execute("UPDATE procrastinate_events SET at = now() - interval '1 day'")
+    assert await recover(app, 30.0) >= 2
+    assert await recover(app, 30.0) == 0
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute(
+            "SELECT records.id FROM bfl_jobs.records JOIN procrastinate_jobs AS jobs ON jobs.id = records.job "
+            "WHERE status = 'todo' AND queue_name = 'bfl_async' AND state = %s ORDER BY records.id",
+            (state,),
+        ).fetchall()
+    assert [record for (record,) in rows] == ids[1:]
+
+
+async def test_recovery_looks_at_every_queued_record(
+    app: procrastinate.App, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are: it goes through them in steps."""
+    monkeypatch.setattr("bfl_async.integrations.procrastinate._STEP", 3)
+    await defer(app, [request("flux-2-klein-4b", prompt=f"cat {n}") for n in range(10)])
+    with psycopg.connect(dsn) as connection:
+        connection.execute("DELETE FROM procrastinate_jobs WHERE id % 2 = 0")
+    assert await recover(app, 30.0) == 5
+    assert await recover(app, 30.0) == 0
+
+
+async def test_recovery_waits_for_no_enqueuer(app: procrastinate.App, dsn: str) -> None:
+    """What has a deadline is not behind bulk work, which has none."""
+    await defer(app, [request("flux-2-klein-4b", prompt="a cat")])
+    with psycopg.connect(dsn) as connection:
+        connection.execute("DELETE FROM procrastinate_jobs")
+    async with transaction(app, lock=True), asyncio.timeout(5.0):
+        assert await recover(app, 30.0) == 1
+
+
+@pytest.mark.bfl_sandbox(limit=1, service_s=math.inf)
+async def test_a_paid_task_is_taken_over_where_all_places_wait_for_its_slot(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path, dsn: str
+) -> None:
+    """Recovery needs no place: the jobs in the places wait for what only it can free."""
+    handle = await bfl.submit("flux-2-klein-4b", prompt="of a worker that died")
+    task_id = await handle.accepted()
+    (sent, *waiting) = await defer(app, [request("flux-2-klein-4b", prompt=f"cat {n}") for n in range(4)])
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "UPDATE bfl_jobs.records SET state = 'submitted', task_id = %s, polling_url = %s WHERE id = %s",
+            (task_id, handle.polling_url, sent),
+        )
+        connection.execute("DELETE FROM procrastinate_jobs WHERE id = %s", (sent,))
+    async with AsyncBFL(bfl_sandbox.key, base_url=bfl_sandbox.url, limits=1, polling=Fixed(0.05)) as other:
+        storage = FolderStorage(tmp_path)
+        running = asyncio.create_task(worker(app, other, storage=storage, concurrency=2, heartbeat_s=0.2))
+        async with asyncio.timeout(20.0):
+            while True:
+                (record,) = await results(app, [sent])
+                if record.worker is not None:
+                    break
+                await asyncio.sleep(0.02)
+        assert [record.state for record in await results(app, waiting)] == [EntryState.QUEUED] * 3
+        bfl_sandbox.settle(task_id, "Ready")
+        assert await ends_of(app, [sent]) == [EntryState.SAVED]
+        running.cancel()
+        await asyncio.wait([running], timeout=0.3)
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def test_a_neighbour_that_works_on_all_queues_is_survived(
+    app: procrastinate.App, working: asyncio.Task[None], dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It does not know our jobs and marks them as failed, for as long as it runs: all come home all the same."""
+    neighbour = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=dsn))
+    async with neighbour.open_async():
+        theirs = asyncio.create_task(neighbour.run_worker_async(concurrency=4, install_signal_handlers=False))
+        ids = await defer(app, [request("flux-2-klein-4b", prompt=f"cat {n}") for n in range(60)])
+        assert await ends_of(app, ids, 40.0) == [EntryState.SAVED] * 60
+        theirs.cancel()
+        await asyncio.wait([theirs])
+    assert "does one work on all queues?" in caplog.text
+
+
+async def test_tables_of_an_earlier_release_are_brought_up(dsn: str) -> None:
+    """What they hold stays, and a job of that time is worked on."""
+    made = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=dsn))
+    async with made.open_async():
+        await made.schema_manager.apply_schema_async()
+        with psycopg.connect(dsn) as connection:
+            connection.execute("CREATE SCHEMA bfl_jobs")
+            connection.execute("CREATE TABLE bfl_jobs.version (number integer NOT NULL)")
+            connection.execute("INSERT INTO bfl_jobs.version VALUES (1)")
+            connection.execute(MIGRATIONS[0])
+            connection.execute(
+                "INSERT INTO bfl_jobs.records (id, job, model, fields, state, cost) "
+                "VALUES (7, 7, 'flux-dev', '{}', 'failed', 3.5)"
+            )
+        await apply_schema(made)
+        (record,) = await results(made, [7])
+        assert (record.state, record.cost) == (EntryState.FAILED, 3.5)
+        assert await recover(made, 30.0) == 0
+        assert await retry_jobs(made, EntryState.FAILED) == [7]
 
 
 async def test_an_older_release_refuses_newer_tables(app: procrastinate.App, dsn: str) -> None:
