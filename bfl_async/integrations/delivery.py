@@ -61,6 +61,8 @@ _WRITE_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)  # between attempts to write down an
 _NOTE_PAUSE_S = 1.0  # between attempts to note a task
 # Tasks of dead workers that are followed at a time. More than one account has slots: none waits for another.
 _MOST_TAKEN_OVER = 2_000
+# How long the server keeps a result after its task's end.
+_RESULT_S = 600.0
 _NAME = NameTemplate("{index:08}-{task_id}.{ext}")
 _KILLED = (
     "its worker was killed when this request may have been sent: a task may exist and be paid; it is sent again only "
@@ -245,6 +247,8 @@ class Deliverer:
                 return await self._end(delivery, EntryState.MODERATED, facts)
             case Lost(AmbiguousSubmitError()):
                 return await self._end(delivery, EntryState.AMBIGUOUS, facts)
+            case Lost(UntrustedURLError()) if await self._is_of_others(delivery, record, facts):
+                raise DeliverLater(self._pause_s, str(error))
             case Failed() | Lost(UntrustedURLError()):
                 return await self._end(delivery, EntryState.FAILED, facts)
             case Unsent(withdrawn=withdrawn):
@@ -258,6 +262,19 @@ class Deliverer:
                 if not isinstance(error, ClientClosedError):
                     await self._rest(self._pause_s)
         raise DeliverLater(0.0, str(error))
+
+    async def _is_of_others(self, delivery: _Delivery, record: JobRecord, facts: Mapping[str, Fact]) -> bool:
+        """Leave a task whose URL this client must not follow; False: nobody can follow it any more.
+
+        The mistake may lie in the settings of this worker. So it stays in flight as long as its result can exist,
+        without a rest in which this worker would hold it.
+        """
+        entry = delivery.entry
+        assert entry is not None
+        if await self.records.is_older(record.id, entry.info.task_s + _RESULT_S):
+            return False
+        await self._leave(delivery, EntryState.SUBMITTED, facts)
+        return True
 
     async def _rest(self, seconds: float) -> None:
         if is_cancelled():
@@ -290,7 +307,10 @@ class Deliverer:
                         _sha256, download.data, limiter=self._threads
                     )
         except HOPELESS as exc:
-            return await self._end(delivery, EntryState.FAILED, {**facts, "error": error_text(exc)})
+            facts["error"] = error_text(exc)
+            if isinstance(exc, UntrustedURLError) and await self._is_of_others(delivery, record, facts):
+                raise DeliverLater(self._pause_s, str(exc)) from exc
+            return await self._end(delivery, EntryState.FAILED, facts)
         except Exception as exc:  # of the download, or whatever a storage raises
             _log.warning(
                 "the image of task %s is not saved yet: %s",

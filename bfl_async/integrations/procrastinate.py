@@ -29,6 +29,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
@@ -40,8 +41,9 @@ from procrastinate import exceptions, jobs, retry, types
 
 from bfl_async._cancellation import shielded
 from bfl_async._client import AsyncBFL
-from bfl_async._config import ACCOUNT
+from bfl_async._config import ACCOUNT, account_hash, is_loopback
 from bfl_async._tasks import new_task
+from bfl_async.batch import home_of
 from bfl_async.errors import ConfigError, InvalidRequestError, LedgerError
 from bfl_async.integrations.delivery import Deliverer, DeliverLater
 from bfl_async.integrations.records import JobRecord
@@ -199,9 +201,11 @@ async def worker(
     Raises:
         LedgerError: The database could not be used any more. Start the worker again.
         ClientClosedError, ConfigError: The client or the app is not open here.
+        ConfigError: The jobs belong to another host or account than the client's. Nothing was touched.
     Cancellation: What was not sent goes back to the queue, what was sent is brought home, then this returns. A
         second cancellation ends it at once; another worker then goes on.
     """
+    await _check_home(app, bfl)
     lease_s = 3.0 * heartbeat_s
     deliverer = Deliverer(bfl, records_of(app), storage, lease_s=lease_s)
     if _TASK not in app.tasks:
@@ -259,6 +263,36 @@ async def worker(
             raise bug
     problem = None if working.cancelled() else working.exception()
     raise LedgerError("the database could not be used, so the worker has ended: start it again") from problem
+
+
+async def _check_home(app: procrastinate.App, bfl: AsyncBFL) -> None:
+    """Refuse to work on the jobs of another host or account.
+
+    A worker with another base URL would ask the wrong server for tasks that are paid, and send what is queued there.
+
+    Raises:
+        ConfigError: They belong to another one.
+        LedgerError: The database cannot be used.
+    """
+    host = home_of(bfl._base_url)
+    url = urlsplit(bfl._base_url)
+    if is_loopback(url.hostname or ""):
+        # One machine may run several servers.
+        host = f"{host}, port {url.port or (443 if url.scheme == 'https' else 80)}"
+    name = bfl._account if bfl._account is not None else bfl._key
+    # A function that returns keys names no account.
+    account = account_hash(name, host) if isinstance(name, str) and name else None
+    home, owner = await records_of(app).settle_home(host, account)
+    move = "to move them here, end all workers and run in the database: DELETE FROM bfl_jobs.home"
+    if home != host:
+        raise ConfigError(
+            f"the jobs in this database belong to {home}, and this client talks to {host}; {move}"
+        )
+    if account is not None and owner != account:
+        raise ConfigError(
+            f"the jobs in this database belong to another account at {home}, named by its key or by "
+            f"AsyncBFL(account=...); where only the key was renewed, or {move}"
+        )
 
 
 async def _wait_ended(working: asyncio.Task[None], deliverer: Deliverer) -> None:

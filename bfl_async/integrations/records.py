@@ -54,6 +54,13 @@ MIGRATIONS: tuple[LiteralString, ...] = (
     );
     INSERT INTO bfl_jobs.recovery (began_at, seen) VALUES ('-infinity', 0);
     """,
+    """
+    CREATE TABLE bfl_jobs.home (
+        only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+        host text NOT NULL,
+        account text
+    );
+    """,
 )
 
 
@@ -106,6 +113,25 @@ class Records:
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
+
+    async def settle_home(self, host: str, account: str | None) -> tuple[str, str | None]:
+        """Return the host and the account that the records belong to: those of the first worker, which asks so.
+
+        Args:
+            account: None: not known. The first worker that knows it says so for all.
+        """
+        rows = await self._ask(
+            """
+            INSERT INTO bfl_jobs.home AS known (host, account) VALUES (%(host)s, %(account)s)
+            ON CONFLICT (only_row) DO UPDATE SET account = CASE
+                WHEN known.host = EXCLUDED.host THEN COALESCE(known.account, EXCLUDED.account)
+                ELSE known.account END
+            RETURNING host, account
+            """,
+            host=host,
+            account=account,
+        )
+        return rows[0]["host"], rows[0]["account"]
 
     async def claim(self, record_id: int, claim: str, worker: str, lease_s: float) -> JobRecord | None:
         """Take a record that is not at its end and that no living worker holds; None: not to be had.
@@ -206,6 +232,18 @@ class Records:
             most=most,
         )
         return [row["id"] for row in rows]
+
+    async def is_older(self, record_id: int, age_s: float) -> bool:
+        """Return whether its task was accepted longer ago than that, by the database's clock."""
+        rows = await self._ask(
+            """
+            SELECT id FROM bfl_jobs.records
+            WHERE id = %(id)s AND submitted_at < now() - make_interval(secs => %(age_s)s)
+            """,
+            id=record_id,
+            age_s=age_s,
+        )
+        return bool(rows)
 
     async def read(self, ids: Sequence[int]) -> list[JobRecord]:
         """Return those that there are, by id."""

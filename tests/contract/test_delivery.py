@@ -424,3 +424,48 @@ async def test_an_abandoned_takeover_leaves_the_task_to_others(
     await desk.take_over()
     await desk.wait_taken_over()
     assert await records_of(app).abandoned(10) == [job]
+
+
+@pytest.mark.bfl_sandbox(service_s=0.05)
+async def test_a_task_of_another_server_stays_in_flight_for_those_who_can_follow_it(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A mistake in one worker's settings ends no paid task, and does not hold it."""
+    handle = await bfl.submit("flux-2-klein-4b", prompt="a cat")
+    job = await sent_job(app, await handle.accepted(), handle.polling_url)
+    async with (
+        Sandbox() as elsewhere,
+        AsyncBFL(elsewhere.key, base_url=elsewhere.url, polling=Fixed(0.01)) as wrong,
+    ):
+        for _ in range(2):
+            with pytest.raises(DeliverLater):
+                await deliverer(wrong, app, tmp_path).deliver(job)
+            record = await record_of(app, job)
+            assert record.state is EntryState.SUBMITTED
+            assert record.error is not None
+            assert "UntrustedURLError" in record.error
+    assert await records_of(app).abandoned(10) == [job], "it is free for others"
+    assert await deliverer(bfl, app, tmp_path).deliver(job) is EntryState.SAVED
+
+
+async def test_a_task_that_nobody_can_follow_fails_when_no_result_can_exist_any_more(
+    app: procrastinate.App, bfl: AsyncBFL, tmp_path: Path, dsn: str
+) -> None:
+    """Every open record has a way to its end."""
+    job = await sent_job(app, "a task", "https://elsewhere.example/v1/get_result?id=1")
+    with pytest.raises(DeliverLater):
+        await deliverer(bfl, app, tmp_path).deliver(job)
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        await connection.execute("UPDATE bfl_jobs.records SET submitted_at = now() - interval '1 day'")
+    assert await deliverer(bfl, app, tmp_path).deliver(job) is EntryState.FAILED
+
+
+async def sent_job(app: procrastinate.App, task_id: str, polling_url: str | None) -> int:
+    """A record of a task that a worker sent, which is gone."""
+    job = await one_job(app)
+    records = records_of(app)
+    assert await records.claim(job, "of the dead", "elsewhere:1", LEASE_S) is not None
+    assert await records.submitting(job, "of the dead")
+    assert await records.submitted(job, "of the dead", Receipt(task_id, polling_url, 1.0), LEASE_S)
+    assert await records.leave(job, "of the dead", EntryState.SUBMITTED)
+    return job

@@ -29,7 +29,15 @@ import pytest
 from procrastinate.types import JSONDict
 
 from benchmarks.redis_server import RedisServer
-from bfl_async import AsyncBFL, Fixed, InvalidRequestError, LedgerError, LedgerVersionError, request
+from bfl_async import (
+    AsyncBFL,
+    ConfigError,
+    Fixed,
+    InvalidRequestError,
+    LedgerError,
+    LedgerVersionError,
+    request,
+)
 from bfl_async.integrations.database import transaction
 from bfl_async.integrations.procrastinate import (
     FolderStorage,
@@ -48,6 +56,7 @@ from tests.contract.limiters import redis_server
 from tests.integration.postgres import app, cluster, dsn, postgres
 from tests.integration.test_batch_survival import KEY, SIZE, Server, serving
 from tests.json_page import check
+from tests.waiting import wait_until
 
 __all__ = ["app", "dsn", "postgres", "redis_server"]
 
@@ -434,6 +443,50 @@ async def test_tables_of_an_earlier_release_are_brought_up(dsn: str) -> None:
         assert (record.state, record.cost) == (EntryState.FAILED, 3.5)
         assert await recover(made, 30.0) == 0
         assert await retry_jobs(made, EntryState.FAILED) == [7]
+
+
+async def test_a_worker_refuses_the_jobs_of_another_host_or_account(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path, dsn: str
+) -> None:
+    """It touches nothing: neither what is queued nor what is paid and in flight."""
+
+    async def work(client: AsyncBFL) -> None:
+        await worker(app, client, storage=FolderStorage(tmp_path), heartbeat_s=0.2)
+
+    (first,) = await defer(app, [request("flux-2-klein-4b", prompt="a cat")])
+    right = asyncio.create_task(work(bfl))
+    assert await ends_of(app, [first]) == [EntryState.SAVED]
+    right.cancel()
+    await asyncio.wait([right])
+    ids = await defer(app, [request("flux-2-klein-4b", prompt=f"cat {n}") for n in range(2)])
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "UPDATE bfl_jobs.records SET state = 'submitted', task_id = 'x' WHERE id = %s", (ids[0],)
+        )
+    before = await results(app, ids)
+    async with Sandbox() as elsewhere, AsyncBFL(elsewhere.key, base_url=elsewhere.url) as wrong:
+        with pytest.raises(ConfigError, match="belong to this machine, port"):
+            await work(wrong)
+        assert elsewhere.statistics().accepted == 0
+    async with AsyncBFL("another-key", base_url=bfl_sandbox.url) as wrong:
+        with pytest.raises(ConfigError, match="belong to another account"):
+            await work(wrong)
+    assert await results(app, ids) == before
+    with psycopg.connect(dsn) as connection:
+        connection.execute("DELETE FROM bfl_jobs.home")
+        connection.execute("UPDATE bfl_jobs.records SET state = 'failed' WHERE id = %s", (ids[0],))
+    async with AsyncBFL("key-1", account="ours", base_url=bfl_sandbox.url) as named:
+        moved = asyncio.create_task(work(named))
+        await wait_until(lambda: moved.done() or bfl_sandbox.statistics().refused_403 > 0)
+        moved.cancel()
+        await asyncio.wait([moved])
+    async with AsyncBFL(bfl_sandbox.key, account="ours", base_url=bfl_sandbox.url) as renewed:
+        right = asyncio.create_task(work(renewed))
+        assert await ends_of(app, [ids[1]]) == [EntryState.SAVED], (
+            "a renewed key of the account that was named"
+        )
+        right.cancel()
+        await asyncio.wait([right])
 
 
 async def test_an_older_release_refuses_newer_tables(app: procrastinate.App, dsn: str) -> None:
