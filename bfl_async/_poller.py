@@ -69,7 +69,7 @@ _ROW_S = 5.0
 _LAST_POLL_S = 1.0
 _LAST_BACKOFF_S = 0.1
 # A round trip that is known may take so much more than usual in the last poll.
-_OF_ROUND_TRIP = 3.0
+_ROUND_TRIPS = 3.0
 # Ready without the URL of a result: so many more polls, so far apart, until that is taken for all that will come.
 _URL_WAITS_S = (0.25, 0.5, 1.0, 2.0)
 _URL_POLL_S = 5.0
@@ -361,7 +361,7 @@ class Poller:
 
     @staticmethod
     def _last_poll_s(timings: Timings) -> float:
-        return max(_LAST_POLL_S, _OF_ROUND_TRIP * (timings.round_trips.poll_s or 0.0))
+        return max(_LAST_POLL_S, _ROUND_TRIPS * (timings.round_trips.poll_s or 0.0))
 
     @staticmethod
     def _parse(reply: Reply, task_id: str | None) -> PollReply | None:

@@ -206,8 +206,8 @@ class Scheduler:
         self._gate = SpendingGate()
         self._idle: set[asyncio.Future[None]] = set()  # of drain(): woken when nothing is left
         self._left_submitting: asyncio.Future[None] | None = None  # of aclose(): woken at the last POST's end
-        # True from the beginning of a drain at the end: what was admitted goes on, and nothing new is.
-        self._full = False
+        # False from the beginning of a drain at the end: what was admitted goes on, and nothing new is admitted.
+        self._admitting = True
         self._closing = False
         self._ending = False  # aclose() is at work
         self._resting = 0  # entries that wait for their next attempt after a failure
@@ -247,7 +247,7 @@ class Scheduler:
             ClientClosedError: The client is closing.
             ConfigError: The priority is no whole number.
         """
-        if self._full:
+        if not self._admitting:
             raise ClientClosedError("the client is closed: make a new one")
         if not isinstance(priority, int):
             raise ConfigError(f"priority must be a whole number, not {priority!r}")
@@ -335,7 +335,7 @@ class Scheduler:
         known = self._tasks.get(task_id)
         if known is not None:
             return known
-        if self._full:
+        if not self._admitting:
             raise ClientClosedError("the client is closed: make a new one")
         entry = Entry(None, model, model_info(model), None)
         entry.lease = Lease((ACCOUNT, *entry.info.pools))
@@ -982,7 +982,7 @@ class Scheduler:
     @property
     def closing(self) -> bool:
         """True once nothing more is taken in."""
-        return self._full
+        return not self._admitting
 
     def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Run a background coroutine that this client owns: it is cancelled and awaited at close."""
@@ -1041,10 +1041,10 @@ class Scheduler:
             entry.nudge_poller()
 
     def stop_admission(self) -> None:
-        """Take nothing more in, by whatever way: streams read their sources no further. What was taken in goes on."""
-        if self._full:
+        """Admit nothing more, by whatever way: streams read their sources no further. What was admitted goes on."""
+        if not self._admitting:
             return
-        self._full = True
+        self._admitting = False
         for runner, entry in list(self._runners.items()):
             # Streams' pumps: a source that is waited for might never come.
             if entry is None:

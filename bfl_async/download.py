@@ -45,9 +45,9 @@ _MAX_SIGNED_ANEW = 3  # a server that signs anew and refuses again is not asked 
 # Where the caller sets no bound and the URL states no end: as long as BFL keeps a result (10 minutes).
 _UNBOUNDED_S = 600.0
 _FILE_THREADS = 8
-_LEAST_WRITE_S = 1.0
+_MIN_WRITE_S = 1.0
 # From here on a body is looked at in a thread: a video may consist of millions of boxes.
-_LARGE_BYTES = 2**20
+_THREAD_FROM_BYTES = 2**20
 _TAIL_BYTES = 4_096  # a JPEG's end mark is looked for in so much: some writers put padding behind it
 
 
@@ -142,7 +142,7 @@ class Downloads:
         download = await self.fetch(task, url, expires_at=expires_at, timeout=timeout, request_id=request_id)
         bound = check_timeout(timeout)
         # The write has its own second: the bytes are here, and a time that ran out while they came must not lose them.
-        left_s = None if bound is None else max(_LEAST_WRITE_S, bound - (self._loop.time() - began_at))
+        left_s = None if bound is None else max(_MIN_WRITE_S, bound - (self._loop.time() - began_at))
         writing = Write()
         limit = TimeLimit(left_s)
         try:
@@ -276,7 +276,7 @@ class Downloads:
         if not 200 <= reply.status_code < 300:
             return DownloadError(f"the image host answered HTTP {reply.status_code}", task_id=task_id), reply
         try:
-            found = check(reply) if len(reply.body) < _LARGE_BYTES else await self._threads.run(check, reply)
+            found = check(reply) if len(reply.body) < _THREAD_FROM_BYTES else await self._threads.run(check, reply)
         except OSError as exc:  # no thread could be started
             if self.closed:
                 raise closed_error(task) from exc

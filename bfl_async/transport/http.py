@@ -70,12 +70,12 @@ _POLL_REPLY_S = 10.0
 # bytes. Where less time is left, for a third of that: two more attempts then fit in. A host that was given up is given
 # half as much time again, since it may be slow and not silent.
 _FIRST_BYTE_S, _NEXT_BYTES_S = 5.0, 10.0
-_LEAST_SILENCE_S = 1.0
+_MIN_SILENCE_S = 1.0
 _SILENCE_OF_TIMEOUT = 3
-_LONGER = 1.5
+_SILENCE_GROWTH = 1.5
 # Bytes that show that a download goes on; fewer are a trickle.
-_LEAST_BYTES = 4_096
-_MOST_SILENT = 1_024
+_MIN_PROGRESS_BYTES = 4_096
+_MAX_GIVEN_UP = 1_024
 # Downloads at a time, in connections of their own.
 _DOWNLOADS = 64
 _NAME_THREADS = 4
@@ -110,7 +110,7 @@ class _Silence(NamedTuple):
 
     # From the beginning to the first byte of the body, or to the end of the reply.
     first_s: float
-    # Until the next `_LEAST_BYTES` of the body; None: all of it must have come within `first_s`.
+    # Until the next `_MIN_PROGRESS_BYTES` of the body; None: all of it must have come within `first_s`.
     next_s: float | None
 
     @classmethod
@@ -121,9 +121,9 @@ class _Silence(NamedTuple):
             timeout: Seconds that are left.
             given_up_s: The silence after which this URL was given up before; 0.0 if it was not.
         """
-        share_s = max(_LEAST_SILENCE_S, timeout / _SILENCE_OF_TIMEOUT)
-        first_s = max(min(_FIRST_BYTE_S, share_s), _LONGER * given_up_s)
-        if timeout - first_s < _LEAST_SILENCE_S:
+        share_s = max(_MIN_SILENCE_S, timeout / _SILENCE_OF_TIMEOUT)
+        first_s = max(min(_FIRST_BYTE_S, share_s), _SILENCE_GROWTH * given_up_s)
+        if timeout - first_s < _MIN_SILENCE_S:
             # Too little is left for another attempt.
             first_s = timeout
         return cls(first_s, max(first_s, min(_NEXT_BYTES_S, share_s)))
@@ -386,7 +386,7 @@ class HTTPTransport:
                 return await self._follow(url, self._download_headers, silence, keyed=False)
         except ReplyTimeoutError:
             self._given_up[url] = silence.first_s
-            if len(self._given_up) > _MOST_SILENT:
+            if len(self._given_up) > _MAX_GIVEN_UP:
                 self._given_up.popitem(last=False)
             raise
         except TimeoutError as exc:
@@ -626,7 +626,7 @@ async def _read(
         chunk = await incoming.readany()
         if next_s is not None and buffer.tell() + len(chunk) >= wanted:
             limit.restart(next_s)
-            wanted = buffer.tell() + len(chunk) + _LEAST_BYTES
+            wanted = buffer.tell() + len(chunk) + _MIN_PROGRESS_BYTES
         if buffer.tell() + len(chunk) > max_bytes:
             raise _too_large(response, max_bytes)
         buffer.write(chunk)
