@@ -139,6 +139,8 @@ def check_images(folder: Path, dsn: str, saved: int) -> None:
         assert hashlib.sha256((folder / file).read_bytes()).hexdigest() == sha256
 
 
+# Its own deadlines add up to more than the default.
+@pytest.mark.timeout(180)
 def test_rows_become_images_and_the_same_rows_again_become_none(dsn: str, tmp_path: Path) -> None:
     """enqueue, worker, jobs: the way of a user; SIGTERM stops a worker with 143."""
     (tmp_path / "prompts.txt").write_text("".join(f"prompt {n}\n" for n in range(20)))
