@@ -33,7 +33,7 @@ from bfl_async._handle import Entry, TaskHandle
 from bfl_async._polling import Adaptive, Fixed, Polling
 from bfl_async._scheduler import Scheduler
 from bfl_async._stream import OutcomeStream, open_stream, refill_of
-from bfl_async._tasks import new_task
+from bfl_async._tasks import check_loop, new_task
 from bfl_async._timings import TimingsBook
 from bfl_async.errors import (
     BFLError,
@@ -354,10 +354,14 @@ class AsyncBFL:
             raised. It takes at most `Timeouts.close`.
         """
         if self._scheduler is None:
+            opener = self._opener
+            if opener is not None and not opener.done():
+                check_loop(opener.get_loop(), "the client")
             self._state = "closed"
-            if self._opener is not None and not self._opener.done():
-                self._opener.cancel()
-                await asyncio.wait([self._opener])
+            if opener is not None and not opener.done():
+                opener.cancel()
+                with shielded():
+                    await asyncio.wait([opener])
             return
         if self._state == "closed" and (self._closer is None or self._closer.done()):
             return
@@ -402,10 +406,12 @@ class AsyncBFL:
             await self._scheduler.aclose()
         finally:
             self._state = "closed"
-            if self._owns_limiter:
-                await self._limiter.aclose()
-            if self._given_transport is None:
-                await self._transport.aclose()
+            try:
+                if self._given_transport is None:
+                    await self._transport.aclose()
+            finally:
+                if self._owns_limiter:
+                    await self._limiter.aclose()
 
     def __del__(self) -> None:
         if self._state in ("open", "closing"):

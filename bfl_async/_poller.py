@@ -330,12 +330,14 @@ class Poller:
         self, entry: Entry, url: str, sent_at: float, deadline: float, last_by: float | None
     ) -> Reply | UntrustedURLError | None:
         """Send a poll; None where no complete answer came: see `entry.problem`."""
+        limit: TimeLimit | None = None
         try:
             if sent_at + self._longest_poll_s <= deadline:  # most polls: they need no timer
                 return await self._transport.poll(url)
             # One that could outlast the deadline ends there, so that the last poll is sent.
             by = deadline if last_by is None else last_by
-            async with TimeLimit(by - sent_at) as limit:
+            limit = TimeLimit(by - sent_at)
+            async with limit:
                 return await self._transport.poll(url)
         except UntrustedURLError as exc:
             exc.task_id = entry.task_id
@@ -344,7 +346,7 @@ class Poller:
         except BFLError as exc:
             entry.problem = exc
         except OSError as exc:  # TimeLimit's, or that of a transport from outside; TimeoutError is one
-            timed_out = isinstance(exc, TimeoutError) and limit.expired
+            timed_out = isinstance(exc, TimeoutError) and limit is not None and limit.expired
             entry.problem = (
                 ReplyTimeoutError("a poll was not answered in time")
                 if timed_out
@@ -455,7 +457,7 @@ class Poller:
 
 
 def has_result(settlement: Settlement) -> bool:
-    """Return whether an end brings what it promises: Ready without the URL of a result does not."""
+    """Return whether an end is complete: Ready needs the URL of a result, other ends need nothing."""
     if not isinstance(settlement, Ready):
         return True
     result = settlement.reply.result

@@ -410,7 +410,7 @@ class Scheduler:
             await steps
         except asyncio.CancelledError as exc:
             if not is_cancelled():
-                # Somebody cancelled what this request waited for, and not this client.
+                # Other code cancelled something that this request waited for.
                 self._broken(entry, exc)
                 return
             self._interrupted(entry)

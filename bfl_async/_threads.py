@@ -14,10 +14,12 @@ import errno
 import functools
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from bfl_async._cancellation import is_cancelled
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 _Args = TypeVarTuple("_Args")
 _Value = TypeVar("_Value")
@@ -47,6 +49,9 @@ class Threads:
         if self._is_closed:
             raise _closed()
         if self._pool is None:
+            # Many programs need no thread; and if no file can be opened any more, that is an OSError here.
+            from concurrent.futures import ThreadPoolExecutor
+
             self._pool = ThreadPoolExecutor(self._at_once, thread_name_prefix=self._name)
         call = functools.partial(contextvars.copy_context().run, function, *args)
         try:
@@ -79,7 +84,7 @@ class Threads:
             try:
                 loop.call_soon_threadsafe(_set, ended)
             except RuntimeError:
-                # The loop was closed meanwhile: nobody waits any more.
+                # The loop was closed meanwhile, and with it the wait below.
                 return
 
         waiting = threading.Thread(target=wait, name=f"{self._name}-closing", daemon=True)

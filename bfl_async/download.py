@@ -141,7 +141,7 @@ class Downloads:
         began_at = self._loop.time()
         download = await self.fetch(task, url, expires_at=expires_at, timeout=timeout, request_id=request_id)
         bound = check_timeout(timeout)
-        # The write has its own second: the bytes are here, and a time that ran out while they came must not lose them.
+        # The bytes have arrived, so the write gets a second of its own even if the download took all of the time.
         left_s = None if bound is None else max(_MIN_WRITE_S, bound - (self._loop.time() - began_at))
         writing = Write()
         limit = TimeLimit(left_s)

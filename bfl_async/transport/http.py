@@ -108,9 +108,9 @@ class _Target(NamedTuple):
 class _Silence(NamedTuple):
     """Seconds until a GET is given up."""
 
-    # From the beginning to the first byte of the body, or to the end of the reply.
+    # For the first byte of the body; for the whole reply where `next_s` is None.
     first_s: float
-    # Until the next `_MIN_PROGRESS_BYTES` of the body; None: all of it must have come within `first_s`.
+    # For each further `_MIN_PROGRESS_BYTES` of the body.
     next_s: float | None
 
     @classmethod
@@ -326,8 +326,8 @@ class HTTPTransport:
             return None
         names = _LookupLoop()
         self._names.append(names)
-        # Of the loop it uses the two methods that _LookupLoop has.
-        return aiohttp.ThreadedResolver(names)  # type: ignore[arg-type]  # see above
+        # The resolver uses the two methods of a loop that _LookupLoop has, and no others.
+        return aiohttp.ThreadedResolver(names)  # type: ignore[arg-type]  # not a whole event loop
 
     async def aclose(self) -> None:
         """Close the sessions, unless they are the caller's. Calls on their way end with `ClientClosedError`."""
