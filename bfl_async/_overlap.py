@@ -28,7 +28,8 @@ _CERTAIN_SIGMAS = 1.2816  # the normal distribution's quantile of it
 _EXACT = 16  # tasks up to which the sum is computed exactly
 _MARGIN_STEP_S = 0.04
 _LEAST_MARGIN_S, _MOST_MARGIN_S = -0.2, 0.6
-_PAUSE_S = 0.05  # after a refusal
+# The pause after a refusal, and the longest one after many in a row.
+_PAUSE_S, _MAX_PAUSE_S = 0.05, 2.0
 _OFTEN_S, _SELDOM_S = 0.02, 0.05  # between looks: where an end is near, and else
 _PROMISING = 0.4  # expected ends, from which on looks are worth more
 _FEW = 2.0  # submits that may always be on their way early
@@ -68,6 +69,7 @@ class Overlap:
         self._wants_more = False
         self.look_again_s = _OFTEN_S  # until the next look is worth its cost
         self._paused_until = 0.0
+        self._refused_in_a_row = 0
         self._places = 0
         # Of each expected task: its pools, when its time began, its forecast, its newest place in the heap.
         self._expected: dict[Hashable, tuple[tuple[str, ...], float, Forecast, int]] = {}
@@ -122,6 +124,7 @@ class Overlap:
 
     def accepted(self) -> None:
         """Note that a submit was accepted, early or not: the budget is a share of all."""
+        self._refused_in_a_row = 0
         self.margin_s = max(_LEAST_MARGIN_S, self.margin_s - _MARGIN_STEP_S * self._budget)
         if self._wants_more:
             self._most += self._budget
@@ -130,4 +133,6 @@ class Overlap:
         """Note that an early submit was refused."""
         self.margin_s = min(_MOST_MARGIN_S, self.margin_s + _MARGIN_STEP_S)
         self._most = max(_FEW, self._most - 1)
-        self._paused_until = now + _PAUSE_S
+        # The forecasts may be wrong for all tasks at once: polls that hang, or another program on the account.
+        self._paused_until = now + min(_MAX_PAUSE_S, _PAUSE_S * 2.0 ** min(self._refused_in_a_row, 10))
+        self._refused_in_a_row += 1

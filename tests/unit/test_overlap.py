@@ -135,6 +135,22 @@ def test_refusal_pauses_early_submits() -> None:
     assert overlap.free_slots(20.06, 0.25) == {"account": 1}
 
 
+def test_refusals_in_a_row_lengthen_the_pause_and_an_acceptance_ends_that() -> None:
+    """Where the forecasts are wrong for all tasks at once, refused submits must not follow each other without end."""
+    overlap, now, refusals = Overlap(BUDGET), 100.0, 0
+    forecast = forecast_of(4.0, 1.0)
+    while now < 110.0:
+        overlap.expect(refusals, ("account",), 0.0, forecast)
+        if overlap.free_slots(now, 0.1):
+            overlap.refused(now)
+            refusals += 1
+        now += 0.01
+    assert 5 <= refusals <= 12
+    overlap.accepted()
+    overlap.refused(now)
+    assert overlap.free_slots(now + 0.06, 0.1)
+
+
 def test_no_forecast_before_something_was_learnt() -> None:
     """The catalog's prior may be wrong by a factor of two, and a guess costs a refusal."""
     timings = Timings(4.5, 0.4)
