@@ -267,6 +267,8 @@ class SharedLimiter(ABC):
             if session is None or session.closer is None:
                 break
             await asyncio.wait([session.closer])
+            if self._session is session:
+                await self._close(session)
         if self._account is None:
             return
         if session is None:
@@ -320,6 +322,9 @@ class SharedLimiter(ABC):
                 while not closer.done():
                     with contextlib.suppress(asyncio.CancelledError):
                         await asyncio.wait([closer])
+                if self._session is session:
+                    # The closer was cancelled before its first line, as the end of `asyncio.run` may do.
+                    await self._close(session)
             raise
 
     async def _close(self, session: _Session) -> None:
@@ -347,10 +352,11 @@ class SharedLimiter(ABC):
                     if not waiter.done():
                         waiter.set_exception(closed_first(self))
                 # Also what came back to the queue while this was closing.
-                self._fail_waiting(closed_before_grant(self))
-                self._session = None
-                self._was_open = True
-                self._forget()
+                if self._session is session:
+                    self._fail_waiting(closed_before_grant(self))
+                    self._session = None
+                    self._was_open = True
+                    self._forget()
 
     async def __aenter__(self) -> Self:
         await self.open()

@@ -901,6 +901,28 @@ async def test_a_cancelled_close_says_nothing_more_and_ends_all_that_runs(cancel
 
 
 @pytest.mark.looptime(start=0)
+@pytest.mark.parametrize("turns", range(5))
+async def test_the_end_of_the_loop_leaves_nothing_of_a_limiter_that_is_closing(turns: int) -> None:
+    """`asyncio.run` cancels every coroutine once, wherever it is, also one that has not begun."""
+    before = asyncio.all_tasks()
+    limiter = SlowLimiter()
+    limiter_opening = asyncio.create_task(limiter.open())
+    await asyncio.sleep(0)
+    closing = [asyncio.create_task(limiter.aclose()) for _ in range(2)]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    ours = asyncio.all_tasks() - before
+    for task in ours:
+        task.cancel()
+    await asyncio.wait([*ours])
+    assert limiter_opening.done()
+    assert all(task.done() for task in closing)
+    # An aclose() that had not begun closes nothing.
+    assert turns == 0 or limiter.stores[0].is_closed
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.looptime(start=0)
 async def test_a_request_that_comes_back_while_the_limiter_closes_fails() -> None:
     """Its 429 arrives during the last step: no request is left in a queue that is gone."""
     limiter = SlowLimiter(grant_all)
