@@ -68,6 +68,10 @@ ENDED_S = 600.0
 _NET_S = 2.0  # a process that waits looks at least so often, should a wake-up be lost
 _LAST_STEP_S = 2.0  # for what is left to say when the limiter is closed
 _CANCEL_AGAIN_S = 1.0  # longer than a coroutine needs to close what it has
+# Longer than two attempts at a first step, each with a connection to set up.
+_OPEN_S = 20.0
+# For each of the two things that a close ends: the coroutine that makes the steps, and the store.
+_END_S = 3.0
 _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 1.0
 
 _TOLD_IN_FULL = ("w", "x", "k", "o", "h")  # what a full batch tells anew
@@ -175,6 +179,8 @@ class _Session:
     away: LimiterError | None = None
     # Set once, by _end: from then on nothing new is taken in.
     closer: asyncio.Task[None] | None = None
+    # Set by _close: the coroutine that makes the steps ends, even if its cancellation was swallowed.
+    is_over: bool = False
     # Done when the closing must not wait for the last step any longer.
     hurry: asyncio.Future[None] = field(init=False)
 
@@ -244,7 +250,7 @@ class SharedLimiter(ABC):
         self._account = account
 
     async def open(self) -> None:
-        """Connect, once a client has named its account; see `Limiter.open`.
+        """Connect, once a client has named its account; see `Limiter.open`. Takes at most 20 s.
 
         It may be called from several coroutines at once. A call while the limiter is being closed waits for the end
         of that, and opens it again.
@@ -274,7 +280,10 @@ class SharedLimiter(ABC):
         if session is None:
             session = self._start(loop, self._account)
         try:
-            await asyncio.shield(session.opened)
+            await asyncio.wait([session.opened], timeout=_OPEN_S)
+            if not session.opened.done():
+                self._go_without(session, LimiterError(f"{self._where()} did not answer within {_OPEN_S:g} s"))
+            session.opened.result()
             if session.closer is not None:
                 raise _closed_while_opening(self)
         except LimiterError as exc:
@@ -294,7 +303,7 @@ class SharedLimiter(ABC):
         return session
 
     async def aclose(self) -> None:
-        """Say what is left to say, for at most 2 s, and end all that runs. Idempotent.
+        """Say what is left to say, for at most 2 s, and end all that runs. Takes at most 10 s. Idempotent.
 
         Leases that are still held run out by themselves, unless their tasks are attached elsewhere. A client that
         still uses the limiter gets a `LimiterError` for each request that has not been sent.
@@ -342,9 +351,12 @@ class SharedLimiter(ABC):
                 if slot.hold is not None:
                     slot.hold.cancel()
             try:
+                session.is_over = True
                 if session.runner is not None:
-                    await end_task(session.runner)
-                await session.store.aclose()
+                    await end_task(session.runner, within_s=_END_S)
+                closing = new_task(session.store.aclose())
+                await asyncio.wait([closing], timeout=_END_S)
+                await end_task(closing, within_s=_CANCEL_AGAIN_S)
             finally:
                 if not session.opened.done():
                     session.opened.set_exception(_closed_while_opening(self))
@@ -598,7 +610,7 @@ class SharedLimiter(ABC):
     async def _run(self, session: _Session) -> None:
         try:
             # A store may swallow the cancellation that is to end this: wait_for does so in Python 3.11.
-            while not is_being_cancelled():
+            while not session.is_over and not is_being_cancelled():
                 await session.wake.wait()
                 session.wake.clear()
                 batch = self._next_batch(session)
@@ -656,8 +668,12 @@ class SharedLimiter(ABC):
         self._ops[:0] = [op for op in batch.ops if op[0] not in _TOLD_IN_FULL]
         if session.failures < 2 and not exc.hopeless:
             return
-        error = LimiterError(f"{self._where()} cannot be reached: {exc}")
+        error = LimiterError(f"{self._where()} cannot be {'used' if exc.hopeless else 'reached'}: {exc}")
         error.__cause__ = exc.__cause__
+        self._go_without(session, error, hopeless=exc.hopeless)
+
+    def _go_without(self, session: _Session, error: LimiterError, *, hopeless: bool = False) -> None:
+        """Tell the requests and the callers of `open` that the book is away."""
         if session.away is None:
             self._ops = [op for op in self._ops if op[0] not in _TOLD_IN_FULL]
             _log.warning(
@@ -668,7 +684,7 @@ class SharedLimiter(ABC):
             )
         session.away = error
         if not session.opened.done():
-            if self._fails_away or exc.hopeless:
+            if self._fails_away or hopeless:
                 session.opened.set_exception(error)
             else:
                 session.opened.set_result(None)
@@ -794,11 +810,38 @@ def is_being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def end_task(task: asyncio.Task[None]) -> None:
-    """Cancel a coroutine until it has ended; what it waits for may swallow a cancellation."""
-    while not task.done():
+# Coroutines that ignored every cancellation. Someone must hold them, or they are destroyed while they run.
+_left_behind: set[asyncio.Task[None]] = set()
+
+
+async def end_task(task: asyncio.Task[None], *, within_s: float = _END_S) -> None:
+    """Cancel a coroutine until it has ended; what it waits for may swallow a cancellation.
+
+    One that is still running after `within_s` is left behind, and ends when it can. The wait itself depends on
+    nothing but the loop's clock.
+    """
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + within_s
+    while not task.done() and (left_s := deadline - clock()) > 0:
         task.cancel()
-        await asyncio.wait([task], timeout=_CANCEL_AGAIN_S)
+        await asyncio.wait([task], timeout=min(_CANCEL_AGAIN_S, left_s))
+    if not task.done():
+        _left_behind.add(task)
+        task.add_done_callback(_end_of_left_behind)
+        _log.error(
+            "a coroutine of the limiter ignores its cancellation: it is left behind after %g s",
+            within_s,
+            extra={"bfl_task": task.get_name()},
+        )
+    elif not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a coroutine of the limiter failed at its end", exc_info=error)
+
+
+def _end_of_left_behind(task: asyncio.Task[None]) -> None:
+    _left_behind.discard(task)
+    if not task.cancelled():
+        # Read, so that asyncio does not report it: the limiter is long closed.
+        task.exception()
 
 
 def _by_name(limits: Limits) -> dict[str, int]:

@@ -133,7 +133,8 @@ class _FileStore:
         """End the thread; it closes the file."""
         if self._thread is not None:
             self._work.put(None)
-            await self._ended
+            # Not the future itself, which a cancellation would end, and the thread with an error.
+            await asyncio.wait([self._ended])
             self._thread.join()
 
     # --- in the thread --------------------------------------------------------------------------------
