@@ -282,7 +282,9 @@ class SharedLimiter(ABC):
         try:
             await asyncio.wait([session.opened], timeout=_OPEN_S)
             if not session.opened.done():
-                self._go_without(session, LimiterError(f"{self._where()} did not answer within {_OPEN_S:g} s"))
+                self._go_without(
+                    session, LimiterError(f"{self._where()} did not answer within {_OPEN_S:g} s")
+                )
             session.opened.result()
             if session.closer is not None:
                 raise _closed_while_opening(self)
