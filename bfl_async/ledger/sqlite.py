@@ -10,9 +10,15 @@ connections write and checkpoint at the same moment. Only one of ours ever write
 so where the bug is, the old rollback journal is used. It costs some more disk flushes a group, and its readers hold
 the writer up for as long as they read. Elsewhere it is WAL.
 
-One run holds a ledger, by a lock of the operating system on `<ledger>.lock`, which ends with the process however it
-ends. That file stays: removing it would let two processes lock two files of one name. Who looks without the lock
-opens the file read-only; that is `inspect_ledger`.
+One run holds a ledger. Its lock is in the ledger's own file, so that it cannot be separated from what it protects: it
+holds for every name of the file (symbolic and hard links), and there is no lock file that somebody may remove. The
+system releases it with the process, however that ends. It covers one byte of the page at 1 GiB, which SQLite sets
+aside for its own locks: it uses the first 512 bytes of that page and never reads or writes the page, on any system.
+On Linux the lock belongs to the open file and not to the process, so that closing another descriptor of the file does
+not release it. Where a system has no such locks, each transaction still finds out if another run has taken over: the
+run that opened a ledger last has left its token there, and only that run may write.
+
+Looking at a ledger needs no lock; that is `inspect_ledger`, which opens the file read-only.
 
 What must be recorded after money was spent has its room before: see `reserve.py`.
 
@@ -23,11 +29,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import queue
 import secrets
 import sqlite3
+import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -60,7 +69,14 @@ _LOOK_ROWS = 20_000  # that one read of who only looks goes through
 _BUSY_S = 10.0  # for readers of the rollback journal, who hold a commit up
 _READ_BYTES = 4 * 1024 * 1024  # of requests that are read at a time, whatever their number
 _JOIN_S = 30.0
-_LOCK_TRIES, _LOCK_PAUSE_S = 5, 0.05  # who looks whether a run holds the lock has it for a moment
+# Looking for the holder of a lock takes the lock for a moment.
+_LOCK_TRIES, _LOCK_PAUSE_S = 5, 0.05
+# SQLite's own locks are in the 512 bytes from 0x40000000 on.
+_LOCK_BYTE = 0x40000000 + 1024
+# What the systems answer for a lock that is held elsewhere.
+_TAKEN_BY_OTHERS = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
+# How long to wait for the name of a ledger's holder, while that may be committing.
+_LOOK_S = 1.0
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -97,10 +113,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 _COLUMNS = "id, key, state, model, fields, name, task_id, polling_url, cost, file, result, error"
 
 _NOTE = "INSERT OR REPLACE INTO notes (name, value) VALUES (?, ?)"
+# How the names of the ledger's own notes begin.
+_OWN = "ledger."
 # The note of the newest generation of the reserve that is in the ledger.
-_TAKEN = "reserve_taken"
+_TAKEN = "ledger.reserve_taken"
+# The note that tells the run that opened the ledger last: its process, and a token.
+_RUN = "ledger.run"
 # The note that tells this ledger from any other.
-_ID = "ledger_id"
+_ID = "ledger.id"
 
 _Work: TypeAlias = Callable[[sqlite3.Connection], object]
 
@@ -139,74 +159,141 @@ def journal_mode() -> str:
 
 
 class _Lock:
-    """A lock of the operating system; the file names its holder's process."""
+    """A lock of the operating system on the ledger's own file; see the module."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd: int | None = None
+        self._file: _FileId | None = None
 
-    def acquire(self, ledger: Path) -> None:
-        """Take the lock.
+    def acquire(self, shown: str) -> None:
+        """Take the lock; the file is made if it is missing, with mode 0600.
 
         Raises:
-            LedgerLockedError: Somebody else has it.
+            LedgerLockedError: Another run has it.
+            OSError: The file cannot be opened or locked.
         """
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         for left in reversed(range(_LOCK_TRIES)):
+            if self._try_acquire():
+                return
+            if left:
+                time.sleep(_LOCK_PAUSE_S)
+        holder = _noted_holder(self._path)
+        raise LedgerLockedError(
+            f"the ledger {shown!r} is held by another run (process {holder}): wait for it, or stop it"
+        )
+
+    def _try_acquire(self) -> bool:
+        with _opening:
+            if _file_id(self._path) in _held:
+                return False
+            fd = _open_file(self._path, os.O_RDWR | os.O_CREAT)
+            file = _file_id(fd)
             try:
-                _lock(fd)
-                break
-            except OSError as exc:
-                if left:
-                    time.sleep(_LOCK_PAUSE_S)
-                    continue
-                holder = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+                # SQLite opens the file by its name: the name must still lead to the file that is locked.
+                if not _lock(fd) or file != _file_id(self._path):
+                    os.close(fd)
+                    return False
+            except OSError:
                 os.close(fd)
-                raise LedgerLockedError(
-                    f"the ledger {str(ledger)!r} is held by another run (process {holder}): wait for it, or stop it"
-                ) from exc
-        os.ftruncate(fd, 0)
-        os.write(fd, f"{os.getpid()}\n".encode())
-        self._fd = fd
+                raise
+            self._fd, self._file = fd, file
+            _held.add(file)
+            return True
 
     def release(self) -> None:
-        """Give the lock back. Idempotent."""
-        if self._fd is not None:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, 0)
-            os.close(self._fd)
-            self._fd = None
+        """Give the lock back, once SQLite has closed the file. Idempotent."""
+        with _opening:
+            if self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
+                _held.discard(self._file)
 
 
-def _lock(fd: int) -> None:
-    if fcntl is not None:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return
-    import msvcrt  # pragma: no cover - Windows
+_FileId: TypeAlias = tuple[int, int]
 
-    # Behind what the file says, which others are to read.
-    os.lseek(fd, 1024, os.SEEK_SET)  # pragma: no cover
-    msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined] # pragma: no cover - typed for Windows only
+# The files that are locked in this process. A descriptor of one of them must not even be opened here: closing it would
+# release the locks that SQLite itself holds on that file, as POSIX has it.
+_held: set[_FileId | None] = set()
+_opening = threading.Lock()
 
 
-def _lock_path(path: Path) -> Path:
-    return path.with_name(path.name + ".lock")
+def _file_id(file: Path | int) -> _FileId | None:
+    try:
+        found = os.stat(file)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _open_file(path: Path, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0), 0o600)
+
+
+def _lock(fd: int) -> bool:
+    """Lock a ledger for as long as the descriptor is open; False if another run has locked it.
+
+    Raises:
+        OSError: The file system has no locks.
+    """
+    try:
+        if fcntl is None:  # pragma: no cover - Windows
+            import msvcrt
+
+            os.lseek(fd, _LOCK_BYTE, os.SEEK_SET)
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined] # typed for Windows only
+        elif not _lock_open_file(fd):
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LOCK_BYTE)
+    except OSError as exc:
+        if exc.errno in _TAKEN_BY_OTHERS:
+            return False
+        raise
+    return True
+
+
+def _lock_open_file(fd: int) -> bool:
+    """Take the lock of Linux that belongs to the open file; False if the system has none such."""
+    if fcntl is None or sys.platform != "linux":
+        return False
+    # struct flock: type, whence, start, length, and a process id that must be 0.
+    wanted = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, _LOCK_BYTE, 1, 0)
+    try:
+        fcntl.fcntl(fd, getattr(fcntl, "F_OFD_SETLK", 37), wanted)
+    except OSError as exc:
+        if exc.errno == errno.EINVAL:
+            # Linux before 3.15, or something that only looks like Linux.
+            return False
+        raise
+    return True
 
 
 def holder_of(path: Path) -> str | None:
     """Return the process that holds a ledger; None when no run does."""
-    try:
-        fd = os.open(_lock_path(path), os.O_RDWR)
-    except OSError:
-        return None
-    try:
+    with _opening:
         try:
-            _lock(fd)
+            if _file_id(path) in _held:
+                return str(os.getpid())
+            fd = _open_file(path, os.O_RDWR)
         except OSError:
-            return os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
-        return None
-    finally:
-        os.close(fd)
+            return None
+        try:
+            if _lock(fd):
+                return None
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+    return _noted_holder(path)
+
+
+def _noted_holder(path: Path) -> str:
+    """Return the process that a ledger names as its last run's, for people to read."""
+    name = quote(str(path.absolute()))
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{name}?mode=ro", uri=True, timeout=_LOOK_S)) as db:
+            return (_notes(db, own=True).get(_RUN) or "unknown").partition(" ")[0]
+    except sqlite3.Error:
+        return "unknown"
 
 
 class SQLiteLedger:
@@ -220,7 +307,11 @@ class SQLiteLedger:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path: Path = Path(path)
-        self._lock = _Lock(_lock_path(self.path))
+        # Beside it SQLite keeps its journal, and this release its reserve: also where `path` is a symbolic link.
+        self._file = Path(os.path.realpath(self.path))
+        self._lock = _Lock(self._file)
+        # Tells this run from any other that may open the ledger.
+        self._token = f"{os.getpid()} {secrets.token_hex(8)}"
         self._queue: queue.SimpleQueue[tuple[_Work, asyncio.Future[object]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -229,7 +320,7 @@ class SQLiteLedger:
         self._pid = 0
         self._closed = False
         # Used by the thread alone.
-        self._reserve = Reserve(reserve_path(self.path))
+        self._reserve = Reserve(reserve_path(self._file))
         self._sql: dict[tuple[str, ...], str] = {}  # of changes, by the names of their facts
 
     @property
@@ -431,7 +522,7 @@ class SQLiteLedger:
                 if group:
                     self._tell(self._commit(db, group))
         finally:
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(sqlite3.Error, LedgerError):
                 self._take_kept(db)
             self._reserve.close()
             with contextlib.suppress(sqlite3.Error):
@@ -440,17 +531,16 @@ class SQLiteLedger:
 
     def _connect(self) -> sqlite3.Connection:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(self.path)
-            # Made by us, for its mode; SQLite gives its journals the same.
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            # This makes the file, for its mode; SQLite gives its journals the same.
+            self._lock.acquire(self.shown)
         except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
             raise _ledger_error(exc, self.shown) from exc
-        db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
+        db = sqlite3.connect(self._file, timeout=_BUSY_S, isolation_level=None)
         try:
             prepare(db, self.shown)
-            if self.path.stat().st_mode & 0o077:
-                self.path.chmod(0o600)
+            if self._file.stat().st_mode & 0o077:
+                self._file.chmod(0o600)
             self._open_reserve(db)
         except BaseException as exc:
             db.close()
@@ -459,8 +549,11 @@ class SQLiteLedger:
 
     def _open_reserve(self, db: sqlite3.Connection) -> None:
         """Take what an earlier run could not write, and secure the room for what this one may not be able to."""
-        if _ledger_id(db) is None:
-            db.execute(_NOTE, (_ID, secrets.token_hex(8)))
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("INSERT OR IGNORE INTO notes (name, value) VALUES (?, ?)", (_ID, secrets.token_hex(8)))
+        # From here on no earlier run can write, should it still be there.
+        db.execute(_NOTE, (_RUN, self._token))
+        db.execute("COMMIT")
         self._reserve.load(_ledger_id(db) or "", _taken(db))
         self._take_kept(db)
         self._reserve.open()
@@ -491,6 +584,7 @@ class SQLiteLedger:
         kept = self._reserve.changes
         try:
             db.execute("BEGIN IMMEDIATE")
+            self._check_run(db)
             for change in kept:
                 _Changing(change, self._sql)(db)
             if kept:
@@ -504,6 +598,16 @@ class SQLiteLedger:
         if kept:
             self._reserve.note_taken()
         return answers
+
+    def _check_run(self, db: sqlite3.Connection) -> None:
+        """Check that no other run has opened the ledger since, where the lock could not prevent that."""
+        found = db.execute("SELECT value FROM notes WHERE name = ?", (_RUN,)).fetchone()
+        if found != (self._token,):
+            holder = "unknown" if found is None else str(found[0]).partition(" ")[0]
+            raise LedgerLockedError(
+                f"the ledger {self.shown!r} was taken over by another run (process {holder}): this one writes and "
+                "sends nothing more"
+            )
 
     def _take_kept(self, db: sqlite3.Connection) -> None:
         if self._reserve.changes:
@@ -661,17 +765,19 @@ def _counts(db: sqlite3.Connection) -> dict[EntryState, int]:
 
 
 def _ledger_id(db: sqlite3.Connection) -> str | None:
-    return _notes(db).get(_ID)
+    return _notes(db, own=True).get(_ID)
 
 
 def _taken(db: sqlite3.Connection) -> int:
     """Return the newest generation of the reserve that the ledger has taken; 0 if it has taken none."""
-    noted = _notes(db).get(_TAKEN, "")
+    noted = _notes(db, own=True).get(_TAKEN, "")
     return int(noted) if noted.isdecimal() else 0
 
 
-def _notes(db: sqlite3.Connection) -> dict[str, str]:
-    return dict(db.execute("SELECT name, value FROM notes"))
+def _notes(db: sqlite3.Connection, *, own: bool = False) -> dict[str, str]:
+    """Return the batch's notes, or the ledger's own."""
+    rows = db.execute("SELECT name, value FROM notes")
+    return {name: value for name, value in rows if name.startswith(_OWN) == own}
 
 
 @dataclass(frozen=True, slots=True)
@@ -711,7 +817,8 @@ def inspect_ledger(path: str | os.PathLike[str], *, errors: int = 5) -> LedgerVi
         LedgerError: It is missing, cannot be read, or is no ledger.
     """
     path = Path(path)
-    view = _reading(path, lambda db: _look(db, path, errors))
+    holder = holder_of(path)
+    view = _reading(path, lambda db: _look(db, path, errors, holder))
     if view is None:
         raise LedgerError(f"there is no ledger {str(path)!r}")
     return view
@@ -742,7 +849,7 @@ def _reading(path: Path, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
         return None
     name = quote(str(path.absolute()))
     try:
-        if holder_of(path) is None and path.with_name(path.name + "-journal").exists():
+        if holder_of(path) is None and _journal_of(path).exists():
             # A run that was killed left a journal to roll back, which who only reads may not do.
             with contextlib.closing(sqlite3.connect(f"file:{name}?mode=rw", uri=True, timeout=_BUSY_S)) as db:
                 db.execute("SELECT count(*) FROM sqlite_master")
@@ -752,10 +859,15 @@ def _reading(path: Path, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
         raise LedgerError(f"the ledger {str(path)!r} cannot be read: {exc}") from exc
 
 
+def _journal_of(path: Path) -> Path:
+    file = Path(os.path.realpath(path))
+    return file.with_name(file.name + "-journal")
+
+
 def _add_kept(db: sqlite3.Connection, path: Path, counts: dict[EntryState, int]) -> float:
     """Count entries by what the reserve has of them, where the ledger could not be written; return their cost."""
     try:
-        generation, changes = read_reserve(reserve_path(path), _ledger_id(db) or "")
+        generation, changes = read_reserve(reserve_path(Path(os.path.realpath(path))), _ledger_id(db) or "")
     except OSError:
         return 0.0
     if generation <= _taken(db):
@@ -773,7 +885,7 @@ def _add_kept(db: sqlite3.Connection, path: Path, counts: dict[EntryState, int])
     return cost
 
 
-def _look(db: sqlite3.Connection, path: Path, errors: int) -> LedgerView:
+def _look(db: sqlite3.Connection, path: Path, errors: int, holder: str | None) -> LedgerView:
     counts = _counts(db)
     kept_credits = _add_kept(db, path, counts)
     spent, unpriced, first_at, last_at = 0.0, 0, None, 0.0
@@ -802,7 +914,7 @@ def _look(db: sqlite3.Connection, path: Path, errors: int) -> LedgerView:
         counts=counts,
         spent_credits=round(spent + kept_credits, 6),
         unpriced=unpriced,
-        holder=holder_of(path),
+        holder=holder,
         first_at=first_at,
         last_at=last_at or None,
         recent=recent,

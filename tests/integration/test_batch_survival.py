@@ -128,9 +128,7 @@ def check_files(folder: Path, saved: int) -> None:
         with Image.open(path) as image:
             image.load()
         assert hashlib.sha256(path.read_bytes()).hexdigest() == digests[path.name]
-    left = [
-        path for path in (folder / "out").rglob("*") if path.suffix not in (".jpg", ".jsonl", ".db", ".lock")
-    ]
+    left = [path for path in (folder / "out").rglob("*") if path.suffix not in (".jpg", ".jsonl", ".db")]
     assert not left
 
 
@@ -195,6 +193,32 @@ def test_batch_killed_forty_times_while_it_begins_its_ledger_is_resumed_each_tim
             assert server.accepted() == accepted + 1
     print(f"{empty} of 40 kills left an empty file")  # noqa: T201 - the figure
     assert empty
+
+
+@pytest.mark.slow
+def test_second_command_on_a_ledger_is_refused_whatever_name_it_uses(tmp_path: Path) -> None:
+    """A link of either kind, and with every other file of the run tidied away: each row is paid once."""
+    (tmp_path / "prompts.txt").write_text("".join(f"prompt {n}\n" for n in range(40)))
+    with serving(speed=0.2) as server:
+        first = start(tmp_path, server)
+        while server.accepted() < 12:
+            assert first.poll() is None
+        out = tmp_path / "out"
+        (out / "hard.db").hardlink_to(out / "run.db")
+        (tmp_path / "soft.db").symlink_to(out / "run.db")
+        for path in out.glob("*.lock"):
+            path.unlink()
+        for name in ("out/run.db", "out/hard.db", "soft.db"):
+            second = start(tmp_path, server, "--ledger", name)
+            _, err = second.communicate(timeout=60)
+            assert second.returncode == 1
+            assert f"held by another run (process {first.pid})" in err
+        server.set(speed=20.0)
+        first_out, _ = first.communicate(timeout=120)
+        summary = json.loads(first_out.splitlines()[-1])["summary"]
+        assert (first.returncode, summary["saved"], server.accepted()) == (0, 40, 40)
+        (out / "hard.db").unlink()
+        check_files(tmp_path, 40)
 
 
 def test_batch_without_credits_goes_on_after_a_top_up(tmp_path: Path) -> None:

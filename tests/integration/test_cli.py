@@ -74,7 +74,7 @@ def test_batch_writes_an_image_and_a_json_line_for_each_prompt(run: Run) -> None
             image.load()
     names = sorted(path.name for path in Path("out").iterdir())
     assert names[:24] == sorted(Path(line["file"]).name for line in lines)
-    assert names[24:] == ["manifest.jsonl", "run.db", "run.db.lock"]
+    assert names[24:] == ["manifest.jsonl", "run.db"]
     assert "24 prompts" in err
 
 

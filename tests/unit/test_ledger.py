@@ -16,6 +16,7 @@ import pytest
 
 from bfl_async.errors import ConfigError, LedgerError, LedgerLockedError, LedgerVersionError
 from bfl_async.ledger import SQLiteLedger, inspect_ledger
+from bfl_async.ledger import sqlite as ledger_module
 from bfl_async.ledger.sqlite import APPLICATION_ID, MIGRATIONS, count_known, has_wal_bug, prepare
 from bfl_async.types import EntryState, Fact, NewEntry
 
@@ -87,6 +88,133 @@ async def test_one_run_holds_a_ledger(ledger: SQLiteLedger, tmp_path: Path) -> N
     third = SQLiteLedger(tmp_path / "run.db")
     await third.open()
     await third.aclose()
+
+
+def _hard_link(path: Path, other: Path) -> Path:
+    other.hardlink_to(path)
+    return other
+
+
+def _symbolic_link(path: Path, other: Path) -> Path:
+    other.symlink_to(path)
+    return other
+
+
+def _linked_folder(path: Path, other: Path) -> Path:
+    other.symlink_to(path.parent)
+    return other / path.name
+
+
+def _detour(path: Path, other: Path) -> Path:
+    other.mkdir()
+    return other / ".." / path.name
+
+
+def _renamed(path: Path, other: Path) -> Path:
+    return path.rename(other)
+
+
+# In a process of its own: prints what opening a ledger says.
+_OPEN = """
+import asyncio, sys
+from bfl_async.ledger import SQLiteLedger
+
+async def main():
+    ledger = SQLiteLedger(sys.argv[1])
+    await ledger.open()
+    await ledger.aclose()
+
+try:
+    asyncio.run(main())
+except Exception as exc:
+    print(type(exc).__name__, exc)
+"""
+
+
+def _open_elsewhere(path: Path) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", _OPEN, str(path)], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+
+
+@pytest.mark.parametrize("make", [_hard_link, _symbolic_link, _linked_folder, _detour, _renamed])
+async def test_a_ledger_is_held_by_whatever_name_it_is_opened(
+    make: Callable[[Path, Path], Path], ledger: SQLiteLedger, tmp_path: Path
+) -> None:
+    """In this process and in another; whatever else is tidied away; and the holder is named."""
+    other = make(tmp_path / "run.db", tmp_path / "other")
+    for path in tmp_path.iterdir():
+        if path.name not in ("run.db", "other"):
+            path.unlink()
+    with pytest.raises(LedgerLockedError, match=f"process {os.getpid()}"):
+        await SQLiteLedger(other).open()
+    assert f"LedgerLockedError the ledger {str(other)!r} is held" in _open_elsewhere(other)
+    assert inspect_ledger(other).holder == str(os.getpid())
+    if make is _renamed:
+        with pytest.raises(LedgerError, match="readonly"):
+            await ledger.add(entries("a"))
+    else:
+        assert await ledger.add(entries("a")) == 1
+    await ledger.aclose()
+    assert _open_elsewhere(other) == ""
+
+
+async def test_looking_at_a_ledger_does_not_release_its_lock(ledger: SQLiteLedger, tmp_path: Path) -> None:
+    """POSIX releases a process's locks on a file with any descriptor of it: neither ours nor SQLite's may go."""
+    path = tmp_path / "run.db"
+    await ledger.add(entries("a"))
+    for _ in range(3):
+        assert inspect_ledger(path).holder == str(os.getpid())
+        assert count_known(path, ["a"]) == 1
+        with pytest.raises(LedgerLockedError):
+            await SQLiteLedger(path).open()
+        path.read_bytes()
+    assert "LedgerLockedError" in _open_elsewhere(path)
+
+
+async def test_of_two_runs_that_no_lock_keeps_apart_the_first_writes_nothing_more(
+    ledger: SQLiteLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system without working locks: what the first run cannot write, it cannot send either."""
+    await ledger.add(entries("a", "b"))
+    with monkeypatch.context() as patch:
+        patch.setattr("bfl_async.ledger.sqlite._held", set())
+        patch.setattr("bfl_async.ledger.sqlite._lock", lambda fd: True)
+        second = SQLiteLedger(tmp_path / "run.db")
+        await second.open()
+    await second.change(1, EntryState.SUBMITTING)
+    for state in (EntryState.SUBMITTING, EntryState.QUEUED, EntryState.SAVED):
+        with pytest.raises(LedgerLockedError, match="taken over"):
+            await ledger.change(1, state)
+    assert [row.state for row in await second.read(list(EntryState), after=0, most=5)] == [
+        EntryState.SUBMITTING,
+        EntryState.QUEUED,
+    ]
+    await ledger.aclose()
+    await second.aclose()
+
+
+async def test_a_file_that_is_replaced_while_it_is_locked_is_not_taken_for_the_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock must be on the file that the name leads to when SQLite opens it."""
+    path = tmp_path / "run.db"
+    path.touch()
+    replaced: list[Path] = []
+
+    def lock(fd: int) -> bool:
+        if not replaced:
+            replaced.append(path.rename(tmp_path / "old"))
+            path.touch()
+        return real(fd)
+
+    real = ledger_module._lock
+    monkeypatch.setattr(ledger_module, "_lock", lock)
+    ledger = SQLiteLedger(path)
+    await ledger.open()
+    assert "LedgerLockedError" in _open_elsewhere(path)
+    assert "LedgerLockedError" not in _open_elsewhere(tmp_path / "old")
+    await ledger.aclose()
 
 
 async def test_polling_urls_are_for_the_owner_alone(ledger: SQLiteLedger, tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ async def test_what_is_not_a_record_of_this_ledger_changes_nothing(text: bytes, 
     """Another ledger's reserve, damage, a record that was cut off."""
     path = tmp_path / "run.db"
     ledger = await opened(path, 2)
-    text = text.replace(b"ID", (await ledger.notes())["ledger_id"].encode())
+    text = text.replace(b"ID", ledger._reserve._ledger_id.encode())
     await ledger.aclose()
     (tmp_path / "run.db.reserve").write_bytes(text)
     assert inspect_ledger(path).counts[QUEUED] == 2
