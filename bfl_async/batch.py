@@ -37,14 +37,23 @@ import logging
 import os
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar, TypeVarTuple, cast
+from typing import Any, Self, TypeAlias, TypeGuard, TypeVar, TypeVarTuple, cast
 from urllib.parse import urlsplit
 
 import anyio
@@ -53,9 +62,11 @@ import anyio.to_thread
 from bfl_async._cancellation import foreign_cancellation_as, shielded
 from bfl_async._client import AsyncBFL
 from bfl_async._config import ACCOUNT, is_loopback
+from bfl_async._files import Digests
 from bfl_async._handle import Entry
 from bfl_async._manifest import MANIFEST, Manifest, remove_parts, save_new
 from bfl_async._naming import DEFAULT_TEMPLATE, NameTemplate
+from bfl_async._plan import IdSet, Plan, Planner, Share, is_due
 from bfl_async._tasks import new_task
 from bfl_async._wire import expiry_of
 from bfl_async.errors import (
@@ -115,7 +126,10 @@ _PRIORITY = 10  # a batch stands behind single requests, as a stream does
 _OUTAGE_S = 3600.0  # for so long no connection can be made before a run that worked gives up
 _CLOSE_S = 10.0  # for POSTs on their way when the batch is closed
 _LEAST_DOWNLOAD_S, _MOST_DOWNLOAD_S = 60.0, 600.0
-_PATH = "$path"  # of a field that names a file: {"$path": name}
+# A field that names a file is kept as {"$path": name, "$sha256": digest}. The digest is what it is known by.
+_PATH, _DIGEST = "$path", "$sha256"
+# How the notes of a ledger name what is known of input files.
+_FILE_NOTE = "file "
 
 _KILLED = (
     "the run was killed when this request may have been sent: a task may exist and be paid; it is sent again only "
@@ -178,12 +192,26 @@ class Batch:
         name: NameTemplate,
         retry: tuple[EntryState, ...],
         downloads: int,
+        and_earlier: bool,
     ) -> None:
         self._ledger = ledger
         self._bfl = bfl
         self._folder = save_to
         self._template = name
         self._retry = retry
+        self._and_earlier = and_earlier
+        # True once all entries of the states in `_retry` went back to the queue, which happens once per batch.
+        self._has_requeued = False
+        # Entries that were asked for with add(), and of these, in order, those that a run has to take up. Written by
+        # _ask_for; a run takes from `_wanted`. Both are used only where earlier input is not sent as well.
+        self._asked = IdSet()
+        # Entries that were in flight when a run of this session took them up. One that ends as failed or moderated
+        # here is not sent again here. Written by a run.
+        self._attached = IdSet()
+        self._wanted: deque[int] = deque()
+        # Fields of entries as they were given last: their files may have moved. Only of entries that will be sent.
+        self._places: dict[int, Mapping[str, JSON]] = {}
+        self._digests = Digests()
         self._downloads = asyncio.Semaphore(downloads)
         # Threads of the batch's own: those of anyio's default limiter may all be taken by calls that wait for this
         # batch. One for each image that is saved, and one each for the manifest and for large requests.
@@ -212,6 +240,7 @@ class Batch:
         retry_ambiguous: bool = False,
         retry_failed: bool = False,
         retry_moderated: bool = False,
+        and_earlier: bool = True,
         downloads: int = 8,
     ) -> Batch:
         """Return a batch for an `async with`, which opens it.
@@ -227,6 +256,9 @@ class Batch:
                 paid twice.
             retry_failed: Send failed requests again; those whose result was lost are paid again.
             retry_moderated: Send moderated requests again.
+            and_earlier: Send also what is queued in the ledger, or is to be retried, and was not given to `add` in
+                this session: what another program, or an earlier version of the input, left there. False sends only
+                what `add` is given. Tasks in flight are fetched in both cases, since they cost nothing.
             downloads: Images that are fetched at a time, each held in memory.
         Raises:
             ConfigError: A value is wrong.
@@ -245,6 +277,7 @@ class Batch:
             name=NameTemplate(name),
             retry=tuple(state for state, is_wanted in wanted.items() if is_wanted),
             downloads=downloads,
+            and_earlier=and_earlier,
         )
 
     # --- opening and closing ----------------------------------------------------------------------------
@@ -290,10 +323,7 @@ class Batch:
         if "home" not in notes:
             await self._durable(ledger.note({"home": home}))
         self._killed = await self._durable(ledger.reset(EntryState.SUBMITTING, EntryState.AMBIGUOUS, _KILLED))
-        for state in self._retry:
-            await self._durable(ledger.reset(state, EntryState.QUEUED))
-        if EntryState.AMBIGUOUS in self._retry:
-            self._killed = []
+        self._digests = Digests(known_files(notes))
         with self._reading():
             self._counts = Counter(await ledger.counts())
         if self._folder is not None:
@@ -364,13 +394,16 @@ class Batch:
         """Put requests into the ledger; return how many of them were new.
 
         A request is known by its model, its fields, and an id of the caller's own where one is given, as in
-        `("row 17", request)`. The same request twice within one call is two images; the same call again adds
-        none. May go on while `run()` is iterated, which then ends when this has.
+        `("row 17", request)`. Of a file that is given as a `Path`, the content counts and not the name: another
+        image at the same path is another request, and the same image at another path is the same one. The same
+        request twice within one call is two images; the same call again adds none. May go on while `run()` is
+        iterated, which then ends when this has.
 
         Args:
             requests: Any iterable or async iterable, read lazily.
         Raises:
-            InvalidRequestError: An item is no request; those before it are added.
+            InvalidRequestError: An item is not a request, or names a file that cannot be read; those before it are
+                added.
             RuntimeError: The source was cancelled from elsewhere; what it gave before is added.
             LedgerError: They could not be written.
             ClientClosedError: The batch is not open.
@@ -414,19 +447,115 @@ class Batch:
         return new + sum(added)
 
     async def _make_entry(self, item: object, seen: dict[int, int]) -> NewEntry:
-        """Make the entry of a request; of a large one in a thread, since its JSON takes a while."""
+        """Make the entry of a request; in a thread if its files have to be read, or its JSON takes a while."""
         wanted = item[1] if isinstance(item, tuple) and len(item) == 2 else item
         if isinstance(wanted, ImageRequest):
             given = [getattr(wanted, name) for name in wanted.model_fields_set]
-            if sum(len(value) for value in given if isinstance(value, str | bytes)) >= _LARGE_CHARS:
-                return await self._in_thread(_new_entry, item, seen)
-        return _new_entry(item, seen)
+            size = sum(len(value) for value in given if isinstance(value, str | bytes))
+            if size >= _LARGE_CHARS or any(map(_has_path, given)):
+                return await self._in_thread(_new_entry, item, seen, self._digests.of)
+        return _new_entry(item, seen, self._digests.of)
 
     async def _put(self, entries: list[NewEntry]) -> int:
         adding = self._ledger.add(entries)
         # A callback, since the entries are added also when the caller is cancelled meanwhile.
         adding.add_done_callback(self._note_added)
-        return await self._durable(adding)
+        added = await self._durable(adding)
+        if not self._and_earlier or any(_PATH in entry.fields for entry in entries):
+            await self._ask_for(entries)
+        if learnt := self._digests.take_new():
+            await self._durable(
+                self._ledger.note({_FILE_NOTE + name: facts for name, facts in learnt.items()})
+            )
+        return added
+
+    async def _ask_for(self, entries: list[NewEntry]) -> None:
+        """Let a run take up the entries of these requests, as far as they are due."""
+        with self._reading():
+            found = await self._ledger.find([entry.key for entry in entries])
+        again: dict[EntryState, list[int]] = {}
+        for entry in entries:
+            entry_id, state = found.get(entry.key, (0, EntryState.SAVED))
+            if not entry_id or entry_id in self._attached or not is_due(state, self._retry):
+                continue
+            if not self._asked.add(entry_id):
+                continue
+            if _PATH in entry.fields:
+                self._places[entry_id] = json.loads(entry.fields)
+            if self._and_earlier:
+                continue
+            if state is EntryState.QUEUED:
+                self._wanted.append(entry_id)
+            else:
+                again.setdefault(state, []).append(entry_id)
+        for state, ids in again.items():
+            self._wanted.extend(await self._requeue(state, ids))
+        self._additions += 1
+        self._wake_run()
+
+    async def _requeue(self, state: EntryState, ids: list[int] | None = None) -> list[int]:
+        """Put entries back into the queue: these, or all of the state."""
+        if ids is None:
+            moved = await self._durable(self._ledger.reset(state, EntryState.QUEUED))
+        else:
+            moved = await self._durable(self._ledger.requeue(state, ids))
+        self._counts[state] -= len(moved)
+        self._counts[EntryState.QUEUED] += len(moved)
+        if state is EntryState.AMBIGUOUS and self._killed:
+            again = set(moved)
+            self._killed = [entry_id for entry_id in self._killed if entry_id not in again]
+        return moved
+
+    async def plan(self, requests: Source = ()) -> Plan:
+        """Return what `add(requests)` and then `run()` will send, without changing or sending anything.
+
+        A run sends this and nothing more; a budget, an error or `stop()` can end it before. `plan.total` has the
+        number of submits, their cost as far as prices are known, and how many have no known price.
+
+        Args:
+            requests: As for `add`. Read to its end, so an iterator cannot be added afterwards; give a list, or make
+                it again.
+        Raises:
+            InvalidRequestError: An item is not a request, or names a file that cannot be read.
+            RuntimeError: The source was cancelled from elsewhere.
+            LedgerError: The ledger cannot be read.
+            ClientClosedError: The batch is not open.
+        Cancellation: Nothing was changed.
+        """
+        self._check()
+        retry = () if self._and_earlier and self._has_requeued else self._retry
+        planner = Planner(retry, and_earlier=self._and_earlier)
+        seen: dict[int, int] = {}
+        chunk: list[tuple[str, ImageRequest]] = []
+
+        async def ask() -> None:
+            with self._reading():
+                found = await self._ledger.find([key for key, _ in chunk])
+            await self._in_thread(count_asked, planner, chunk, found, (self._asked, self._attached))
+            chunk.clear()
+
+        with foreign_cancellation_as(lambda: RuntimeError("the source of the requests was cancelled")):
+            async for item in _each(requests):
+                entry = await self._make_entry(item, seen)
+                chunk.append((entry.key, as_request(item[1] if isinstance(item, tuple) else item)))
+                if len(chunk) >= _CHUNK:
+                    await ask()
+            if chunk:
+                await ask()
+        after = 0
+        while True:
+            with self._reading():
+                rows = await self._ledger.read(planner.states, after=after, most=_READ)
+            if not rows:
+                break
+            after = rows[-1].id
+            await self._in_thread(count_left, planner, rows, self._digests, self._asked)
+        return planner.plan(sum(self._counts[state] for state in self._flying))
+
+    @property
+    def _flying(self) -> list[EntryState]:
+        """The states of entries that are fetched at no cost."""
+        return [EntryState.SUBMITTED] if self._folder is None else [EntryState.SUBMITTED, EntryState.READY]
 
     def _note_added(self, adding: asyncio.Future[int]) -> None:
         if not adding.cancelled() and adding.exception() is None and (added := adding.result()):
@@ -481,6 +610,7 @@ class _Item:
         "_unwritten",
         "batch_run",
         "entry",
+        "fields",
         "file",
         "is_attached",
         "mark",
@@ -492,7 +622,9 @@ class _Item:
     def __init__(self, batch_run: BatchRun, row: LedgerEntry) -> None:
         self.batch_run: BatchRun = batch_run
         self.row: LedgerEntry = row
-        self.request: ImageRequest = rebuild(row)
+        # Its files may have moved since it was added.
+        self.fields: Mapping[str, JSON] = batch_run.batch._places.pop(row.id, row.fields)
+        self.request: ImageRequest = rebuild(row, self.fields)
         self.entry: Entry | None = None
         self.state: EntryState = row.state  # as the ledger has it once it is through with its queue
         self.is_attached: bool = row.task_id is not None
@@ -648,6 +780,9 @@ class BatchRun:
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
+        self._is_first = batch._run is None
+        # Entries that this run has taken from the queue: none is taken twice.
+        self._taken_up = IdSet()
         self._scheduler = batch._bfl._check()
         pool = batch._bfl.statistics().pools.get(ACCOUNT)
         self._window = 2 * (pool.limit if pool is not None else 12)
@@ -735,6 +870,38 @@ class BatchRun:
 
     async def _feed(self) -> None:
         batch = self.batch
+        retries_killed = EntryState.AMBIGUOUS in batch._retry
+        if not retries_killed:
+            await self._report_killed()
+        if batch._and_earlier and not batch._has_requeued:
+            # Before anything ends in this run: what fails from here on is not sent again by it.
+            for state in batch._retry:
+                await batch._requeue(state)
+            batch._has_requeued = True
+        await self._take_rows(batch._flying, self._attach)
+        if not (batch._and_earlier or self._is_first):
+            # What an earlier run of this batch took up and did not send.
+            await self._take_rows([EntryState.QUEUED], self._admit, only=batch._asked)
+        after = 0
+        while True:
+            # Looked at before the reading, so that what is added meanwhile is not missed.
+            is_last, additions = batch._adding == 0, batch._additions
+            if batch._and_earlier:
+                after = await self._take_rows([EntryState.QUEUED], self._admit, after)
+            else:
+                await self._take_wanted()
+            if is_last:
+                break
+            if batch._adding and batch._additions == additions:
+                batch._added = asyncio.get_running_loop().create_future()
+                await batch._added
+        if retries_killed:
+            # Those that this input does not ask for.
+            await self._report_killed()
+
+    async def _report_killed(self) -> None:
+        """Hand out what may have been sent when an earlier run was killed."""
+        batch = self.batch
         while batch._killed:
             await self._wait_room()
             with batch._reading():
@@ -742,44 +909,81 @@ class BatchRun:
             del batch._killed[0]
             self._held += 1
             self._hand_out(_Item(self, row), error=AmbiguousSubmitError(row.error or _KILLED))
-        flying = [EntryState.SUBMITTED] if batch._folder is None else [EntryState.SUBMITTED, EntryState.READY]
-        await self._take_rows(flying, self._attach)
-        after = 0
-        while True:
-            # Looked at before the reading, so that what is added meanwhile is not missed.
-            is_last, additions = batch._adding == 0, batch._additions
-            after = await self._take_rows([EntryState.QUEUED], self._admit, after)
-            if is_last:
-                return
-            if batch._adding and batch._additions == additions:
-                batch._added = asyncio.get_running_loop().create_future()
-                await batch._added
 
     async def _take_rows(
-        self, states: list[EntryState], take: Callable[[_Item], Entry], after: int = 0
+        self,
+        states: list[EntryState],
+        take: Callable[[_Item], Entry],
+        after: int = 0,
+        *,
+        only: IdSet | None = None,
     ) -> int:
         """Take in all entries behind `after` that are in these states; return the last one's id."""
         while rows := await self._read(states, after):
             for row in rows:
                 after = row.id
-                await self._wait_room()
-                if after % _STEP == 0:
-                    await asyncio.sleep(0)
-                item = _Item(self, row)
-                if row.state is not EntryState.QUEUED and not row.task_id:
-                    self._finish_with(self._give_up(item))
-                    continue
-                entry = item.entry = await self._taken(item, take)
-                self._open[item] = None
-                if entry.settlement is None:
-                    entry.callbacks[item.settled] = None
-                else:
-                    item.settled(entry)
+                if only is None or row.id in only:
+                    await self._take_row(row, take)
         return after
 
-    async def _read(self, states: list[EntryState], after: int) -> list[LedgerEntry]:
+    async def _take_wanted(self) -> None:
+        """Take in the entries that this session has asked for."""
+        wanted = self.batch._wanted
+        while wanted:
+            first = last = wanted.popleft()
+            while wanted and wanted[0] == last + 1 and last - first + 1 < _READ:
+                last = wanted.popleft()
+            after = first - 1
+            while after < last and (rows := await self._read([EntryState.QUEUED], after, last - after)):
+                after = rows[-1].id
+                for row in rows:
+                    if row.id <= last:
+                        await self._take_row(row, self._admit)
+
+    async def _take_row(self, row: LedgerEntry, take: Callable[[_Item], Entry]) -> None:
+        if row.state is EntryState.QUEUED and not self._taken_up.add(row.id):
+            return
+        await self._wait_room()
+        if row.id % _STEP == 0:
+            await asyncio.sleep(0)
+        if row.state is not EntryState.QUEUED:
+            self.batch._attached.add(row.id)
+        item = _Item(self, row)
+        if row.state is not EntryState.QUEUED and not row.task_id:
+            self._finish_with(self._give_up(item))
+            return
+        if row.state is EntryState.QUEUED and (replaced := await self._replaced_file(item)) is not None:
+            self._finish_with(self._refuse(item, InvalidRequestError(replaced)))
+            return
+        entry = item.entry = await self._taken(item, take)
+        self._open[item] = None
+        if entry.settlement is None:
+            entry.callbacks[item.settled] = None
+        else:
+            item.settled(entry)
+
+    async def _replaced_file(self, item: _Item) -> str | None:
+        """Return what is wrong if a file of an entry has another content than when it was added, else None."""
+        files = list(files_of(item.row.model, item.fields))
+        if not files:
+            return None
+        path = await self.batch._in_thread(replaced_file, files, self.batch._digests)
+        return path and (
+            f"not sent: {path!r} was replaced after this request was added; the new image is a request of its own"
+        )
+
+    async def _refuse(self, item: _Item, error: InvalidRequestError) -> None:
+        """Write down that an entry cannot be sent."""
+        facts: dict[str, Fact] = {"error": error_text(error), "ended_at": time.time()}
+        try:
+            await self.batch._durable(item.change(EntryState.FAILED, facts))
+        except LedgerError as exc:
+            self._halt(exc)
+        self._hand_out(item, error=error)
+
+    async def _read(self, states: list[EntryState], after: int, most: int = _READ) -> list[LedgerEntry]:
         with self.batch._reading():
-            return await self.batch._ledger.read(states, after=after, most=_READ)
+            return await self.batch._ledger.read(states, after=after, most=most)
 
     async def _taken(self, item: _Item, take: Callable[[_Item], Entry]) -> Entry:
         while True:
@@ -1161,17 +1365,22 @@ HOPELESS = (ResultExpiredError, UntrustedURLError)
 # --- requests and rows: pure ----------------------------------------------------------------------------
 
 
-def _new_entry(item: object, seen: dict[int, int]) -> NewEntry:
-    """Make the entry of a request; `seen` counts how often each was met."""
+def _new_entry(item: object, seen: dict[int, int], digest_of: Callable[[Path], str]) -> NewEntry:
+    """Make the entry of a request; `seen` counts how often each was met. Reads the files that it names."""
     name: str | None = None
     if isinstance(item, tuple):
         if len(item) != 2 or not isinstance(item[0], str):
             raise InvalidRequestError("a batch takes requests, or pairs of an id and a request")
         name, item = item
     wanted = as_request(item)
-    fields = json.dumps(fields_of(wanted), sort_keys=True, separators=(",", ":"))
+    given = fields_of(wanted, digest_of)
+    fields = json.dumps(given, sort_keys=True, separators=(",", ":"))
+    # What a file is known by is its content: where it is, and how its folder was reached, is not part of the key.
+    known_by = fields
+    if _PATH in fields and wanted.model in CATALOG:
+        known_by = json.dumps(_without_places(given), sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(
-        f"{wanted.model}\0{'' if name is None else 'id ' + name}\0{fields}".encode("utf-8", "replace")
+        f"{wanted.model}\0{'' if name is None else 'id ' + name}\0{known_by}".encode("utf-8", "replace")
     )
     short = int.from_bytes(digest.digest()[:8])
     occurrence = seen.get(short, 0)
@@ -1180,13 +1389,23 @@ def _new_entry(item: object, seen: dict[int, int]) -> NewEntry:
     return NewEntry(digest.hexdigest()[:32], wanted.model, fields, name)
 
 
-def key_of(item: Given, seen: dict[int, int]) -> str:
-    """Return the key that a request has in a ledger; `seen` counts how often each was met, beginning empty."""
-    return _new_entry(item, seen).key
+def key_of(item: Given, seen: dict[int, int], digests: Digests | None = None) -> str:
+    """Return the key that a request has in a ledger; `seen` counts how often each was met, beginning empty.
+
+    Args:
+        digests: Of the files that requests name; they are read where it does not know them.
+    Raises:
+        InvalidRequestError: It is not a request, or names a file that cannot be read.
+    """
+    return _new_entry(item, seen, (digests if digests is not None else Digests()).of).key
 
 
-def fields_of(wanted: ImageRequest) -> Mapping[str, JSON]:
-    """Return a request's fields as JSON; a file that is given by its path is kept as its path."""
+def fields_of(wanted: ImageRequest, digest_of: Callable[[Path], str] | None = None) -> Mapping[str, JSON]:
+    """Return a request's fields as JSON; a file that is given by its path is kept as its path and its digest.
+
+    Raises:
+        InvalidRequestError: A file cannot be read, or would have to be found again for an unknown model.
+    """
     given = {name: getattr(wanted, name) for name in wanted.model_fields_set}
     files = {name for name, value in given.items() if _has_path(value)}
     if not files:
@@ -1199,39 +1418,138 @@ def fields_of(wanted: ImageRequest) -> Mapping[str, JSON]:
     others = {name for name, value in given.items() if name not in files and not isinstance(value, bytes)}
     plain = wanted.model_dump(mode="json", include=others)
     data = {name: value for name, value in given.items() if name not in others}
-    return {**plain, **{name: _kept(value) for name, value in data.items()}}
+    return {**plain, **{name: _kept(value, digest_of) for name, value in data.items()}}
 
 
 def _has_path(value: object) -> bool:
     return isinstance(value, Path) or (isinstance(value, list | tuple) and any(map(_has_path, value)))
 
 
-def _kept(value: object) -> JSON:
+def _kept(value: object, digest_of: Callable[[Path], str] | None) -> JSON:
     if isinstance(value, Path):
-        return {_PATH: str(value.absolute())}
+        place: dict[str, JSON] = {_PATH: str(value.absolute())}
+        if digest_of is not None:
+            try:
+                place[_DIGEST] = digest_of(value)
+            except (OSError, ValueError) as exc:
+                reason = getattr(exc, "strerror", None) or "not a usable name"
+                raise InvalidRequestError(f"the file {str(value)!r} cannot be read: {reason}") from exc
+        return place
     if isinstance(value, list | tuple):
-        return [_kept(one) for one in value]
+        return [_kept(one, digest_of) for one in value]
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return cast("JSON", value)
 
 
+def _is_place(value: object) -> TypeGuard[Mapping[str, JSON]]:
+    return isinstance(value, Mapping) and _PATH in value and set(value) <= {_PATH, _DIGEST}
+
+
+def _without_places(value: JSON) -> JSON:
+    if _is_place(value):
+        return {_DIGEST: value[_DIGEST]}
+    if isinstance(value, Mapping):
+        return {name: _without_places(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_places(one) for one in value]
+    return value
+
+
 def _given(value: JSON) -> object:
-    if isinstance(value, Mapping) and set(value) == {_PATH}:
+    if _is_place(value):
         return Path(str(value[_PATH]))
     if isinstance(value, list):
         return [_given(one) for one in value]
     return value
 
 
-def rebuild(row: LedgerEntry) -> ImageRequest:
-    """Make the request of an entry anew."""
+def rebuild(row: LedgerEntry, fields: Mapping[str, JSON] | None = None) -> ImageRequest:
+    """Make the request of an entry again; `fields`: those to take in place of the entry's."""
+    fields = row.fields if fields is None else fields
     if row.model in CATALOG:
         try:
-            return request(row.model, **{name: _given(value) for name, value in row.fields.items()})
+            return request(row.model, **{name: _given(value) for name, value in fields.items()})
         except InvalidRequestError:
             pass  # of a class of the caller's own, or of another release: what was checked then is sent
-    return PassThroughRequest.named(row.model, dict(row.fields))
+    return PassThroughRequest.named(row.model, dict(fields))
+
+
+def files_of(model: str, fields: Mapping[str, JSON]) -> Iterator[tuple[Path, str]]:
+    """Yield the files that an entry's fields name, each with the digest that it had."""
+    if model in CATALOG:
+        yield from _places_in(list(fields.values()))
+
+
+def _places_in(value: JSON) -> Iterator[tuple[Path, str]]:
+    if _is_place(value):
+        if isinstance(digest := value.get(_DIGEST), str):
+            yield Path(str(value[_PATH])), digest
+    elif isinstance(value, list):
+        for one in value:
+            yield from _places_in(one)
+
+
+def replaced_file(files: Iterable[tuple[Path, str]], digests: Digests) -> str | None:
+    """Return the first file whose content is not the one that it had; None if all are as they were, or are missing.
+
+    A missing file is not replaced: sending the request says what is wrong with it.
+    """
+    for path, digest in files:
+        with contextlib.suppress(OSError, ValueError):
+            if digests.of(path) != digest:
+                return str(path)
+    return None
+
+
+def known_files(notes: Mapping[str, str]) -> dict[str, str]:
+    """Return what a ledger's notes know of input files, for `Digests`."""
+    return {
+        name.removeprefix(_FILE_NOTE): facts for name, facts in notes.items() if name.startswith(_FILE_NOTE)
+    }
+
+
+def count_asked(
+    planner: Planner,
+    chunk: Sequence[tuple[str, ImageRequest]],
+    found: Mapping[str, tuple[int, EntryState]],
+    spent: Sequence[IdSet] = (),
+) -> None:
+    """Count requests of the input in a plan. Blocks: it may read the headers of files.
+
+    Args:
+        chunk: Each with its key.
+        found: The ids and states of those that the ledger holds.
+        spent: Entries that this session has worked on: they are not retried again.
+    """
+    for key, wanted in chunk:
+        known = found.get(key)
+        is_spent = known is not None and any(known[0] in ids for ids in spent)
+        planner.ask(wanted, known, is_spent=is_spent)
+
+
+def count_left(
+    planner: Planner, rows: Iterable[LedgerEntry], digests: Digests, asked_before: IdSet | None = None
+) -> None:
+    """Count entries of the ledger in a plan, as far as the input does not ask for them. Blocks.
+
+    Args:
+        asked_before: Entries that this session has asked for.
+    """
+    for row in rows:
+        if not planner.is_asked(row.id):
+            is_asked = asked_before is not None and row.id in asked_before
+            is_replaced = replaced_file(files_of(row.model, row.fields), digests) is not None
+            planner.leave(row.state, rebuild(row), is_asked=is_asked, is_replaced=is_replaced)
+
+
+async def _each(requests: Source) -> AsyncIterator[Given]:
+    if isinstance(requests, AsyncIterable):
+        async for one in requests:
+            yield one
+    else:
+        for one in requests:
+            yield one
 
 
 def home_of(base_url: str) -> str:
@@ -1346,4 +1664,4 @@ def _retrieve(future: asyncio.Future[Any]) -> None:
         future.exception()
 
 
-__all__ = ["MANIFEST", "Batch", "BatchOutcome", "BatchRun"]
+__all__ = ["MANIFEST", "Batch", "BatchOutcome", "BatchRun", "Plan", "Share"]

@@ -276,7 +276,11 @@ class Downloads:
         if not 200 <= reply.status_code < 300:
             return DownloadError(f"the image host answered HTTP {reply.status_code}", task_id=task_id), reply
         try:
-            found = check(reply) if len(reply.body) < _THREAD_FROM_BYTES else await self._threads.run(check, reply)
+            found = (
+                check(reply)
+                if len(reply.body) < _THREAD_FROM_BYTES
+                else await self._threads.run(check, reply)
+            )
         except OSError as exc:  # no thread could be started
             if self.closed:
                 raise closed_error(task) from exc

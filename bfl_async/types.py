@@ -668,6 +668,20 @@ class Ledger(Protocol):
         """
         ...
 
+    def requeue(self, state: EntryState, ids: Sequence[int]) -> asyncio.Future[list[int]]:
+        """Put these entries back into the queue, as far as they are in this state, as `reset` does for all.
+
+        The result is the ids that were moved.
+        """
+        ...
+
+    def remove(self, states: Sequence[EntryState], ids: Sequence[int] | None = None) -> asyncio.Future[int]:
+        """Remove entries in these states; what was paid for them stays counted.
+
+        `ids`: Only these, as far as they are in one of the states. None removes all. The result is how many.
+        """
+        ...
+
     def note(self, facts: Mapping[str, str], listed: Sequence[int] = ()) -> asyncio.Future[None]:
         """Keep facts of the ledger as a whole, and that these entries stand in the manifest."""
         ...
@@ -683,6 +697,14 @@ class Ledger(Protocol):
 
         `unlisted`: the saved ones that do not stand in the manifest, whatever `states`. Fewer come where they
         are large; none is the end.
+
+        Raises:
+            LedgerError: They cannot be read.
+        """
+        ...
+
+    async def find(self, keys: Sequence[str]) -> Mapping[str, tuple[int, EntryState]]:
+        """Return the id and state of each of these keys that is there.
 
         Raises:
             LedgerError: They cannot be read.

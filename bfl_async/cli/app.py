@@ -19,7 +19,7 @@ from bfl_async import __version__
 from bfl_async.cli.catalog import estimate, models
 from bfl_async.cli.exit_codes import ExitCode, exit_code_of
 from bfl_async.cli.fields import MODEL_NAME, field_options, make_request, model_option, row_options
-from bfl_async.cli.files import check_folder, folder_of, is_pipe, read_prompt, result_name
+from bfl_async.cli.files import InputError, check_folder, folder_of, is_pipe, read_prompt, result_name
 from bfl_async.cli.jobs import enqueue, jobs, worker_command
 from bfl_async.cli.output import discard, print_json, say, wants_color
 
@@ -97,6 +97,17 @@ async def in_thread(work: Callable[[], _T]) -> _T:
     import anyio.to_thread
 
     return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
+
+
+async def in_thread_until_stopped(work: Callable[[Callable[[], bool]], _T]) -> _T:
+    """Do work that blocks in a thread; a signal makes the function that it is given return True, which ends it."""
+    import threading
+
+    stopped = threading.Event()
+    try:
+        return await in_thread(lambda: work(stopped.is_set))
+    finally:
+        stopped.set()
 
 
 async def open_client(
@@ -246,9 +257,13 @@ def generate(
 )
 @click.option("--retry-failed", is_flag=True, help="Send failed ones again.")
 @click.option("--retry-moderated", is_flag=True, help="Send moderated ones again.")
-@click.option("--dry-run", is_flag=True, help="Check FILE, tell count, cost and time, and send nothing.")
+@click.option("--and-earlier", is_flag=True,
+              help="Send also what an earlier input left in the ledger and FILE does not ask for.")  # fmt: skip
+@click.option(
+    "--dry-run", is_flag=True, help="Check FILE, print what would be sent, its cost and time; send nothing."
+)
 @click.option("--max-cost", type=click.FloatRange(min=0), metavar="USD",
-              help="Ask first, or stop, where the new requests may cost more.")  # fmt: skip
+              help="Ask first, or stop, if all that would be sent may cost more.")  # fmt: skip
 @click.option("--budget", type=click.FloatRange(min=0, min_open=True), metavar="USD",
               help="Stop before this run has spent more; the rest stays for the next.")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True),
@@ -263,6 +278,7 @@ def batch(
     retry_ambiguous: bool,
     retry_failed: bool,
     retry_moderated: bool,
+    and_earlier: bool,
     dry_run: bool,
     max_cost: float | None,
     budget: float | None,
@@ -290,29 +306,51 @@ def batch(
     async def work(interrupts: Interrupts) -> int:
         from bfl_async import Batch, Budget, Timeouts
         from bfl_async._naming import DEFAULT_TEMPLATE, NameTemplate
-        from bfl_async.cli.run_batch import check_cost, make_plan, run_batch, tell_plan
+        from bfl_async.cli.run_batch import (
+            PlanOptions,
+            check_cost,
+            in_words,
+            make_plan,
+            print_plan,
+            run_batch,
+            say_what_is_left,
+        )  # fmt: skip
         from bfl_async.cli.show_status import LEDGER_NAME
+        from bfl_async.types import EntryState
 
         NameTemplate(name if name is not None else DEFAULT_TEMPLATE)  # checked before anything is read
         where = ledger if ledger is not None else output / LEDGER_NAME
         slots = limit if limit is not None else 12
+        wanted = {
+            EntryState.AMBIGUOUS: retry_ambiguous,
+            EntryState.FAILED: retry_failed,
+            EntryState.MODERATED: retry_moderated,
+        }
+        options = PlanOptions(tuple(state for state, is_wanted in wanted.items() if is_wanted), and_earlier)
+        caps_usd = [] if budget is None else [budget]
         async with AsyncExitStack() as stack:
-            plan = None
+            planned = None
             if not is_pipe(rows.name):
-                plan = await in_thread(lambda: make_plan(rows, where))
+                planned = await in_thread_until_stopped(
+                    lambda is_stopped: make_plan(rows, where, options, is_stopped)
+                )
             elif dry_run or max_cost is not None:
                 raise click.UsageError("--dry-run and --max-cost need a file: a pipe can be read only once")
             if dry_run:
-                assert plan is not None
-                tell_plan(plan, slots)
+                assert planned is not None
+                print_plan(planned.plan, slots, rows.ignored)
                 return 0
-            if max_cost is not None:
-                checked, most_usd = plan, max_cost
-                assert checked is not None
-                await in_thread(lambda: check_cost(checked, most_usd))
+            if planned is not None:
+                plan = planned.plan
+                say_what_is_left(plan)
+                if plan.total.count and plan.total.count != plan.new.count:
+                    say(in_words(plan, slots))
+                # The budget holds the bound also if the file changes from here on.
+                if max_cost is not None and await in_thread(lambda: check_cost(plan, max_cost)):
+                    caps_usd.append(max_cost)
             check_folder(output)
             timeouts = None if timeout is None else Timeouts(task=timeout)
-            cap = None if budget is None else Budget(usd=budget)
+            cap = Budget(usd=min(caps_usd)) if caps_usd else None
             bfl = await open_client(stack, sandbox=sandbox, limit=limit, timeouts=timeouts, budget=cap)
             run = Batch.open(
                 where,
@@ -322,10 +360,58 @@ def batch(
                 retry_ambiguous=retry_ambiguous,
                 retry_failed=retry_failed,
                 retry_moderated=retry_moderated,
+                and_earlier=and_earlier,
             )
-            return await run_batch(
-                bfl, run, rows, new=None if plan is None else plan.new, interrupts=interrupts
+            return await run_batch(bfl, run, rows, planned=planned, interrupts=interrupts)
+
+    return run_command(work)
+
+
+@cli.command()
+@click.argument("run", metavar="LEDGER", type=click.Path(path_type=Path))
+@click.option("--queued", is_flag=True, help="Those that were not sent yet.")
+@click.option("--failed", is_flag=True, help="Those that failed.")
+@click.option("--moderated", is_flag=True, help="Those that moderation refused.")
+@click.option(
+    "--ambiguous", is_flag=True, help="Those that may have been made, and that cannot be looked up."
+)
+@click.option("--index", "indexes", multiple=True, type=click.IntRange(min=0), metavar="N",
+              help="This one, as it is numbered in the output of batch; may be repeated.")  # fmt: skip
+def drop(
+    run: Path, queued: bool, failed: bool, moderated: bool, ambiguous: bool, indexes: tuple[int, ...]
+) -> int:
+    """Remove entries from a ledger.
+
+    LEDGER is its file or the folder that holds it. What is removed is forgotten: a later batch that asks for the same
+    row sends it. What it has cost stays in `status`. Images that are saved and tasks in flight cannot be removed.
+
+    \b
+    Examples:
+      bfl-async drop out --queued
+      bfl-async drop out/run.db --failed --moderated
+    """
+    from bfl_async.cli.show_status import ledger_of
+
+    path = ledger_of(run)
+    if not path.is_file():
+        raise InputError(f"there is no ledger {str(path)!r}")
+
+    async def work(_: Interrupts) -> int:
+        from bfl_async.cli.drop_entries import drop_entries
+        from bfl_async.types import EntryState
+
+        wanted = {
+            EntryState.QUEUED: queued,
+            EntryState.FAILED: failed,
+            EntryState.MODERATED: moderated,
+            EntryState.AMBIGUOUS: ambiguous,
+        }
+        states = [state for state, is_wanted in wanted.items() if is_wanted]
+        if not (states or indexes):
+            raise click.UsageError(
+                "say what to remove: --queued, --failed, --moderated, --ambiguous or --index N"
             )
+        return await drop_entries(path, states, indexes)
 
     return run_command(work)
 

@@ -72,6 +72,8 @@ class Rows:
         self._columns = columns
         self._prompt = None if prompt is None else _Template(prompt)
         self._repeat = repeat
+        # Columns of the header that no request is made of, in order. Written when the header is read.
+        self.ignored: list[str] = []
 
     def read(self) -> Iterator[Given] | AsyncIterator[Given]:
         """Read the requests from the beginning: a file lazily, and again with each call; a pipe as it comes.

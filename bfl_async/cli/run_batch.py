@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import click
 
 from bfl_async import AsyncBFL, Batch, BatchOutcome
-from bfl_async.batch import key_of
+from bfl_async._files import Digests
+from bfl_async._plan import Plan, Planner, Share
+from bfl_async.batch import count_asked, count_left, key_of, known_files
 from bfl_async.cli.exit_codes import ExitCode, exit_code_of
 from bfl_async.cli.files import InputError
 from bfl_async.cli.interrupts import Interrupts
@@ -20,109 +24,183 @@ from bfl_async.cli.output import can_redraw, discard, json_of, print_json, say
 from bfl_async.cli.rows import Rows
 from bfl_async.cli.screen import Screen, Snapshot, open_screen
 from bfl_async.errors import BFLError
-from bfl_async.ledger import count_known
-from bfl_async.models import ImageRequest, model_info
-from bfl_async.models.pricing import estimate
+from bfl_async.ledger.reader import LedgerReader, read_ledger
+from bfl_async.types import EntryState
 
-_BALANCE_S = 30.0  # how often the display asks for the balance
-_MEAN_OF_MEDIAN = 1.1  # a log-normal time's mean over its median, with the catalog's spreads
-
-
-@dataclass(slots=True)
-class Plan:
-    """What an input asks for, before anything is sent."""
-
-    rows: int = 0
-    new: int = 0
-    busy_s: float = 0.0  # of slots, for the new ones
-    usd: float = 0.0  # for the new ones whose price is known
-    unpriced: int = 0  # new ones whose price is not
-
-    @property
-    def cost(self) -> str:
-        """What the new ones may cost, in words."""
-        known = f"about {self.usd:.2f} USD"
-        if not self.unpriced:
-            return known
-        if self.unpriced == self.new:
-            return "unknown"
-        return f"{known}, and {self.unpriced} of unknown price"
-
-    def seconds(self, slots: int) -> float:
-        """Return about how long the new ones take."""
-        return self.busy_s / slots
+# How often the display asks for the balance, in seconds.
+_BALANCE_S = 30.0
+# Requests that are looked up in the ledger at a time.
+_CHUNK = 500
+_READ = 256
 
 
-def make_plan(rows: Rows, ledger: Path) -> Plan:
-    """Check every row of a file, and count what it asks for.
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """What a command says of entries that its ledger holds already."""
 
+    retry: tuple[EntryState, ...] = ()
+    and_earlier: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPlan:
+    """A plan, and the state of the ledger from which it was made."""
+
+    plan: Plan
+    counts: Mapping[str, int]
+
+    def check(self, counts: Mapping[str, int]) -> None:
+        """Compare with the ledger now that it is held.
+
+        Raises:
+            InputError: Another run changed it since.
+        """
+        if dict(self.counts) != dict(counts):
+            raise InputError(
+                "another run changed the ledger while this one was planned: nothing was sent; give the command again"
+            )
+
+
+def make_plan(
+    rows: Rows, ledger: Path, options: PlanOptions, is_stopped: Callable[[], bool] = lambda: False
+) -> LedgerPlan:
+    """Check every row of a file, and sum up what a run will send. Changes nothing, and blocks.
+
+    Args:
+        is_stopped: Asked after each chunk: the planning ends early once it returns True.
     Raises:
-        InputError: Rows that are none, each named.
+        InputError: Rows that are not requests, each named.
+        LedgerError: The ledger cannot be read.
     """
-    plan = Plan()
+    return read_ledger(ledger, lambda reader: _make_plan(rows, reader, options, is_stopped))
+
+
+def _make_plan(
+    rows: Rows, reader: LedgerReader, options: PlanOptions, is_stopped: Callable[[], bool]
+) -> LedgerPlan:
+    planner = Planner(options.retry, and_earlier=options.and_earlier)
+    digests = Digests(known_files(reader.notes()))
     seen: dict[int, int] = {}
-    waiting: list[tuple[str, ImageRequest]] = []
-
-    def count_new() -> None:
-        keys = [key for key, _ in waiting]
-        known = count_known(ledger, keys)
-        # Mostly all of them or none: an exact answer for each is asked for where it is neither.
-        news = [
-            one
-            for key, one in waiting
-            if known == 0 or (known < len(keys) and not count_known(ledger, [key]))
-        ]
-        plan.new += len(news)
-        for one in news:
-            plan.busy_s += model_info(one.model).median_s * _MEAN_OF_MEDIAN + 0.6
-            usd = estimate(one).usd
-            if usd is None:
-                plan.unpriced += 1
-            else:
-                plan.usd += usd
-        waiting.clear()
-
-    for given in rows.check():
-        plan.rows += 1
-        waiting.append((key_of(given, seen), given[1] if isinstance(given, tuple) else given))
-        if len(waiting) >= 500:
-            count_new()
-    count_new()
-    return plan
+    counts = _counts_when_held(reader)
+    asked = (
+        (key_of(given, seen, digests), given[1] if isinstance(given, tuple) else given)
+        for given in rows.check()
+    )
+    while chunk := list(islice(asked, _CHUNK)):
+        if is_stopped():
+            raise InputError("stopped while it was planned: nothing was sent")
+        count_asked(planner, chunk, reader.find([key for key, _ in chunk]))
+    after = 0
+    while found := reader.read(planner.states, after=after, most=_READ):
+        if is_stopped():
+            raise InputError("stopped while it was planned: nothing was sent")
+        after = found[-1].id
+        count_left(planner, found, digests)
+    return LedgerPlan(planner.plan(counts["submitted"] + counts["ready"]), counts)
 
 
-def tell_plan(plan: Plan, slots: int) -> None:
+def _counts_when_held(reader: LedgerReader) -> dict[str, int]:
+    """Count the entries by state as a run will find them: what was being submitted is then ambiguous."""
+    counts = {state.value: count for state, count in reader.counts().items()}
+    counts["ambiguous"] += counts["submitting"]
+    counts["submitting"] = 0
+    return counts
+
+
+def print_plan(plan: Plan, slots: int, ignored: Sequence[str]) -> None:
     """Print what a run would do."""
-    known = plan.rows - plan.new
-    seconds = plan.seconds(slots)
-    line = {
-        "requests": plan.rows,
-        "new": plan.new,
-        "in_ledger": known,
-        "usd": round(plan.usd, 4),
-        "unpriced": plan.unpriced,
-        "seconds": round(seconds, 1),
-    }
-    print_json({"plan": line})
+    total = plan.total
+    print_json(
+        {
+            "plan": {
+                "requests": plan.requests,
+                "new": plan.new.count,
+                "in_ledger": plan.requests - plan.new.count,
+                "send": total.count,
+                "usd": total.usd,
+                "unpriced": total.unpriced,
+                "seconds": round(plan.seconds(slots), 1),
+                "parts": [
+                    {"part": name, "count": share.count, "usd": share.usd, "unpriced": share.unpriced}
+                    for name, share in _parts(plan)
+                ],
+                "attached": plan.attached,
+                "left": {"count": plan.left.count, "usd": plan.left.usd, "unpriced": plan.left.unpriced},
+                "ignored_columns": list(ignored),
+            }
+        }
+    )
     say(
-        f"{plan.rows} requests, {known} of them in the ledger already; {plan.new} new: cost {plan.cost}, "
-        f"about {seconds:.0f} s on {slots} slots; nothing was sent"
+        f"{plan.requests} requests, {plan.requests - plan.new.count} of them in the ledger; {in_words(plan, slots)}"
+    )
+    say_what_is_left(plan)
+    say("nothing was sent")
+
+
+def _parts(plan: Plan) -> Iterator[tuple[str, Share]]:
+    """Yield the parts of what is sent, by name."""
+    yield "new", plan.new
+    yield "queued", plan.queued
+    for state, share in sorted(plan.retried.items()):
+        yield f"retry_{state.value}", share
+    if plan.earlier.count:
+        yield "earlier", plan.earlier
+
+
+def in_words(plan: Plan, slots: int) -> str:
+    """Return what a run will send, in words."""
+    total = plan.total
+    words = {"new": "new", "queued": "queued by an earlier run", "earlier": "of an earlier input"}
+    parts = [
+        f"{share.count} {words.get(name) or name.replace('retry_', '') + ' before'}"
+        for name, share in _parts(plan)
+        if share.count
+    ]
+    text = f"{total.count} to send" + (f" ({', '.join(parts)})" if parts else "")
+    if total.count:
+        text += f": cost {cost_of(total)}, about {plan.seconds(slots):.0f} s on {slots} slots"
+    if plan.attached:
+        text += f"; {plan.attached} in flight, fetched at no cost"
+    if plan.replaced:
+        text += f"; {plan.replaced} of an earlier input whose image was replaced, not sent"
+    return text
+
+
+def cost_of(share: Share) -> str:
+    """Return what a share may cost, in words; an unknown price is never a figure."""
+    if share.usd is None:
+        return "unknown"
+    return f"about {share.usd:.2f} USD" + (
+        f", and {share.unpriced} of unknown price" if share.unpriced else ""
     )
 
 
-def check_cost(plan: Plan, most_usd: float) -> None:
-    """Ask on a terminal, or stop, where a run may cost too much.
+def say_what_is_left(plan: Plan) -> None:
+    """Name the entries that this command does not ask for, and how to send or remove them."""
+    if not plan.left.count:
+        return
+    states = ", ".join(f"{count} {state.value}" for state, count in sorted(plan.left_by_state.items()))
+    say(
+        f"not sent: {plan.left.count} entries of an earlier input that this one does not ask for ({states}; cost "
+        f"{cost_of(plan.left)}); --and-earlier sends them as well, `bfl-async drop` removes them"
+    )
+
+
+def check_cost(plan: Plan, most_usd: float) -> bool:
+    """Ask on a terminal, or stop, where a run may cost too much; return whether the cost is within the bound.
 
     Raises:
-        InputError: It is not to be run.
+        InputError: It must not run.
     """
-    if plan.usd <= most_usd and not plan.unpriced:
-        return
-    says = f"the cost of {plan.new} new requests is {plan.cost}, and --max-cost is {most_usd:g} USD"
+    total = plan.total
+    if round(total.credits, 6) <= round(most_usd * 100, 6) and not total.unpriced:
+        return True
+    says = f"the cost of {total.count} requests is {cost_of(total)}, and --max-cost is {most_usd:g} USD"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InputError(f"{says}: nothing was sent")
     if not click.confirm(f"{says}. Send them?", err=True):
         raise InputError("nothing was sent")
+    return False
 
 
 class _Run:
@@ -138,6 +216,8 @@ class _Run:
         )
         self.note = ""
         self.done = 0  # in this run
+        # Queued entries that this command does not ask for; None: not known.
+        self.left: int | None = None
         self.stopped_by: BFLError | InputError | None = None
 
     def snapshot(self) -> Snapshot:
@@ -228,25 +308,33 @@ class _Run:
                 f"{going_on} go on at the server: the same command again brings them home, within 10 minutes of "
                 "their end"
             )
-        if counts["queued"]:
-            say(f"{counts['queued']} were not sent: the same command again goes on with them")
+        if unsent := counts["queued"] - (self.left or 0):
+            which = "them" if self.left is not None else "those that it asks for"
+            say(f"{unsent} were not sent: the same command again goes on with {which}")
+        if self.left:
+            say(
+                f"{self.left} queued entries of an earlier input are left: see --and-earlier, and `bfl-async drop`"
+            )
 
 
 async def run_batch(
-    bfl: AsyncBFL, batch: Batch, rows: Rows, *, new: int | None, interrupts: Interrupts
+    bfl: AsyncBFL, batch: Batch, rows: Rows, *, planned: LedgerPlan | None, interrupts: Interrupts
 ) -> int:
     """Open a batch, run it, and close it; return the exit code.
 
     Args:
-        new: How many requests are not in the ledger yet; None: not known.
+        planned: What it will send. None: not known, as of a pipe.
     """
     run = _Run(batch, bfl)
     is_open = False
     try:
         async with batch:
+            if planned is not None:
+                # Nothing can change from here on: the batch holds the ledger.
+                planned.check(batch.counts())
+                run.total = planned.plan.new.count + sum(batch.counts().values())
+                run.left = planned.plan.left_by_state.get(EntryState.QUEUED, 0)
             is_open = True
-            if new is not None:
-                run.total = new + sum(batch.counts().values())
             await _run_open(run, rows, interrupts)
     finally:
         if is_open:

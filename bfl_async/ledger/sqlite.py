@@ -77,6 +77,10 @@ _LOCK_BYTE = 0x40000000 + 1024
 _TAKEN_BY_OTHERS = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
 # How long to wait for the name of a ledger's holder, while that may be committing.
 _LOOK_S = 1.0
+# Keys per SELECT: older releases of SQLite take at most 999 parameters.
+_FOUND_AT_ONCE = 500
+# The note that holds what removed entries have cost, in credits.
+_REMOVED_CREDITS = "removed_credits"
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -121,6 +125,11 @@ _TAKEN = "ledger.reserve_taken"
 _RUN = "ledger.run"
 # The note that tells this ledger from any other.
 _ID = "ledger.id"
+# What an entry forgets when it goes back to the queue. What was paid for it stays counted.
+_FORGET = (
+    ", cost_before = cost_before + coalesce(cost, 0), cost = NULL, task_id = NULL, polling_url = NULL"
+    ", file = NULL, result = NULL, submitted_at = NULL, ready_at = NULL, ended_at = NULL"
+)
 
 _Work: TypeAlias = Callable[[sqlite3.Connection], object]
 
@@ -408,10 +417,7 @@ class SQLiteLedger:
         """Move all entries of one state to another; see `Ledger.reset`."""
         forget = ""
         if to is EntryState.QUEUED:
-            forget = (
-                ", cost_before = cost_before + coalesce(cost, 0), cost = NULL, task_id = NULL, polling_url = NULL"
-                ", file = NULL, result = NULL, submitted_at = NULL, ready_at = NULL, ended_at = NULL"
-            )
+            forget = _FORGET
 
         def work(db: sqlite3.Connection) -> list[int]:
             ids = [
@@ -422,6 +428,42 @@ class SQLiteLedger:
                     f"UPDATE entries SET state = ?, error = ?{forget} WHERE state = ?", (to, error, state)
                 )
             return ids
+
+        return self._put(work)
+
+    def requeue(self, state: EntryState, ids: Sequence[int]) -> asyncio.Future[list[int]]:
+        """Put these entries back into the queue; see `Ledger.requeue`."""
+        chosen = list(ids)
+        update = f"UPDATE entries SET state = 'queued', error = NULL{_FORGET} WHERE state = ? AND id = ?"
+
+        def work(db: sqlite3.Connection) -> list[int]:
+            return [entry_id for entry_id in chosen if db.execute(update, (state, entry_id)).rowcount]
+
+        return self._put(work)
+
+    def remove(self, states: Sequence[EntryState], ids: Sequence[int] | None = None) -> asyncio.Future[int]:
+        """Remove entries in these states; see `Ledger.remove`."""
+        marks = ", ".join("?" * len(states))
+        chosen = None if ids is None else list(ids)
+
+        def work(db: sqlite3.Connection) -> int:
+            cases: list[tuple[str, tuple[object, ...]]] = [(f"state IN ({marks})", tuple(states))]
+            if chosen is not None:
+                cases = [(f"state IN ({marks}) AND id = ?", (*states, entry_id)) for entry_id in chosen]
+            removed, credits = 0, 0.0
+            for where, values in cases:
+                (cost,) = db.execute(
+                    f"SELECT total(cost) + total(cost_before) FROM entries WHERE {where}", values
+                ).fetchone()
+                credits += cost
+                removed += db.execute(f"DELETE FROM entries WHERE {where}", values).rowcount
+            if credits:
+                total = float(_notes(db).get(_REMOVED_CREDITS, "0")) + credits
+                db.execute(
+                    "INSERT OR REPLACE INTO notes (name, value) VALUES (?, ?)",
+                    (_REMOVED_CREDITS, repr(total)),
+                )
+            return removed
 
         return self._put(work)
 
@@ -455,6 +497,14 @@ class SQLiteLedger:
             LedgerError: They cannot be read.
         """
         return await self._put(lambda db: _read(db, states, after, most, unlisted=unlisted))
+
+    async def find(self, keys: Sequence[str]) -> Mapping[str, tuple[int, EntryState]]:
+        """Return the id and state of each of these keys that is there; see `Ledger.find`.
+
+        Raises:
+            LedgerError: They cannot be read.
+        """
+        return await self._put(lambda db: find(db, keys))
 
     async def counts(self) -> Mapping[EntryState, int]:
         """Count the entries by state.
@@ -757,6 +807,19 @@ def _entry(row: Sequence[object]) -> LedgerEntry:
     )
 
 
+def find(db: sqlite3.Connection, keys: Sequence[str]) -> dict[str, tuple[int, EntryState]]:
+    """Return the id and state of each of these keys that is there."""
+    found: dict[str, tuple[int, EntryState]] = {}
+    for start in range(0, len(keys), _FOUND_AT_ONCE):
+        some = keys[start : start + _FOUND_AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        for key, entry_id, state in db.execute(
+            f"SELECT key, id, state FROM entries WHERE key IN ({marks})", tuple(some)
+        ):
+            found[key] = (entry_id, EntryState(state))
+    return found
+
+
 def _counts(db: sqlite3.Connection) -> dict[EntryState, int]:
     counts = dict.fromkeys(EntryState, 0)
     for state, count in db.execute("SELECT state, count(*) FROM entries GROUP BY state"):
@@ -888,7 +951,7 @@ def _add_kept(db: sqlite3.Connection, path: Path, counts: dict[EntryState, int])
 def _look(db: sqlite3.Connection, path: Path, errors: int, holder: str | None) -> LedgerView:
     counts = _counts(db)
     kept_credits = _add_kept(db, path, counts)
-    spent, unpriced, first_at, last_at = 0.0, 0, None, 0.0
+    spent, unpriced, first_at, last_at = float(_notes(db).get(_REMOVED_CREDITS, "0")), 0, None, 0.0
     (most,) = db.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()
     # Piece by piece: with a rollback journal, a commit waits for each read to end.
     for start in range(0, most, _LOOK_ROWS):

@@ -1,0 +1,55 @@
+"""The drop command's work: entries that a ledger should forget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bfl_async._cancellation import shielded
+from bfl_async.cli.files import InputError
+from bfl_async.cli.output import say
+from bfl_async.ledger import SQLiteLedger
+from bfl_async.types import EntryState
+
+# What may be removed. The others are paid images, or tasks that a run will fetch.
+_REMOVABLE = (EntryState.QUEUED, EntryState.FAILED, EntryState.MODERATED, EntryState.AMBIGUOUS)
+
+
+async def drop_entries(path: Path, states: Sequence[EntryState], indexes: Sequence[int]) -> int:
+    """Remove entries, all or none; return the exit code.
+
+    Raises:
+        InputError: There is no such entry, or it must not be removed.
+        LedgerError: The ledger is held by a run, or cannot be used.
+    """
+    ledger = SQLiteLedger(path)
+    try:
+        await ledger.open()
+        ids = sorted({index + 1 for index in indexes})
+        for entry_id in ids:
+            await _check_removable(ledger, entry_id)
+        removed = await ledger.remove(states) if states else 0
+        removed += await ledger.remove(_REMOVABLE, ids) if ids else 0
+        counts = await ledger.counts()
+    finally:
+        with shielded():
+            await ledger.aclose()
+    left = ", ".join(f"{count} {state.value}" for state, count in counts.items() if count)
+    say(
+        f"removed {removed} {'entry' if removed == 1 else 'entries'} from {str(path)!r}; left: {left or 'none'}"
+    )
+    return 0
+
+
+async def _check_removable(ledger: SQLiteLedger, entry_id: int) -> None:
+    rows = await ledger.read(tuple(EntryState), after=entry_id - 1, most=1)
+    if not rows or rows[0].id != entry_id:
+        raise InputError(f"there is no entry {entry_id - 1} in {ledger.shown!r}: nothing was removed")
+    state = rows[0].state
+    if state not in _REMOVABLE:
+        reason = (
+            "its image is saved"
+            if state is EntryState.SAVED
+            else "its task may run: the same batch again fetches it"
+        )
+        raise InputError(f"entry {entry_id - 1} is {state.value}, {reason}: nothing was removed")

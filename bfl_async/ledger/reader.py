@@ -1,0 +1,60 @@
+"""A ledger for a plan: looked at without its lock, in one connection, and empty where there is no file yet."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from bfl_async.ledger.sqlite import MIGRATIONS, _counts, _notes, _read, _reading, find
+from bfl_async.types import EntryState, LedgerEntry
+
+_T = TypeVar("_T")
+
+
+class LedgerReader:
+    """What can be asked of a ledger; as `Ledger`, and blocking."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def read(self, states: Sequence[EntryState], *, after: int, most: int) -> list[LedgerEntry]:
+        """See `Ledger.read`."""
+        return _read(self._db, states, after, most)
+
+    def find(self, keys: Sequence[str]) -> Mapping[str, tuple[int, EntryState]]:
+        """See `Ledger.find`."""
+        return find(self._db, keys)
+
+    def counts(self) -> Mapping[EntryState, int]:
+        """See `Ledger.counts`."""
+        return _counts(self._db)
+
+    def notes(self) -> Mapping[str, str]:
+        """See `Ledger.notes`."""
+        return _notes(self._db)
+
+
+def read_ledger(path: str | os.PathLike[str], work: Callable[[LedgerReader], _T]) -> _T:
+    """Do work that only reads a ledger, without its lock, also while a run goes on. Blocks.
+
+    A file that is missing or empty is an empty ledger, as it is for a run.
+
+    Raises:
+        LedgerVersionError: A newer release wrote it.
+        LedgerError: It cannot be read, or is not a ledger.
+    """
+    path = Path(path)
+    found = _reading(path, lambda db: work(LedgerReader(db)))
+    if found is not None:
+        return found
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        for statement in (one for step in MIGRATIONS for one in step):
+            db.execute(statement)
+        return work(LedgerReader(db))
+
+
+__all__ = ["LedgerReader", "read_ledger"]
