@@ -77,18 +77,21 @@ def enqueue(rows: Rows, dsn: str | None, run: str) -> int:
     from bfl_async.cli.app import in_thread, run_command
 
     async def work(_: Interrupts) -> int:
+        from bfl_async._files import Digests
         from bfl_async.batch import key_of
         from bfl_async.integrations.procrastinate import defer
 
         if not is_pipe(rows.name):
             await in_thread(lambda: sum(1 for _ in rows.check()))
         seen: dict[int, int] = {}
+        digests = Digests()
         chunk: list[Given] = []
         done = 0
         async with _open_app(dsn) as app:
 
             async def put() -> int:
-                ids = [f"{run}/{key_of(given, seen)}" for given in chunk]
+                # In a thread: files that rows name are read.
+                ids = await in_thread(lambda: [f"{run}/{key_of(given, seen, digests)}" for given in chunk])
                 requests = [given[1] if isinstance(given, tuple) else given for given in chunk]
                 for index, job in enumerate(await defer(app, requests, ids=ids), done):
                     print_json({"index": index, "job": job})
