@@ -16,6 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from bfl_async.cli.files import folder_of_input
+from bfl_async.cli.output import say
 
 if TYPE_CHECKING:
     from bfl_async.models import ImageRequest
@@ -217,6 +218,7 @@ def row_options(command: Callable[..., int]) -> Callable[..., int]:
         columns: dict[str, str],
         template: str | None,
         repeat: int,
+        ignore: tuple[str, ...],
         allow_outside: bool,
         set_fields: Sequence[str],
         fields: Mapping[str, object],
@@ -234,6 +236,8 @@ def row_options(command: Callable[..., int]) -> Callable[..., int]:
             columns=columns,
             prompt=template,
             repeat=repeat,
+            ignore=ignore,
+            on_ignored=lambda names: say(f"columns of {file!r} that are not used: {', '.join(names)}"),
         )
         return command(rows=rows, **others)
 
@@ -246,6 +250,8 @@ _ROW_OPTIONS: tuple[_Option, ...] = (
                  help="Of FILE.  [default: by its suffix, else text]"),
     click.option("--column", "columns", multiple=True, callback=_columns, metavar="FIELD=COLUMN",
                  help="Which column of CSV or TSV is which field; those named like a field need none."),
+    click.option("--ignore-column", "ignore", multiple=True, metavar="COLUMN",
+                 help="A column that is not used, although it has the name of a field or almost has one."),
     click.option("--prompt", "template", help="A prompt made of columns: '{animal} in {style}'."),
     click.option("--repeat", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
                  help="Images for each row; with a seed, each has the next one."),

@@ -147,3 +147,15 @@ def test_pipe_sends_what_it_asks_for_and_nothing_else(run: Run, monkeypatch: pyt
         code, out, _ = run("batch", "-", *PRO, "-o", "out", "--sandbox")
     prompts = {line["prompt"] for line in map(json.loads, out.splitlines()) if "prompt" in line}
     assert (code, prompts) == (3, {"a fish 8", "a bird"})
+
+
+def test_columns_that_are_not_used_are_named_in_the_plan(run: Run) -> None:
+    """On stderr and in JSON; a column that is almost a field is refused in one line."""
+    Path("p.csv").write_text("prompt,Category\na,b\n")
+    code, out, err = run("batch", "p.csv", *PRO, "--dry-run")
+    assert (code, json.loads(out)["plan"]["ignored_columns"]) == (0, ["Category"])
+    assert err.startswith("columns of 'p.csv' that are not used: Category\n")
+    Path("p.csv").write_text("prompt,widht\na,512\n")
+    code, _, err = run("batch", "p.csv", *PRO, "--dry-run")
+    assert (code, err.count("\n")) == (2, 1)
+    assert run("batch", "p.csv", *PRO, "--dry-run", "--ignore-column", "widht")[0] == 0

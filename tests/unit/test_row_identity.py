@@ -78,7 +78,9 @@ def test_other_content_at_the_same_path_is_another_request(tmp_path: Path) -> No
     other.write_bytes(png(96, 64))
 
     def of_frames() -> str:
-        return key_of(request("flux-3-video", mode="i2v", prompt="a", keyframes=[(0, image), (2.0, other)]), {})
+        return key_of(
+            request("flux-3-video", mode="i2v", prompt="a", keyframes=[(0, image), (2.0, other)]), {}
+        )
 
     before, frames = key(image), of_frames()
     facts = image.stat()
