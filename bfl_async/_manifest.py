@@ -12,18 +12,29 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bfl_async._files import flush_folder, flush_to_disk
 from bfl_async.errors import SaveError
 
 MANIFEST = "manifest.jsonl"
-_MOST_NAMES = 10_000  # names that are tried beside files of others
+# The page that the gallery command writes beside the images.
+GALLERY = "gallery.html"
+# Numbered names that are tried before the key is used, or before it is given up where there is none.
+_NUMBERED, _MOST_NAMES = 100, 10_000
 
 
 def save_new(
-    folder: Path, parts: Path, name: str, data: bytes, sha256: str, *, adopt: bool, task_id: str
+    folder: Path,
+    parts: Path,
+    name: str,
+    data: bytes,
+    sha256: str,
+    *,
+    adopt: bool,
+    task_id: str,
+    key: str | None = None,
 ) -> str:
     """Write an image whole, under a name that nobody has; return the name, relative to the folder.
 
@@ -33,6 +44,7 @@ def save_new(
     Args:
         adopt: A file of that name with these very bytes is the one: an earlier run was killed before it could
             say that it had written it.
+        key: What no other image has; it becomes part of the name once a hundred names are taken.
     Raises:
         SaveError: The operating system refused.
     """
@@ -47,8 +59,7 @@ def save_new(
             file.write(data)
             file.flush()
             flush_to_disk(file.fileno())
-        for number in range(1, _MOST_NAMES):
-            chosen = target if number == 1 else target.with_stem(f"{target.stem}-{number}")
+        for chosen in _names(target, key):
             if _take_name(part, chosen):
                 break
             if adopt and _is_file_of(chosen, len(data), sha256):
@@ -62,6 +73,17 @@ def save_new(
             part.unlink(missing_ok=True)
         raise _save_error(target, exc, task_id) from exc
     return chosen.relative_to(folder).as_posix()
+
+
+def _names(target: Path, key: str | None) -> Iterator[Path]:
+    """Yield the names that an image may take, in the same order each time."""
+    yield target
+    for number in range(2, _NUMBERED if key else _MOST_NAMES):
+        yield target.with_stem(f"{target.stem}-{number}")
+    if key:
+        yield target.with_stem(f"{target.stem}-{key}")
+        for number in range(2, _MOST_NAMES):
+            yield target.with_stem(f"{target.stem}-{key}-{number}")
 
 
 def _take_name(part: Path, target: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from bfl_async.errors import ConfigError
 
@@ -12,6 +12,11 @@ DEFAULT_TEMPLATE = "{index:05}-{slug}.{ext}"
 _FIELDS = ("index", "slug", "model", "seed", "task_id", "key", "ext")
 _SLUG_CHARS = 40
 _NAME_BYTES = 200  # of a name's part: file systems take 255, and a number or `.part` may follow
+# What a format may hold: a fill that is plain, a width and a precision of at most three digits, a type for whole
+# numbers or for text. Nothing of it can write a slash, a dot of its own or a name of any length.
+_SPEC = re.compile(r"(?:[A-Za-z0-9_-]?[<>=^])?0?\d{0,3}(?:\.\d{1,3})?[dxXs]?")
+# Of a whole name with its folders: systems take paths of 1,024 bytes (macOS) to 4,096.
+_MOST_BYTES = 700
 
 
 def slug(text: str) -> str:
@@ -29,12 +34,16 @@ class NameTemplate:
 
     Args:
         text: The template.
+        reserved: Names in the folder that an image must not take, with `/` between their parts. An image whose
+            fields lead to one gets `-image` after its name.
     Raises:
-        ConfigError: It has unknown fields, or leads out of the folder.
+        ConfigError: It has unknown fields, leads out of the folder, or is a reserved name.
     """
 
-    def __init__(self, text: str = DEFAULT_TEMPLATE) -> None:
+    def __init__(self, text: str = DEFAULT_TEMPLATE, *, reserved: Collection[str] = ()) -> None:
         self.text = text
+        # As a file system that does not tell cases apart compares them.
+        self._reserved = frozenset(name.casefold() for name in reserved)
         try:
             parts = list(string.Formatter().parse(text))
         except ValueError as exc:
@@ -44,14 +53,34 @@ class NameTemplate:
                 raise ConfigError(
                     f"the name template {text!r} has the field {{{name}}}: it may have {', '.join(_FIELDS)}"
                 )
+            if spec and not _SPEC.fullmatch(spec):
+                raise ConfigError(
+                    f"the name template {text!r} has the format {spec!r}: it may have a width and a type, as in "
+                    "{index:05} or {slug:.20}"
+                )
         self._parts = [(literal, name, spec or "") for literal, name, spec, _ in parts]
         literal = "".join(part[0] for part in self._parts)
-        if "\0" in literal or "\\" in literal or ":" in literal:
+        if any(char in '\\:<>"|?*' or ord(char) < 32 or ord(char) == 127 for char in literal):
             raise ConfigError(f"the name template {text!r} has a character that no file name has")
-        sample = self.render(index=0, prompt="a", model="m", seed=0, task_id="t", key="k", suffix=".jpg")
-        for part in sample.split("/"):
-            if part in ("", ".", "..") or part.startswith("."):
+        short = self._render(index=0, prompt="a", model="m", seed=0, task_id="t", key="k", suffix=".jpg")
+        long = self._render(
+            index=10**9,
+            prompt="b" * 99,
+            model="n" * 99,
+            seed=10**18,
+            task_id="u" * 99,
+            key="l" * 99,
+            suffix=".webp",
+        )
+        for part in (*short.split("/"), *long.split("/")):
+            if part.startswith(".") or part.strip(" .") == "":
                 raise ConfigError(f"the name template {text!r} must name a file within the output folder")
+        if len(long.encode("utf-8", "replace")) > _MOST_BYTES:
+            raise ConfigError(f"the name template {text!r} makes names that are too long")
+        if taken := self._taken(short) or self._taken(long):
+            raise ConfigError(
+                f"the name template {text!r} makes the name {taken!r}, which the run needs for itself: choose another"
+            )
 
     def render(
         self,
@@ -64,11 +93,39 @@ class NameTemplate:
         key: str,
         suffix: str,
     ) -> str:
-        """Return a relative path with `/` between its parts.
+        """Return a relative path with `/` between its parts; it is never a reserved name.
 
         Raises:
             ConfigError: A format, such as `:05`, does not fit its field.
         """
+        name = self._render(
+            index=index, prompt=prompt, model=model, seed=seed, task_id=task_id, key=key, suffix=suffix
+        )
+        while (taken := self._taken(name)) is not None:
+            folder, slash, last = taken.rpartition("/")
+            stem, dot, end = last.partition(".")
+            name = f"{folder}{slash}{stem}-image{dot}{end}{name[len(taken) :]}"
+        return name
+
+    def _taken(self, name: str) -> str | None:
+        """Return the part of a name, from its beginning, that is reserved."""
+        parts = name.split("/")
+        for count in range(1, len(parts) + 1):
+            if (start := "/".join(parts[:count])).casefold() in self._reserved:
+                return start
+        return None
+
+    def _render(
+        self,
+        *,
+        index: int,
+        prompt: str,
+        model: str,
+        seed: int | None,
+        task_id: str,
+        key: str,
+        suffix: str,
+    ) -> str:
         values: Mapping[str, object] = {
             "index": index,
             "slug": slug(prompt),

@@ -64,7 +64,7 @@ from bfl_async._client import AsyncBFL
 from bfl_async._config import ACCOUNT, is_loopback
 from bfl_async._files import Digests
 from bfl_async._handle import Entry
-from bfl_async._manifest import MANIFEST, Manifest, remove_parts, save_new
+from bfl_async._manifest import GALLERY, MANIFEST, Manifest, remove_parts, save_new
 from bfl_async._naming import DEFAULT_TEMPLATE, NameTemplate
 from bfl_async._plan import IdSet, Plan, Planner, Share, is_due
 from bfl_async._tasks import new_task
@@ -265,6 +265,7 @@ class Batch:
         """
         if isinstance(downloads, bool) or not isinstance(downloads, int) or downloads < 1:
             raise ConfigError(f"downloads must be a whole number from 1 up, not {downloads!r}")
+        folder = None if save_to is None else Path(save_to)
         wanted = {
             EntryState.AMBIGUOUS: retry_ambiguous,
             EntryState.FAILED: retry_failed,
@@ -273,8 +274,8 @@ class Batch:
         return cls(
             SQLiteLedger(ledger) if isinstance(ledger, str | os.PathLike) else ledger,
             bfl,
-            save_to=None if save_to is None else Path(save_to),
-            name=NameTemplate(name),
+            save_to=folder,
+            name=NameTemplate(name, reserved=reserved_names(folder, ledger)),
             retry=tuple(state for state, is_wanted in wanted.items() if is_wanted),
             downloads=downloads,
             and_earlier=and_earlier,
@@ -1170,7 +1171,14 @@ class BatchRun:
             suffix=download.suffix,
         )
         file, digest = await batch._in_thread(
-            _save_file, batch._folder, batch._parts, name, download.data, item.is_attached, result.task_id
+            _save_file,
+            batch._folder,
+            batch._parts,
+            name,
+            download.data,
+            item.is_attached,
+            result.task_id,
+            item.row.key,
         )
         kept |= {"sha256": digest, "bytes": len(download.data)}
         del download  # the bytes are not held while the ledger is waited for
@@ -1552,6 +1560,17 @@ async def _each(requests: Source) -> AsyncIterator[Given]:
             yield one
 
 
+def reserved_names(folder: Path | None, ledger: str | os.PathLike[str] | Ledger) -> list[str]:
+    """Return the names within an output folder that a run needs for itself."""
+    names = [MANIFEST, f"{MANIFEST}.old", GALLERY]
+    path = Path(ledger) if isinstance(ledger, str | os.PathLike) else Path(ledger.shown)
+    with contextlib.suppress(OSError, ValueError):
+        if folder is not None and (file := path.absolute()).is_relative_to(folder.absolute()):
+            name = file.relative_to(folder.absolute()).as_posix()
+            names += [name + end for end in ("", ".lock", "-journal", "-wal", "-shm")]
+    return names
+
+
 def home_of(base_url: str) -> str:
     """Return whom a base URL belongs to: regions are one API, and so are all servers on this machine."""
     host = urlsplit(base_url).hostname or ""
@@ -1644,10 +1663,10 @@ def _prepare_folder(folder: Path, parts: Path) -> None:
 
 
 def _save_file(
-    folder: Path, parts: Path, name: str, data: bytes, adopt: bool, task_id: str
+    folder: Path, parts: Path, name: str, data: bytes, adopt: bool, task_id: str, key: str
 ) -> tuple[str, str]:
     digest = hashlib.sha256(data).hexdigest()
-    return save_new(folder, parts, name, data, digest, adopt=adopt, task_id=task_id), digest
+    return save_new(folder, parts, name, data, digest, adopt=adopt, task_id=task_id, key=key), digest
 
 
 # --- futures --------------------------------------------------------------------------------------------

@@ -306,6 +306,7 @@ def batch(
     async def work(interrupts: Interrupts) -> int:
         from bfl_async import Batch, Budget, Timeouts
         from bfl_async._naming import DEFAULT_TEMPLATE, NameTemplate
+        from bfl_async.batch import reserved_names
         from bfl_async.cli.run_batch import (
             PlanOptions,
             check_cost,
@@ -316,10 +317,17 @@ def batch(
             say_what_is_left,
         )  # fmt: skip
         from bfl_async.cli.show_status import LEDGER_NAME
+        from bfl_async.errors import ConfigError
         from bfl_async.types import EntryState
 
-        NameTemplate(name if name is not None else DEFAULT_TEMPLATE)  # checked before anything is read
         where = ledger if ledger is not None else output / LEDGER_NAME
+        try:
+            # Checked before anything is read.
+            NameTemplate(
+                name if name is not None else DEFAULT_TEMPLATE, reserved=reserved_names(output, where)
+            )
+        except ConfigError as exc:
+            raise InputError(f"--name: {exc}") from exc
         slots = limit if limit is not None else 12
         wanted = {
             EntryState.AMBIGUOUS: retry_ambiguous,
