@@ -358,7 +358,7 @@ def test_commands_against_a_server_in_another_process(
     assert any("flux-pro-1.1" in json.loads(text)["models"] for text in kept), "the next run knows its times"
     code, _, err = run("result", task_id, "--polling-url", "https://evil.example/x")
     assert code == 1
-    assert "not to be polled" in err
+    assert "refused to poll" in err
     monkeypatch.setenv("BFL_API_KEY", "wrong")
     code, _, err = run("generate", "a cat")
     assert code == 4
