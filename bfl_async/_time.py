@@ -23,6 +23,10 @@ GRACE_S = 1.0
 """How long a call goes on after such a stall, once: what the server sent meanwhile is in the socket's buffer."""
 
 
+# A limit of so few seconds looks at the clock every so often, since a stall may be most of it and end before it does.
+_SHORT_S, _LOOK_S = 2.0, 0.25
+
+
 def is_stall(elapsed_s: float, allowed_s: float) -> bool:
     """Return whether something took so much longer than it may that the process must have stood still."""
     return elapsed_s > allowed_s + STALL_S
@@ -111,6 +115,8 @@ class TimeLimit:
     def _arm(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if self._seconds is not None and self._seconds <= _SHORT_S:
+            at = min(at, self._loop.time() + _LOOK_S)
         self._timer = self._loop.call_at(at, self._due, at)
 
     def _due(self, planned_at: float) -> None:

@@ -301,6 +301,17 @@ async def test_after_a_stall_a_finished_task_is_found_by_the_poll_that_was_promi
 
 
 @looptime
+@pytest.mark.parametrize("stall_s", [0.8, 1.2, 1.45])
+async def test_a_short_stall_during_the_last_poll_does_not_take_it_away(stall_s: float) -> None:
+    """A stall may be most of the poll's second, and end before the second does."""
+    api = FakeAPI(service_s=1, poll_s=0.1)
+    async with api.client(interval=60, timeouts=Timeouts(task=4)) as bfl:
+        call = asyncio.create_task(bfl.generate("flux-dev", prompt="x"))
+        asyncio.get_running_loop().call_later(4.12, stall, stall_s)
+        assert isinstance(await call, Result)
+
+
+@looptime
 async def test_the_last_poll_is_repeated_within_its_second_where_its_connection_breaks() -> None:
     """Connections that the server dropped while the process was suspended cost a try each, and no image."""
 
