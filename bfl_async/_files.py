@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
+import stat
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,4 +89,41 @@ class Digests:
         return new
 
 
-__all__ = ["Digests", "flush_folder", "flush_to_disk"]
+# A part that has not been written to for so long is of a process that was killed: writing one takes seconds.
+_OLD_S = 24 * 3600.0
+
+
+def remove_old_parts(folder: Path, pattern: str = "*.part") -> None:
+    """Remove half-written files that killed processes left in a folder.
+
+    Files that another process may still be writing stay: none is removed before it is a day old. Errors are ignored;
+    the next caller tries again.
+
+    Args:
+        pattern: The names of the parts, as for `Path.glob`.
+    """
+    # The file system's own clock: the one of this machine may differ from it, and only a difference counts.
+    try:
+        found = [(path, path.lstat()) for path in folder.glob(pattern)]
+        if not found:
+            return
+        now = _time_of(folder)
+    except OSError:
+        return
+    for path, status in found:
+        if stat.S_ISREG(status.st_mode) and now - status.st_mtime > _OLD_S:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _time_of(folder: Path) -> float:
+    """Return the time by the clock that gives the files of a folder their times.
+
+    Raises:
+        OSError: No file can be made there.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime
+
+
+__all__ = ["Digests", "flush_folder", "flush_to_disk", "remove_old_parts"]

@@ -12,11 +12,12 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bfl_async._files import flush_folder, flush_to_disk
 from bfl_async.errors import SaveError
+from bfl_async.types import JSON
 
 MANIFEST = "manifest.jsonl"
 # The page that the gallery command writes beside the images.
@@ -189,10 +190,93 @@ class Manifest:
             raise _save_error(self.path, exc, None) from exc
 
 
+class ListedImages:
+    """The images that a manifest listed before a ledger began: evidence of what was paid, if that ledger was lost.
+
+    Only the place of each line is held in memory.
+
+    Attributes:
+        size: How many bytes of the manifest it covers.
+    """
+
+    def __init__(self, folder: Path, size: int, places: Mapping[str, int]) -> None:
+        self.size: int = size
+        self._folder = folder
+        self._places = places
+
+    @classmethod
+    def read(cls, folder: Path, size: int | None = None) -> ListedImages:
+        """Read the keys of a folder's manifest; none if there is no manifest.
+
+        Args:
+            size: Read only so many bytes. None reads all.
+        Raises:
+            SaveError: The manifest cannot be read.
+        """
+        path = folder / MANIFEST
+        places: dict[str, int] = {}
+        at = 0
+        try:
+            with path.open("rb") as file:
+                for line in file:
+                    if not line.endswith(b"\n") or (size is not None and at + len(line) > size):
+                        break
+                    key = _key_of(line)
+                    if key is not None:
+                        places[key] = at
+                    at += len(line)
+        except FileNotFoundError:
+            pass
+        except OSError as exc:
+            raise _save_error(path, exc, None) from exc
+        return cls(folder, at, places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def find(self, keys: Iterable[str]) -> dict[str, Mapping[str, JSON]]:
+        """Return the lines of those keys whose image is still in the folder, whole.
+
+        Raises:
+            SaveError: The manifest cannot be read.
+        """
+        wanted = [key for key in keys if key in self._places]
+        if not wanted:
+            return {}
+        path = self._folder / MANIFEST
+        found: dict[str, Mapping[str, JSON]] = {}
+        try:
+            with path.open("rb") as file:
+                for key in wanted:
+                    file.seek(self._places[key])
+                    line = file.readline()
+                    if _key_of(line) == key and self._has_image(row := json.loads(line)):
+                        found[key] = row
+        except FileNotFoundError:
+            return {}
+        except OSError as exc:
+            raise _save_error(path, exc, None) from exc
+        return found
+
+    def _has_image(self, row: Mapping[str, JSON]) -> bool:
+        name, size = row.get("file"), row.get("bytes")
+        if not isinstance(name, str) or not isinstance(size, int):
+            return False
+        try:
+            image = (self._folder / name).resolve()
+            return (
+                image.is_relative_to(self._folder.resolve())
+                and image.is_file()
+                and image.stat().st_size == size
+            )
+        except (OSError, ValueError):
+            return False
+
+
 def _key_of(line: bytes) -> str | None:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     key = row.get("key") if isinstance(row, dict) else None
     return key if isinstance(key, str) else None

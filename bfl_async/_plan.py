@@ -221,6 +221,9 @@ class IdSet:
     def __init__(self) -> None:
         self._bits = bytearray()
 
+    def __bool__(self) -> bool:
+        return bool(self._bits)
+
     def __contains__(self, entry_id: int) -> bool:
         at = entry_id >> 3
         return at < len(self._bits) and bool(self._bits[at] >> (entry_id & 7) & 1)

@@ -48,7 +48,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from itertools import islice
 from pathlib import Path
@@ -64,7 +64,7 @@ from bfl_async._client import AsyncBFL
 from bfl_async._config import ACCOUNT, is_loopback
 from bfl_async._files import Digests
 from bfl_async._handle import Entry
-from bfl_async._manifest import GALLERY, MANIFEST, Manifest, remove_parts, save_new
+from bfl_async._manifest import GALLERY, MANIFEST, ListedImages, Manifest, remove_parts, save_new
 from bfl_async._naming import DEFAULT_TEMPLATE, NameTemplate
 from bfl_async._plan import IdSet, Plan, Planner, Share, is_due
 from bfl_async._tasks import new_task
@@ -217,6 +217,8 @@ class Batch:
         # batch. One for each image that is saved, and one each for the manifest and for large requests.
         self._threads = anyio.CapacityLimiter(downloads + 2)
         self._parts: Path | None = None
+        # Images of a lost ledger, or of another one in the same folder.
+        self._listed: ListedImages | None = None
         self._lister: _Lister | None = None
         self._counts: Counter[EntryState] = Counter()
         self._killed: list[int] = []  # ids that were found as submitting, until a run has told of them
@@ -321,8 +323,11 @@ class Batch:
                 f"the ledger {ledger.shown!r} was begun with {notes['home']}, and this client talks to {home}: "
                 "take another ledger and folder"
             )
+        if self._folder is not None:
+            self._listed = await self._in_thread(read_listed, self._folder, notes)
         if "home" not in notes:
-            await self._durable(ledger.note({"home": home}))
+            listed = {} if self._listed is None else {_LISTED_BEFORE: str(self._listed.size)}
+            await self._durable(ledger.note({"home": home, **listed}))
         self._killed = await self._durable(ledger.reset(EntryState.SUBMITTING, EntryState.AMBIGUOUS, _KILLED))
         self._digests = Digests(known_files(notes))
         with self._reading():
@@ -458,6 +463,7 @@ class Batch:
         return _new_entry(item, seen, self._digests.of)
 
     async def _put(self, entries: list[NewEntry]) -> int:
+        await self._adopt(entries)
         adding = self._ledger.add(entries)
         # A callback, since the entries are added also when the caller is cancelled meanwhile.
         adding.add_done_callback(self._note_added)
@@ -507,6 +513,27 @@ class Batch:
             self._killed = [entry_id for entry_id in self._killed if entry_id not in again]
         return moved
 
+    async def _requeue_earlier(self) -> None:
+        """Put all entries of the states that are retried back into the queue, where earlier input is sent as well.
+
+        Those that were in flight when this session took them up stay as they are.
+        """
+        if not self._and_earlier or self._has_requeued:
+            return
+        for state in self._retry:
+            if not self._attached:
+                await self._requeue(state)
+                continue
+            after = 0
+            while True:
+                with self._reading():
+                    rows = await self._ledger.read([state], after=after, most=_READ)
+                if not rows:
+                    break
+                after = rows[-1].id
+                await self._requeue(state, [row.id for row in rows if row.id not in self._attached])
+        self._has_requeued = True
+
     async def plan(self, requests: Source = ()) -> Plan:
         """Return what `add(requests)` and then `run()` will send, without changing or sending anything.
 
@@ -532,7 +559,8 @@ class Batch:
         async def ask() -> None:
             with self._reading():
                 found = await self._ledger.find([key for key, _ in chunk])
-            await self._in_thread(count_asked, planner, chunk, found, (self._asked, self._attached))
+            found = with_listed(found, await self._find_listed([key for key, _ in chunk]))
+            await self._in_thread(count_asked, planner, chunk, found, self._spent)
             chunk.clear()
 
         with foreign_cancellation_as(lambda: RuntimeError("the source of the requests was cancelled")):
@@ -550,13 +578,29 @@ class Batch:
             if not rows:
                 break
             after = rows[-1].id
-            await self._in_thread(count_left, planner, rows, self._digests, self._asked)
+            await self._in_thread(count_left, planner, rows, self._digests, self._asked, (self._attached,))
         return planner.plan(sum(self._counts[state] for state in self._flying))
+
+    @property
+    def _spent(self) -> tuple[IdSet, ...]:
+        """Entries that this session has worked on, which a plan does not count as retried."""
+        return (self._asked, self._attached)
 
     @property
     def _flying(self) -> list[EntryState]:
         """The states of entries that are fetched at no cost."""
         return [EntryState.SUBMITTED] if self._folder is None else [EntryState.SUBMITTED, EntryState.READY]
+
+    async def _adopt(self, entries: list[NewEntry]) -> None:
+        """Add those as saved whose image was made and listed before this ledger began: they are paid."""
+        rows = await self._find_listed([entry.key for entry in entries])
+        made = [replace(entry, saved=saved_facts(rows[entry.key])) for entry in entries if entry.key in rows]
+        if made:
+            self._counts[EntryState.SAVED] += await self._durable(self._ledger.add(made))
+
+    async def _find_listed(self, keys: Sequence[str]) -> Mapping[str, Mapping[str, JSON]]:
+        """Return the manifest's lines of these requests, as far as they were made before this ledger began."""
+        return await self._in_thread(self._listed.find, keys) if self._listed else {}
 
     def _note_added(self, adding: asyncio.Future[int]) -> None:
         if not adding.cancelled() and adding.exception() is None and (added := adding.result()):
@@ -574,12 +618,16 @@ class Batch:
 
     # --- the run ----------------------------------------------------------------------------------------
 
-    def run(self) -> BatchRun:
+    def run(self, *, sends_after: asyncio.Future[None] | None = None) -> BatchRun:
         """Return an async iterator over the outcomes, one for each entry that ends in this run.
 
         It ends when nothing is queued or in flight. What stopped it before that, such as 402, is raised after
         the last outcome; requests that were not sent stay queued, for the next run.
 
+        Args:
+            sends_after: Nothing is sent before this is done. Tasks in flight are fetched meanwhile, since their
+                results end after some minutes and cost nothing: so a long plan does not hold them up. To send
+                nothing at all, call `stop()`.
         Raises:
             ClientClosedError: The batch is not open.
             ConfigError: It has a run already.
@@ -587,7 +635,7 @@ class Batch:
         self._check()
         if self._run is not None and not self._run.ended:
             raise ConfigError("the batch has a run already: iterate that one to its end")
-        self._run = BatchRun(self)
+        self._run = BatchRun(self, sends_after)
         return self._run
 
     def stop(self) -> None:
@@ -779,8 +827,9 @@ class BatchRun:
     callbacks settle them, a coroutine for each finished one writes down what became of it.
     """
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, sends_after: asyncio.Future[None] | None = None) -> None:
         self.batch = batch
+        self._sends_after = sends_after
         self._is_first = batch._run is None
         # Entries that this run has taken from the queue: none is taken twice.
         self._taken_up = IdSet()
@@ -874,12 +923,13 @@ class BatchRun:
         retries_killed = EntryState.AMBIGUOUS in batch._retry
         if not retries_killed:
             await self._report_killed()
-        if batch._and_earlier and not batch._has_requeued:
+        if self._sends_after is None:
             # Before anything ends in this run: what fails from here on is not sent again by it.
-            for state in batch._retry:
-                await batch._requeue(state)
-            batch._has_requeued = True
+            await batch._requeue_earlier()
         await self._take_rows(batch._flying, self._attach)
+        if self._sends_after is not None:
+            await asyncio.shield(self._sends_after)
+            await batch._requeue_earlier()
         if not (batch._and_earlier or self._is_first):
             # What an earlier run of this batch took up and did not send.
             await self._take_rows([EntryState.QUEUED], self._admit, only=batch._asked)
@@ -1362,6 +1412,8 @@ def _ended_from_elsewhere() -> ClientClosedError:
 
 
 _MANIFEST_BYTES = "manifest_bytes"
+# The note of how much of the manifest was there before the ledger.
+_LISTED_BEFORE = "manifest_bytes_before"
 STOPS = (
     InsufficientCreditsError, AuthenticationError, BudgetExceededError, ConnectError, LedgerError, ClientClosedError
 )  # fmt: skip
@@ -1395,6 +1447,34 @@ def _new_entry(item: object, seen: dict[int, int], digest_of: Callable[[Path], s
     seen[short] = occurrence + 1
     digest.update(f"\0{occurrence}".encode())
     return NewEntry(digest.hexdigest()[:32], wanted.model, fields, name)
+
+
+def read_listed(folder: Path, notes: Mapping[str, str]) -> ListedImages | None:
+    """Return the images that a folder's manifest listed before a ledger began; None if there were none. Blocks.
+
+    A batch takes them as saved, so they are evidence against paying twice where the ledger was lost. The ledger notes
+    how much of the manifest that was: a run that is killed as it adds its requests finds the same again.
+
+    Args:
+        notes: The ledger's notes; empty for a ledger that does not exist yet.
+    Raises:
+        SaveError: The manifest cannot be read.
+    """
+    size = notes.get(_LISTED_BEFORE, "0" if "home" in notes else None)
+    if size is None:
+        return ListedImages.read(folder)
+    return ListedImages.read(folder, int(size)) if size.isdecimal() and int(size) else None
+
+
+def saved_facts(row: Mapping[str, JSON]) -> Mapping[str, Fact]:
+    """Return the facts of an image from its line in the manifest."""
+    facts: dict[str, Fact] = {}
+    for name in ("task_id", "file", "cost"):
+        value = row.get(name)
+        if isinstance(value, str | int | float):
+            facts[name] = value
+    kept = {name: row[name] for name in ("seed", "used_prompt", "duration", "sha256", "bytes") if name in row}
+    return {**facts, "result": json.dumps(kept)}
 
 
 def key_of(item: Given, seen: dict[int, int], digests: Digests | None = None) -> str:
@@ -1536,15 +1616,29 @@ def count_asked(
         planner.ask(wanted, known, is_spent=is_spent)
 
 
+def with_listed(
+    found: Mapping[str, tuple[int, EntryState]], listed: Iterable[str]
+) -> Mapping[str, tuple[int, EntryState]]:
+    """Return what a ledger knows of some keys, together with those whose image the manifest lists as saved."""
+    return {**{key: (0, EntryState.SAVED) for key in listed}, **found}
+
+
 def count_left(
-    planner: Planner, rows: Iterable[LedgerEntry], digests: Digests, asked_before: IdSet | None = None
+    planner: Planner,
+    rows: Iterable[LedgerEntry],
+    digests: Digests,
+    asked_before: IdSet | None = None,
+    spent: Sequence[IdSet] = (),
 ) -> None:
     """Count entries of the ledger in a plan, as far as the input does not ask for them. Blocks.
 
     Args:
         asked_before: Entries that this session has asked for.
+        spent: Entries that were in flight when this session took them up: they are not retried.
     """
     for row in rows:
+        if row.state is not EntryState.QUEUED and any(row.id in ids for ids in spent):
+            continue
         if not planner.is_asked(row.id):
             is_asked = asked_before is not None and row.id in asked_before
             is_replaced = replaced_file(files_of(row.model, row.fields), digests) is not None

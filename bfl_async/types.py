@@ -341,12 +341,19 @@ Fact: TypeAlias = "str | int | float | None"
 
 @dataclass(frozen=True, slots=True)
 class NewEntry:
-    """A request to be kept. `fields` is JSON text; entries of one `key` are one."""
+    """A request to be kept. `fields` is JSON text; entries of one `key` are one.
+
+    Attributes:
+        name: The caller's own id.
+        saved: Facts of its image, if an earlier run made it and listed it in the manifest: the entry is then saved.
+            None for a request that is to be sent.
+    """
 
     key: str
     model: str
     fields: str = field(repr=False)
-    name: str | None = None  # the caller's own id
+    name: str | None = None
+    saved: Mapping[str, Fact] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -652,7 +659,7 @@ class Ledger(Protocol):
         ...
 
     def add(self, entries: Sequence[NewEntry]) -> asyncio.Future[int]:
-        """Add those whose key is new, as queued; the result is how many."""
+        """Add those whose key is new, as queued, or as saved and listed; the result is how many."""
         ...
 
     def change(

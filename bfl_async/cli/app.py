@@ -308,14 +308,16 @@ def batch(
         from bfl_async._naming import DEFAULT_TEMPLATE, NameTemplate
         from bfl_async.batch import reserved_names
         from bfl_async.cli.run_batch import (
+            LedgerPlan,
             PlanOptions,
             check_cost,
+            count_in_flight,
             in_words,
             make_plan,
             print_plan,
             run_batch,
             say_what_is_left,
-        )  # fmt: skip
+        )
         from bfl_async.cli.show_status import LEDGER_NAME
         from bfl_async.errors import ConfigError
         from bfl_async.types import EntryState
@@ -338,24 +340,43 @@ def batch(
         caps_usd = [] if budget is None else [budget]
         async with AsyncExitStack() as stack:
             planned = None
-            if not is_pipe(rows.name):
-                planned = await in_thread_until_stopped(
-                    lambda is_stopped: make_plan(rows, where, options, is_stopped)
-                )
-            elif dry_run or max_cost is not None:
-                raise click.UsageError("--dry-run and --max-cost need a file: a pipe can be read only once")
-            if dry_run:
-                assert planned is not None
-                print_plan(planned.plan, slots, rows.ignored)
-                return 0
-            if planned is not None:
+            if is_pipe(rows.name):
+                if dry_run or max_cost is not None:
+                    raise click.UsageError(
+                        "--dry-run and --max-cost need a file: a pipe can be read only once"
+                    )
+                is_beside = False
+            else:
+                # Where somebody can be asked about the cost, the plan comes first.
+                can_ask = max_cost is not None and sys.stdin.isatty()
+                is_beside = not (dry_run or can_ask) and await in_thread(lambda: count_in_flight(where)) > 0
+
+            async def check(planned: LedgerPlan) -> None:
                 plan = planned.plan
                 say_what_is_left(plan)
                 if plan.total.count and plan.total.count != plan.new.count:
                     say(in_words(plan, slots))
-                # The budget holds the bound also if the file changes from here on.
                 if max_cost is not None and await in_thread(lambda: check_cost(plan, max_cost)):
+                    # The budget holds the bound also if the file changes from here on.
                     caps_usd.append(max_cost)
+
+            async def plan_beside(opened: Batch) -> LedgerPlan:
+                planned = await in_thread_until_stopped(
+                    lambda is_stopped: make_plan(rows, where, options, is_stopped, opened._spent, output)
+                )
+                await check(planned)
+                return planned
+
+            if is_beside:
+                caps_usd += [] if max_cost is None else [max_cost]
+            elif not is_pipe(rows.name):
+                planned = await in_thread_until_stopped(
+                    lambda is_stopped: make_plan(rows, where, options, is_stopped, folder=output)
+                )
+                if dry_run:
+                    print_plan(planned.plan, slots, rows.ignored)
+                    return 0
+                await check(planned)
             check_folder(output)
             timeouts = None if timeout is None else Timeouts(task=timeout)
             cap = Budget(usd=min(caps_usd)) if caps_usd else None
@@ -370,7 +391,14 @@ def batch(
                 retry_moderated=retry_moderated,
                 and_earlier=and_earlier,
             )
-            return await run_batch(bfl, run, rows, planned=planned, interrupts=interrupts)
+            return await run_batch(
+                bfl,
+                run,
+                rows,
+                planned=planned,
+                plan_beside=plan_beside if is_beside else None,
+                interrupts=interrupts,
+            )
 
     return run_command(work)
 

@@ -12,6 +12,7 @@ them once one of its images comes near the screen.
 from __future__ import annotations
 
 import base64
+import glob
 import hashlib
 import html
 import importlib.util
@@ -35,7 +36,7 @@ from urllib.parse import quote
 
 import click
 
-from bfl_async._files import flush_to_disk
+from bfl_async._files import flush_to_disk, remove_old_parts
 from bfl_async.cli.files import InputError
 from bfl_async.cli.output import can_redraw
 
@@ -98,6 +99,7 @@ def write_gallery(folder: Path, output: Path | None = None) -> Path:
             "pip install 'bfl-async[images]'",
             err=True,
         )
+    remove_old_parts(target.parent, f".{glob.escape(target.name[:100])}.*.part")
     part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as file:

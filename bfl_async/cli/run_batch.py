@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -15,8 +15,8 @@ import click
 
 from bfl_async import AsyncBFL, Batch, BatchOutcome
 from bfl_async._files import Digests
-from bfl_async._plan import Plan, Planner, Share
-from bfl_async.batch import count_asked, count_left, key_of, known_files
+from bfl_async._plan import IdSet, Plan, Planner, Share
+from bfl_async.batch import count_asked, count_left, key_of, known_files, read_listed, with_listed
 from bfl_async.cli.exit_codes import ExitCode, exit_code_of
 from bfl_async.cli.files import InputError
 from bfl_async.cli.interrupts import Interrupts
@@ -61,25 +61,49 @@ class LedgerPlan:
             )
 
 
+def count_in_flight(ledger: Path) -> int:
+    """Return how many tasks of a ledger are in flight, or finished and not saved. Blocks.
+
+    Raises:
+        LedgerError: It cannot be read.
+    """
+    counts = read_ledger(ledger, lambda reader: reader.counts())
+    return counts[EntryState.SUBMITTED] + counts[EntryState.READY]
+
+
 def make_plan(
-    rows: Rows, ledger: Path, options: PlanOptions, is_stopped: Callable[[], bool] = lambda: False
+    rows: Rows,
+    ledger: Path,
+    options: PlanOptions,
+    is_stopped: Callable[[], bool] = lambda: False,
+    spent: Sequence[IdSet] = (),
+    folder: Path | None = None,
 ) -> LedgerPlan:
     """Check every row of a file, and sum up what a run will send. Changes nothing, and blocks.
 
     Args:
         is_stopped: Asked after each chunk: the planning ends early once it returns True.
+        spent: Entries that a run which goes on has taken up: they are not retried.
+        folder: The output folder. Images that its manifest lists are paid, also where the ledger was lost.
     Raises:
         InputError: Rows that are not requests, each named.
         LedgerError: The ledger cannot be read.
     """
-    return read_ledger(ledger, lambda reader: _make_plan(rows, reader, options, is_stopped))
+    return read_ledger(ledger, lambda reader: _make_plan(rows, reader, options, is_stopped, spent, folder))
 
 
 def _make_plan(
-    rows: Rows, reader: LedgerReader, options: PlanOptions, is_stopped: Callable[[], bool]
+    rows: Rows,
+    reader: LedgerReader,
+    options: PlanOptions,
+    is_stopped: Callable[[], bool],
+    spent: Sequence[IdSet],
+    folder: Path | None,
 ) -> LedgerPlan:
     planner = Planner(options.retry, and_earlier=options.and_earlier)
-    digests = Digests(known_files(reader.notes()))
+    notes = reader.notes()
+    digests = Digests(known_files(notes))
+    listed = None if folder is None else read_listed(folder, notes)
     seen: dict[int, int] = {}
     counts = _counts_when_held(reader)
     asked = (
@@ -89,13 +113,15 @@ def _make_plan(
     while chunk := list(islice(asked, _CHUNK)):
         if is_stopped():
             raise InputError("stopped while it was planned: nothing was sent")
-        count_asked(planner, chunk, reader.find([key for key, _ in chunk]))
+        keys = [key for key, _ in chunk]
+        known = with_listed(reader.find(keys), listed.find(keys) if listed else ())
+        count_asked(planner, chunk, known, spent)
     after = 0
     while found := reader.read(planner.states, after=after, most=_READ):
         if is_stopped():
             raise InputError("stopped while it was planned: nothing was sent")
         after = found[-1].id
-        count_left(planner, found, digests)
+        count_left(planner, found, digests, spent=spent)
     return LedgerPlan(planner.plan(counts["submitted"] + counts["ready"]), counts)
 
 
@@ -220,6 +246,11 @@ class _Run:
         self.left: int | None = None
         self.stopped_by: BFLError | InputError | None = None
 
+    def take(self, planned: LedgerPlan) -> None:
+        """Take over the figures of a plan."""
+        self.total = planned.plan.new.count + sum(self.batch.counts().values())
+        self.left = planned.plan.left_by_state.get(EntryState.QUEUED, 0)
+
     def snapshot(self) -> Snapshot:
         statistics = self.bfl.statistics()
         account = statistics.pools.get("account")
@@ -318,12 +349,20 @@ class _Run:
 
 
 async def run_batch(
-    bfl: AsyncBFL, batch: Batch, rows: Rows, *, planned: LedgerPlan | None, interrupts: Interrupts
+    bfl: AsyncBFL,
+    batch: Batch,
+    rows: Rows,
+    *,
+    planned: LedgerPlan | None,
+    plan_beside: Callable[[Batch], Awaitable[LedgerPlan]] | None = None,
+    interrupts: Interrupts,
 ) -> int:
     """Open a batch, run it, and close it; return the exit code.
 
     Args:
-        planned: What it will send. None: not known, as of a pipe.
+        planned: What it will send. None: not known yet, or not to be known, as of a pipe.
+        plan_beside: Makes the plan while tasks in flight are fetched; nothing is sent before it has returned, and
+            nothing if it raises.
     """
     run = _Run(batch, bfl)
     is_open = False
@@ -332,20 +371,27 @@ async def run_batch(
             if planned is not None:
                 # Nothing can change from here on: the batch holds the ledger.
                 planned.check(batch.counts())
-                run.total = planned.plan.new.count + sum(batch.counts().values())
-                run.left = planned.plan.left_by_state.get(EntryState.QUEUED, 0)
+                run.take(planned)
             is_open = True
-            await _run_open(run, rows, interrupts)
+            await _run_open(run, rows, interrupts, plan_beside)
     finally:
         if is_open:
             run.summary()  # once POSTs on their way have ended
     return _exit_code(run)
 
 
-async def _run_open(run: _Run, rows: Rows, interrupts: Interrupts) -> None:
-    adding = asyncio.create_task(run.batch.add(rows.read()))
+async def _run_open(
+    run: _Run,
+    rows: Rows,
+    interrupts: Interrupts,
+    plan_beside: Callable[[Batch], Awaitable[LedgerPlan]] | None,
+) -> None:
+    accepted: asyncio.Future[None] | None = None
+    if plan_beside is not None:
+        accepted = asyncio.get_running_loop().create_future()
+    adding = asyncio.create_task(_add(run, rows, plan_beside, accepted))
     balance: asyncio.Task[None] | None = None
-    outcomes = run.batch.run()
+    outcomes = run.batch.run(sends_after=accepted)
     try:
         async with open_screen(run.snapshot) as screen:
             if can_redraw(sys.stderr):
@@ -372,6 +418,24 @@ async def _run_open(run: _Run, rows: Rows, interrupts: Interrupts) -> None:
         if not isinstance(problem, InputError | BFLError):
             raise problem
         run.stopped_by = run.stopped_by or problem
+
+
+async def _add(
+    run: _Run,
+    rows: Rows,
+    plan_beside: Callable[[Batch], Awaitable[LedgerPlan]] | None,
+    accepted: asyncio.Future[None] | None,
+) -> int:
+    """Add the rows, after the plan where one is made beside the run."""
+    if plan_beside is not None and accepted is not None:
+        try:
+            run.take(await plan_beside(run.batch))
+        except BaseException:
+            run.batch.stop()
+            raise
+        # The run goes on in a later turn of the loop, when the adding has begun.
+        accepted.set_result(None)
+    return await run.batch.add(rows.read())
 
 
 def _stop(run: _Run, adding: asyncio.Task[int], screen: Screen) -> None:

@@ -10,12 +10,14 @@ from typing import Protocol
 import anyio
 import anyio.to_thread
 
+from bfl_async._files import remove_old_parts
 from bfl_async._manifest import save_new
 
 # Files that are written at a time. The threads are the storage's own: those of anyio's default limiter may all be
 # taken by calls that wait for an image.
 _THREADS = 8
-_PARTS = ".parts"  # files that are being written; those of a worker that was killed stay there
+# Files that are being written. What killed workers left there is removed when it is a day old.
+_PARTS = ".parts"
 
 
 class Storage(Protocol):
@@ -43,6 +45,7 @@ class FolderStorage:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder: Path = Path(folder)
+        self._is_tidy = False
         self._threads = anyio.CapacityLimiter(_THREADS)
 
     async def save(self, name: str, data: bytes) -> str:
@@ -56,6 +59,9 @@ class FolderStorage:
 
     def _save(self, name: str, data: bytes) -> str:
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._is_tidy:
+            self._is_tidy = True
+            remove_old_parts(self.folder / _PARTS)
         digest = hashlib.sha256(data).hexdigest()
         chosen = save_new(self.folder, self.folder / _PARTS, name, data, digest, adopt=True, task_id="")
         return str(self.folder / chosen)

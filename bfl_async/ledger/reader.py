@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -48,13 +49,25 @@ def read_ledger(path: str | os.PathLike[str], work: Callable[[LedgerReader], _T]
         LedgerError: It cannot be read, or is not a ledger.
     """
     path = Path(path)
-    found = _reading(path, lambda db: work(LedgerReader(db)))
-    if found is not None:
-        return found
+    if not _is_blank(path):
+        # In a list, to tell a result of None from a file in which there is nothing yet.
+        done = _reading(path, lambda db: [work(LedgerReader(db))])
+        if done is not None:
+            return done[0]
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         for statement in (one for step in MIGRATIONS for one in step):
             db.execute(statement)
         return work(LedgerReader(db))
+
+
+def _is_blank(path: Path) -> bool:
+    try:
+        facts = path.stat()
+        return stat.S_ISREG(facts.st_mode) and facts.st_size == 0
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
 
 
 __all__ = ["LedgerReader", "read_ledger"]

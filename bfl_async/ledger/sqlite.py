@@ -69,18 +69,20 @@ _LOOK_ROWS = 20_000  # that one read of who only looks goes through
 _BUSY_S = 10.0  # for readers of the rollback journal, who hold a commit up
 _READ_BYTES = 4 * 1024 * 1024  # of requests that are read at a time, whatever their number
 _JOIN_S = 30.0
+# Keys per SELECT: older releases of SQLite take at most 999 parameters.
+_FOUND_AT_ONCE = 500
+# The note that holds what removed entries have cost, in credits.
+_REMOVED_CREDITS = "removed_credits"
 # Looking for the holder of a lock takes the lock for a moment.
 _LOCK_TRIES, _LOCK_PAUSE_S = 5, 0.05
 # SQLite's own locks are in the 512 bytes from 0x40000000 on.
 _LOCK_BYTE = 0x40000000 + 1024
 # What the systems answer for a lock that is held elsewhere.
 _TAKEN_BY_OTHERS = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # How long to wait for the name of a ledger's holder, while that may be committing.
 _LOOK_S = 1.0
-# Keys per SELECT: older releases of SQLite take at most 999 parameters.
-_FOUND_AT_ONCE = 500
-# The note that holds what removed entries have cost, in credits.
-_REMOVED_CREDITS = "removed_credits"
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -116,6 +118,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 _COLUMNS = "id, key, state, model, fields, name, task_id, polling_url, cost, file, result, error"
 
+# What an entry forgets when it goes back to the queue. What was paid for it stays counted.
+_FORGET = (
+    ", cost_before = cost_before + coalesce(cost, 0), cost = NULL, task_id = NULL, polling_url = NULL"
+    ", file = NULL, result = NULL, submitted_at = NULL, ready_at = NULL, ended_at = NULL"
+)
 _NOTE = "INSERT OR REPLACE INTO notes (name, value) VALUES (?, ?)"
 # How the names of the ledger's own notes begin.
 _OWN = "ledger."
@@ -125,11 +132,6 @@ _TAKEN = "ledger.reserve_taken"
 _RUN = "ledger.run"
 # The note that tells this ledger from any other.
 _ID = "ledger.id"
-# What an entry forgets when it goes back to the queue. What was paid for it stays counted.
-_FORGET = (
-    ", cost_before = cost_before + coalesce(cost, 0), cost = NULL, task_id = NULL, polling_url = NULL"
-    ", file = NULL, result = NULL, submitted_at = NULL, ready_at = NULL, ended_at = NULL"
-)
 
 _Work: TypeAlias = Callable[[sqlite3.Connection], object]
 
@@ -392,12 +394,14 @@ class SQLiteLedger:
     def add(self, entries: Sequence[NewEntry]) -> asyncio.Future[int]:
         """Add those whose key is new; see `Ledger.add`."""
         now = time.time()
-        rows = [(entry.key, entry.model, entry.fields, entry.name, now) for entry in entries]
+        rows = [_new_row(entry, now) for entry in entries]
 
         def work(db: sqlite3.Connection) -> int:
             return db.executemany(
-                "INSERT OR IGNORE INTO entries (key, state, model, fields, name, added_at) "
-                "VALUES (?, 'queued', ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO entries "
+                "(key, state, model, fields, name, added_at, task_id, cost, file, result, listed, ended_at) VALUES "
+                "(:key, :state, :model, :fields, :name, :at, :task_id, :cost, :file, :result, :listed, "
+                ":ended_at)",
                 rows,
             ).rowcount
 
@@ -692,18 +696,51 @@ def _resolve(answers: Iterable[tuple[asyncio.Future[object], object]]) -> None:
             done.set_result(answer)
 
 
+def _new_row(entry: NewEntry, now: float) -> dict[str, Fact]:
+    saved = entry.saved or {}
+    return {
+        "key": entry.key,
+        "state": (EntryState.QUEUED if entry.saved is None else EntryState.SAVED).value,
+        "model": entry.model,
+        "fields": entry.fields,
+        "name": entry.name,
+        "at": now,
+        "listed": entry.saved is not None,
+        "ended_at": None if entry.saved is None else now,
+        **{name: _storable(saved.get(name)) for name in ("task_id", "cost", "file", "result")},
+    }
+
+
 def _storable(value: Fact) -> Fact:
     """Text that SQLite can hold: file names may be no Unicode."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+def _is_damage(exc: BaseException) -> bool:
+    """Return True if an error of SQLite says that a file is not, or no longer, a database."""
+    return isinstance(exc, sqlite3.Error) and getattr(exc, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
 
 
 def _ledger_error(exc: BaseException, shown: str) -> LedgerError:
     if isinstance(exc, LedgerError):
         return exc
     reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
-    error = LedgerError(
-        f"the ledger {shown!r} cannot be used: {reason}; nothing is sent without it, mend that and run again"
-    )
+    if _is_damage(exc):
+        error = LedgerError(
+            f"the ledger {shown!r} is damaged: {reason}; nothing is sent without it. Rename it, leave "
+            "manifest.jsonl and the images where they are, and run the same again: rows whose image is listed there "
+            "are not paid again, but tasks that were in flight are sent again"
+        )
+    elif (isinstance(exc, OSError) and exc.errno in _NO_ROOM) or "full" in reason:
+        error = LedgerError(
+            f"the ledger {shown!r} cannot be used: {reason}; nothing is sent without it, free some space and run the "
+            "same again"
+        )
+    else:
+        error = LedgerError(
+            f"the ledger {shown!r} cannot be used: {reason}; nothing is sent without it, correct that and run the same "
+            "again"
+        )
     error.__cause__ = exc
     return error
 
@@ -906,6 +943,15 @@ def count_known(path: str | os.PathLike[str], keys: Iterable[str]) -> int:
     return _reading(Path(path), work) or 0
 
 
+def read_notes(path: str | os.PathLike[str]) -> Mapping[str, str]:
+    """Return a ledger's notes, without its lock; none where there is no ledger. Blocks.
+
+    Raises:
+        LedgerError: It cannot be read.
+    """
+    return _reading(Path(path), _notes) or {}
+
+
 def _reading(path: Path, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
     """Do work that only reads, without the lock; None if the ledger does not exist, or nothing is in it yet."""
     if not path.is_file():
@@ -919,7 +965,7 @@ def _reading(path: Path, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
         with contextlib.closing(sqlite3.connect(f"file:{name}?mode=ro", uri=True, timeout=_BUSY_S)) as db:
             return work(db) if _version_of(db, str(path)) else None
     except sqlite3.Error as exc:
-        raise LedgerError(f"the ledger {str(path)!r} cannot be read: {exc}") from exc
+        raise _ledger_error(exc, str(path)) from exc
 
 
 def _journal_of(path: Path) -> Path:

@@ -159,3 +159,16 @@ def test_columns_that_are_not_used_are_named_in_the_plan(run: Run) -> None:
     code, _, err = run("batch", "p.csv", *PRO, "--dry-run")
     assert (code, err.count("\n")) == (2, 1)
     assert run("batch", "p.csv", *PRO, "--dry-run", "--ignore-column", "widht")[0] == 0
+
+
+def test_plan_knows_what_a_lost_ledger_had_paid(run: Run) -> None:
+    """The manifest's lines count as done, in the plan as in the run."""
+    Path("p.txt").write_text("a\nb\n")
+    assert run("batch", "p.txt", *PRO, "-o", "out", "--sandbox")[0] == 0
+    for path in Path("out").glob("run.db*"):
+        path.unlink()
+    Path("p.txt").write_text("a\nb\nc\n")
+    plan = plan_of(run, "p.txt", *PRO, "-o", "out")
+    assert (plan["new"], plan["send"], plan["usd"]) == (1, 1, 0.04)
+    code, out, _ = run("batch", "p.txt", *PRO, "-o", "out", "--sandbox", "--max-cost", "0.04")
+    assert (code, json.loads(out.splitlines()[-1])["summary"]["outcomes"]) == (0, 1)
