@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import math
 import os
 import socket
 import uuid
@@ -34,8 +35,17 @@ from bfl_async._handle import Entry
 from bfl_async._naming import NameTemplate
 from bfl_async._scheduler import Scheduler
 from bfl_async._tasks import new_task
+from bfl_async._wire import json_object
 from bfl_async.batch import HOPELESS, STOPS, download_timeout_s, error_text, rebuild
-from bfl_async.errors import AmbiguousSubmitError, BFLError, ClientClosedError, LedgerError, UntrustedURLError
+from bfl_async.errors import (
+    AmbiguousSubmitError,
+    AuthenticationError,
+    BFLError,
+    ClientClosedError,
+    LedgerError,
+    RefusedError,
+    UntrustedURLError,
+)
 from bfl_async.integrations.records import OPEN, JobRecord, Records
 from bfl_async.integrations.storage import Storage
 from bfl_async.types import (
@@ -61,6 +71,8 @@ _WRITE_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)  # between attempts to write down an
 _NOTE_PAUSE_S = 1.0  # between attempts to note a task
 # Tasks of dead workers that are followed at a time. More than one account has slots: none waits for another.
 _MOST_TAKEN_OVER = 2_000
+_PROBE_S = 10.0  # for the answer to a probe of the key
+_DENIED_S = 600.0  # before a request is sent again that a good key may not send
 # How long the server keeps a result after its task's end.
 _RESULT_S = 600.0
 _NAME = NameTemplate("{index:08}-{task_id}.{ext}")
@@ -71,11 +83,17 @@ _KILLED = (
 
 
 class DeliverLater(Exception):
-    """The job is not at its end: the engine is to bring it again after `seconds`."""
+    """The job is not at its end: the engine is to bring it again after `seconds`.
 
-    def __init__(self, seconds: float, reason: str) -> None:
+    Attributes:
+        rest_s: The place at this worker is to take no other job for so long, as the next one would meet the same: no
+            credits, no connection. The job itself does not wait: another worker may do it.
+    """
+
+    def __init__(self, seconds: float, reason: str, *, rest_s: float = 0.0) -> None:
         super().__init__(reason)
         self.seconds = seconds
+        self.rest_s = rest_s
 
 
 class Deliverer:
@@ -83,9 +101,13 @@ class Deliverer:
 
     Args:
         lease_s: How long a record stays this worker's without a sign of life; `renew` gives one.
-        pause_s: How long a delivery rests before what stopped it is tried again: no credits, no connection, a
-            full disk. It rests in its place at the worker: else the whole queue would go round and round, and
-            images would be paid that nobody can save.
+        pause_s: How long a place at the worker rests before what stopped a delivery is tried again: no credits, no
+            connection, a full disk. Else the whole queue would go round and round, and images would be paid that
+            nobody can save.
+
+    Attributes:
+        refusal: Why the server refuses the key; None: it does not. A worker whose key is refused ends, as it could
+            only hold jobs that others can do.
     """
 
     def __init__(
@@ -105,6 +127,10 @@ class Deliverer:
         self._taken_over: dict[int, asyncio.Task[None]] = {}
         self._pause_s = pause_s
         self._stopped = asyncio.Event()
+        self.refusal: AuthenticationError | None = None
+        self._refused = asyncio.Event()
+        self._probing = asyncio.Lock()
+        self._probed_at = -math.inf
 
     async def renew(self) -> None:
         """Give a sign of life for all that is being worked on.
@@ -114,6 +140,45 @@ class Deliverer:
         """
         if self._open:
             await self.records.renew([each.claim for each in self._open.values()], self.lease_s)
+
+    async def probe(self) -> bool:
+        """Ask the server whether it takes the key, which costs nothing; return False if it refuses it.
+
+        A submit's 403 alone does not say so: it may refuse one model. Where the question has no answer, the key
+        counts as good.
+        """
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+        async with self._probing:
+            # One that began later than this call was made answers it as well.
+            if self.refusal is None and self._probed_at < asked_at:
+                self._probed_at = loop.time()
+                try:
+                    await self._bfl.get("/v1/credits", timeout=_PROBE_S)
+                except RefusedError as exc:
+                    # A malformed key is a 422. What is no JSON is the word of a gateway, not of the API.
+                    is_of_api = json_object((exc.body or "").encode()) is not None
+                    if is_of_api and exc.status_code in (401, 403, 422):
+                        self.refusal = AuthenticationError(
+                            f"the worker's key is refused, so it takes no job: {exc}",
+                            status_code=exc.status_code,
+                            body=exc.body,
+                        )
+                        self._refused.set()
+                        self.stop()
+                except BFLError:
+                    pass
+        return self.refusal is None
+
+    async def probe_if_polls_are_refused(self) -> None:
+        """Probe the key where the polls of a task were refused: a worker that sends nothing would not learn it."""
+        entries = [each.entry for each in self._open.values()]
+        if any(entry is not None and isinstance(entry.problem, AuthenticationError) for entry in entries):
+            await self.probe()
+
+    async def wait_refused(self) -> None:
+        """Wait until the server was found to refuse the key."""
+        await self._refused.wait()
 
     async def take_over(self) -> None:
         """Begin to bring home what workers left that died, beside the engine's jobs and in none of their places.
@@ -255,13 +320,23 @@ class Deliverer:
                 if not (withdrawn or isinstance(error, STOPS)):
                     return await self._end(delivery, EntryState.FAILED, facts)
                 await self._leave(delivery, EntryState.QUEUED, None if withdrawn else facts)
-                if not withdrawn:
-                    await self._rest(self._pause_s)
+                if not (withdrawn or is_cancelled()):
+                    raise await self._postponed(error, was_sent=entry is not None and entry.attempts > 0)
             case _:  # it goes on unfollowed: asked again
                 await self._leave(delivery, delivery.state, facts)
                 if not isinstance(error, ClientClosedError):
-                    await self._rest(self._pause_s)
+                    await self.rest(self._pause_s)
         raise DeliverLater(0.0, str(error))
+
+    async def _postponed(self, error: BFLError, *, was_sent: bool) -> DeliverLater:
+        """Decide when a request is sent again that the server did not take, or that could not reach it."""
+        if isinstance(error, AuthenticationError):
+            if not await self.probe():
+                return DeliverLater(0.0, str(error))
+            if was_sent:
+                # The key is good and may not do this: other jobs go on.
+                return DeliverLater(_DENIED_S, str(error))
+        return DeliverLater(0.0, str(error), rest_s=self._pause_s)
 
     async def _is_of_others(self, delivery: _Delivery, record: JobRecord, facts: Mapping[str, Fact]) -> bool:
         """Leave a task whose URL this client must not follow; False: nobody can follow it any more.
@@ -276,7 +351,8 @@ class Deliverer:
         await self._leave(delivery, EntryState.SUBMITTED, facts)
         return True
 
-    async def _rest(self, seconds: float) -> None:
+    async def rest(self, seconds: float) -> None:
+        """Sleep, unless the worker is stopped."""
         if is_cancelled():
             return
         with contextlib.suppress(TimeoutError):
@@ -325,7 +401,7 @@ class Deliverer:
             said = error_text(exc) if isinstance(exc, BFLError) else f"{type(exc).__name__}: {exc}"
             await self._leave(delivery, EntryState.SUBMITTED, {**facts, "error": said})
             if not isinstance(exc, ClientClosedError):
-                await self._rest(min(self._pause_s, timeout / 10))
+                await self.rest(min(self._pause_s, timeout / 10))
             raise DeliverLater(0.0, "its image is not saved yet") from exc
         except BaseException:
             with shielded():
@@ -337,7 +413,7 @@ class Deliverer:
         """Write down an end; what cannot be written is brought again."""
         for pause_s in (*_WRITE_PAUSES_S, None):
             try:
-                if await self.records.leave(delivery.record_id, delivery.claim, state, facts):
+                if await self._write(delivery, state, facts):
                     return state
                 raise DeliverLater(self.lease_s / 2, "another worker took it over")
             except LedgerError:
@@ -349,7 +425,20 @@ class Deliverer:
     async def _leave(self, delivery: _Delivery, state: EntryState, facts: Mapping[str, Fact] | None) -> None:
         """Give a record back that is not at its end. Not written: its lease ends by itself."""
         with contextlib.suppress(LedgerError):
-            await self.records.leave(delivery.record_id, delivery.claim, state, facts)
+            await self._write(delivery, state, facts)
+
+    async def _write(self, delivery: _Delivery, state: EntryState, facts: Mapping[str, Fact] | None) -> bool:
+        """Give a record its state. A cancellation waits for that: else what is known would be lost again."""
+        writing = new_task(self.records.leave(delivery.record_id, delivery.claim, state, facts))
+        try:
+            await asyncio.wait([writing])
+        except asyncio.CancelledError:
+            with shielded():
+                await asyncio.wait([writing])
+            with contextlib.suppress(LedgerError):
+                writing.result()
+            raise
+        return writing.result()
 
 
 class _Delivery:

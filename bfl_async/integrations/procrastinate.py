@@ -200,14 +200,22 @@ async def worker(
             transaction mode.
     Raises:
         LedgerError: The database could not be used any more. Start the worker again.
+        AuthenticationError: The server refuses the key. What was sent is left to other workers.
         ClientClosedError, ConfigError: The client or the app is not open here.
         ConfigError: The jobs belong to another host or account than the client's. Nothing was touched.
     Cancellation: What was not sent goes back to the queue, what was sent is brought home, then this returns. A
         second cancellation ends it at once; another worker then goes on.
     """
-    await _check_home(app, bfl)
     lease_s = 3.0 * heartbeat_s
-    deliverer = Deliverer(bfl, records_of(app), storage, lease_s=lease_s)
+    records = records_of(app)
+    deliverer = Deliverer(bfl, records, storage, lease_s=lease_s)
+    host, account = _home_of(bfl)
+    _check_home(host, account, await records.home())
+    if not await deliverer.probe():
+        assert deliverer.refusal is not None
+        raise deliverer.refusal
+    # Only a client whose key is good says whose the jobs are.
+    _check_home(host, account, await records.settle_home(host, account))
     if _TASK not in app.tasks:
         app.task(name=_TASK, queue=QUEUE, pass_context=True, retry=_Again())(_generate)
         # procrastinate watches over its heartbeat and its listener only beside a periodic task. This one hardly runs;
@@ -233,11 +241,15 @@ async def worker(
     helpers = [
         new_task(_keep(deliverer, heartbeat_s)),
         new_task(_recover_always(app, deliverer, heartbeat_s)),
+        new_task(deliverer.wait_refused()),
     ]
     try:
         await asyncio.wait([working, *helpers], return_when=asyncio.FIRST_COMPLETED)
         deliverer.stop()
         working.cancel()
+        if deliverer.refusal is not None:
+            # Nor can it follow what it has sent.
+            deliverer.abandon()
         await _wait_ended(working, deliverer)
     except asyncio.CancelledError:
         deliverer.stop()
@@ -261,34 +273,42 @@ async def worker(
     for helper in helpers:
         if not helper.cancelled() and (bug := helper.exception()) is not None:
             raise bug
+    if deliverer.refusal is not None:
+        raise deliverer.refusal
     problem = None if working.cancelled() else working.exception()
     raise LedgerError("the database could not be used, so the worker has ended: start it again") from problem
 
 
-async def _check_home(app: procrastinate.App, bfl: AsyncBFL) -> None:
-    """Refuse to work on the jobs of another host or account.
-
-    A worker with another base URL would ask the wrong server for tasks that are paid, and send what is queued there.
-
-    Raises:
-        ConfigError: They belong to another one.
-        LedgerError: The database cannot be used.
-    """
+def _home_of(bfl: AsyncBFL) -> tuple[str, str | None]:
+    """Return the host and the account that a client works for. A function that returns keys names no account."""
     host = home_of(bfl._base_url)
     url = urlsplit(bfl._base_url)
     if is_loopback(url.hostname or ""):
         # One machine may run several servers.
         host = f"{host}, port {url.port or (443 if url.scheme == 'https' else 80)}"
     name = bfl._account if bfl._account is not None else bfl._key
-    # A function that returns keys names no account.
-    account = account_hash(name, host) if isinstance(name, str) and name else None
-    home, owner = await records_of(app).settle_home(host, account)
+    return host, account_hash(name, host) if isinstance(name, str) and name else None
+
+
+def _check_home(host: str, account: str | None, known: tuple[str, str | None] | None) -> None:
+    """Refuse to work on the jobs of another host or account.
+
+    A worker with another base URL would ask the wrong server for tasks that are paid, and send what is queued there.
+
+    Args:
+        known: The host and the account that the jobs belong to; None: no worker has said so yet.
+    Raises:
+        ConfigError: They are others.
+    """
+    if known is None:
+        return
+    home, owner = known
     move = "to move them here, end all workers and run in the database: DELETE FROM bfl_jobs.home"
     if home != host:
         raise ConfigError(
             f"the jobs in this database belong to {home}, and this client talks to {host}; {move}"
         )
-    if account is not None and owner != account:
+    if account is not None and owner is not None and owner != account:
         raise ConfigError(
             f"the jobs in this database belong to another account at {home}, named by its key or by "
             f"AsyncBFL(account=...); where only the key was renewed, or {move}"
@@ -304,7 +324,17 @@ async def _generate(context: procrastinate.JobContext, record: int | None = None
     deliverer: Deliverer = context.additional_context[_DELIVERER]
     job = record if record is not None else context.job.id
     assert job is not None
-    if await deliverer.deliver(job) is None:
+    try:
+        state = await deliverer.deliver(job)
+    except DeliverLater as later:
+        if later.rest_s <= 0:
+            raise
+        # The place rests, and not the job: another worker may have what this one lacks.
+        async with transaction(context.app) as connection:
+            await _bring_again(context.app, connection, [job], priority=_NEXT)
+        await deliverer.rest(later.rest_s)
+        return
+    if state is None:
         _log.warning("job %s has no record: nothing is done for it", job, extra={"bfl_job": job})
 
 
@@ -332,7 +362,12 @@ async def _keep(deliverer: Deliverer, heartbeat_s: float) -> None:
 
 async def _recover_always(app: procrastinate.App, deliverer: Deliverer, heartbeat_s: float) -> None:
     while True:
-        for step in (deliverer.take_over, partial(_recover_in_turn, app, deliverer.lease_s, heartbeat_s)):
+        steps = (
+            deliverer.take_over,
+            partial(_recover_in_turn, app, deliverer.lease_s, heartbeat_s),
+            deliverer.probe_if_polls_are_refused,
+        )
+        for step in steps:
             try:
                 await step()
             except LedgerError as exc:

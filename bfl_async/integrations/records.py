@@ -114,8 +114,13 @@ class Records:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
 
+    async def home(self) -> tuple[str, str | None] | None:
+        """Return the host and the account that the records belong to; None: no worker has said so yet."""
+        rows = await self._ask("SELECT host, account FROM bfl_jobs.home")
+        return (rows[0]["host"], rows[0]["account"]) if rows else None
+
     async def settle_home(self, host: str, account: str | None) -> tuple[str, str | None]:
-        """Return the host and the account that the records belong to: those of the first worker, which asks so.
+        """Say whom the records belong to, unless it was said before; return the host and the account.
 
         Args:
             account: None: not known. The first worker that knows it says so for all.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import LiteralString
 
 import anyio
 import procrastinate
@@ -14,6 +15,7 @@ import psycopg
 import pytest
 
 from bfl_async import AsyncBFL, Fixed, request
+from bfl_async.integrations.database import fetch, transaction
 from bfl_async.integrations.delivery import Deliverer, DeliverLater
 from bfl_async.integrations.procrastinate import (
     FolderStorage,
@@ -23,6 +25,7 @@ from bfl_async.integrations.procrastinate import (
     results,
     retry_jobs,
 )
+from bfl_async.integrations.records import Records
 from bfl_async.sandbox import Sandbox
 from bfl_async.types import EntryState, Receipt
 from tests.integration.postgres import app, dsn, postgres
@@ -232,13 +235,10 @@ async def test_without_credits_a_job_stays_queued(
 ) -> None:
     """402 is no end of a job: it is brought again, and the record says why."""
     job = await one_job(app)
-    desk = deliverer(bfl, app, tmp_path)
-    delivery = asyncio.create_task(desk.deliver(job))
-    await until_record(app, job, lambda record: record.error is not None)
-    assert not delivery.done(), "it rests in its place: the next job would meet the same refusal"
-    desk.stop()
-    with pytest.raises(DeliverLater):
-        await delivery
+    with pytest.raises(DeliverLater) as caught:
+        await deliverer(bfl, app, tmp_path).deliver(job)
+    assert caught.value.rest_s > 0, "its place rests: the next job would meet the same refusal"
+    assert await records_of(app).claim(job, "another", "elsewhere:1", LEASE_S) is not None, "the job does not"
     record = await record_of(app, job)
     assert record.state is EntryState.QUEUED
     assert record.error is not None
@@ -469,3 +469,96 @@ async def sent_job(app: procrastinate.App, task_id: str, polling_url: str | None
     assert await records.submitted(job, "of the dead", Receipt(task_id, polling_url, 1.0), LEASE_S)
     assert await records.leave(job, "of the dead", EntryState.SUBMITTED)
     return job
+
+
+async def test_a_worker_whose_key_is_refused_holds_no_job(
+    app: procrastinate.App, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """It says so, sends nothing more, and leaves the job to others."""
+    job = await one_job(app)
+    async with AsyncBFL("a-wrong-key", base_url=bfl_sandbox.url) as wrong:
+        desk = deliverer(wrong, app, tmp_path)
+        for _ in range(2):
+            with pytest.raises(DeliverLater) as caught:
+                await desk.deliver(job)
+            assert caught.value.rest_s == 0
+    assert desk.refusal is not None
+    assert "refused" in str(desk.refusal)
+    assert bfl_sandbox.statistics().refused_403 == 1
+    assert (await record_of(app, job)).state is EntryState.QUEUED
+    assert await records_of(app).claim(job, "another", "elsewhere:1", LEASE_S) is not None
+
+
+async def test_a_request_that_a_good_key_may_not_send_waits_apart(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A 403 for one model ends no worker and takes no place from other jobs."""
+    desk = deliverer(bfl, app, tmp_path)
+    assert await desk.deliver(await one_job(app)) is EntryState.SAVED
+    bfl_sandbox.script([403])
+    denied = await one_job(app, "a dog")
+    with pytest.raises(DeliverLater) as caught:
+        await desk.deliver(denied)
+    assert (caught.value.rest_s, desk.refusal) == (0, None)
+    assert caught.value.seconds > 60
+    assert (await record_of(app, denied)).state is EntryState.QUEUED
+    assert await desk.deliver(await one_job(app, "a bird")) is EntryState.SAVED
+
+
+async def look_always(desk: Deliverer) -> None:
+    while True:
+        await desk.probe_if_polls_are_refused()
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.bfl_sandbox(service_s=math.inf)
+async def test_a_key_that_is_revoked_is_noticed_by_its_polls(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A worker that sends nothing would else hold what it can never fetch."""
+    job = await one_job(app)
+    desk = deliverer(bfl, app, tmp_path)
+    running = asyncio.create_task(desk.deliver(job))
+    await until_record(app, job, lambda record: record.state is EntryState.SUBMITTED)
+    await desk.probe_if_polls_are_refused()
+    assert desk.refusal is None
+    bfl_sandbox.revoked = True
+    looking = asyncio.create_task(look_always(desk))
+    async with asyncio.timeout(10.0):
+        await desk.wait_refused()
+    looking.cancel()
+    desk.abandon()
+    await asyncio.wait([running])
+    assert await records_of(app).abandoned(10) == [job]
+
+
+@pytest.mark.parametrize(("answer", "state"), [(422, EntryState.FAILED), (402, EntryState.QUEUED)])
+async def test_a_delivery_that_is_cancelled_while_it_writes_loses_nothing_it_knows(
+    answer: int,
+    state: EntryState,
+    app: procrastinate.App,
+    bfl: AsyncBFL,
+    bfl_sandbox: Sandbox,
+    tmp_path: Path,
+) -> None:
+    """A request that was refused does not count as one that may have been sent."""
+    writing, may_write = asyncio.Event(), asyncio.Event()
+
+    async def ask(sql: LiteralString, **arguments: object) -> Sequence[Mapping[str, object]]:
+        if "state" in arguments:
+            writing.set()
+            await may_write.wait()
+        async with transaction(app) as connection:
+            return await fetch(connection, sql, **arguments)
+
+    bfl_sandbox.script([answer])
+    job = await one_job(app)
+    desk = Deliverer(bfl, Records(ask), FolderStorage(tmp_path), lease_s=LEASE_S)
+    delivery = asyncio.create_task(desk.deliver(job))
+    await writing.wait()
+    delivery.cancel()
+    await asyncio.wait([delivery], timeout=0.05)
+    may_write.set()
+    await asyncio.wait([delivery])
+    assert delivery.cancelled()
+    assert (await record_of(app, job)).state is state

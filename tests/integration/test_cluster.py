@@ -31,11 +31,14 @@ from procrastinate.types import JSONDict
 from benchmarks.redis_server import RedisServer
 from bfl_async import (
     AsyncBFL,
+    AuthenticationError,
     ConfigError,
+    ConnectError,
     Fixed,
     InvalidRequestError,
     LedgerError,
     LedgerVersionError,
+    Timeouts,
     request,
 )
 from bfl_async.integrations.database import transaction
@@ -51,7 +54,7 @@ from bfl_async.integrations.procrastinate import (
 )
 from bfl_async.integrations.records import MIGRATIONS
 from bfl_async.sandbox import Sandbox
-from bfl_async.types import EntryState
+from bfl_async.types import EntryState, Reply
 from tests.contract.limiters import redis_server
 from tests.integration.postgres import app, cluster, dsn, postgres
 from tests.integration.test_batch_survival import KEY, SIZE, Server, serving
@@ -477,18 +480,87 @@ async def test_a_worker_refuses_the_jobs_of_another_host_or_account(
     with psycopg.connect(dsn) as connection:
         connection.execute("DELETE FROM bfl_jobs.home")
         connection.execute("UPDATE bfl_jobs.records SET state = 'failed' WHERE id = %s", (ids[0],))
-    async with AsyncBFL("key-1", account="ours", base_url=bfl_sandbox.url) as named:
-        moved = asyncio.create_task(work(named))
-        await wait_until(lambda: moved.done() or bfl_sandbox.statistics().refused_403 > 0)
-        moved.cancel()
-        await asyncio.wait([moved])
-    async with AsyncBFL(bfl_sandbox.key, account="ours", base_url=bfl_sandbox.url) as renewed:
-        right = asyncio.create_task(work(renewed))
-        assert await ends_of(app, [ids[1]]) == [EntryState.SAVED], (
-            "a renewed key of the account that was named"
-        )
+    async with AsyncBFL(bfl_sandbox.key, account="ours", base_url=bfl_sandbox.url) as named:
+        right = asyncio.create_task(work(named))
+        assert await ends_of(app, [ids[1]]) == [EntryState.SAVED]
         right.cancel()
         await asyncio.wait([right])
+    async with AsyncBFL("a-renewed-key", account="ours", base_url=bfl_sandbox.url) as renewed:
+        with pytest.raises(AuthenticationError):  # of the server: the jobs are its own
+            await work(renewed)
+
+
+async def test_a_worker_whose_key_is_refused_ends_and_takes_no_job(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Nor does it say whose the jobs are."""
+    (job,) = await defer(app, [request("flux-2-klein-4b", prompt="a cat")])
+    async with AsyncBFL("a-wrong-key", base_url=bfl_sandbox.url) as wrong:
+        with pytest.raises(AuthenticationError, match="the worker's key is refused"):
+            await worker(app, wrong, storage=FolderStorage(tmp_path), heartbeat_s=0.2)
+    (record,) = await results(app, [job])
+    assert (record.worker, record.error) == (None, None)
+    assert await records_of(app).home() is None
+
+
+@pytest.mark.bfl_sandbox(service_s=math.inf)
+async def test_a_worker_whose_key_is_revoked_leaves_everything_to_others(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """What is queued and what is paid: both are done by a worker whose key is good."""
+    ids = await defer(app, [request("flux-2-klein-4b", prompt=f"cat {n}") for n in range(2)])
+    storage = FolderStorage(tmp_path)
+    first = asyncio.create_task(worker(app, bfl, storage=storage, heartbeat_s=0.2))
+    await bfl_sandbox.wait_accepted(2)
+    bfl_sandbox.revoked = True
+    ids += await defer(app, [request("flux-2-klein-4b", prompt=f"dog {n}") for n in range(3)])
+    with pytest.raises(AuthenticationError):
+        await first
+    assert {record.state for record in await results(app, ids)} == {EntryState.SUBMITTED, EntryState.QUEUED}
+    bfl_sandbox.revoked = False
+    async with AsyncBFL(bfl_sandbox.key, base_url=bfl_sandbox.url, polling=Fixed(0.05)) as other:
+        second = asyncio.create_task(worker(app, other, storage=storage, heartbeat_s=0.2))
+        await bfl_sandbox.wait_accepted(5)
+        for task_id in list(bfl_sandbox.tasks):
+            bfl_sandbox.settle(task_id, "Ready")
+        assert await ends_of(app, ids) == [EntryState.SAVED] * 5
+        second.cancel()
+        await asyncio.wait([second])
+    assert bfl_sandbox.statistics().accepted == 5
+
+
+class CutOff:
+    """A transport that reaches nobody."""
+
+    async def submit(self, path: str, body: bytes) -> Reply:
+        raise ConnectError("no way there")
+
+    async def poll(self, url: str) -> Reply:
+        raise ConnectError("no way there")
+
+    async def download(self, url: str, *, timeout: float) -> Reply:
+        raise ConnectError("no way there")
+
+    async def aclose(self) -> None: ...
+
+
+async def test_a_worker_without_a_connection_holds_no_job_while_it_rests(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Its places rest; another worker does the jobs at once."""
+    ids = await defer(app, [request("flux-2-klein-4b", prompt=f"cat {n}") for n in range(4)])
+    storage = FolderStorage(tmp_path)
+    short = Timeouts(connect=0.1)
+    async with AsyncBFL(
+        bfl_sandbox.key, base_url=bfl_sandbox.url, transport=CutOff(), timeouts=short
+    ) as cut_off:
+        alone = asyncio.create_task(worker(app, cut_off, storage=storage, concurrency=4, heartbeat_s=0.2))
+        await wait_until(lambda: cut_off.statistics().failed >= 4)  # each place has tried
+        good = asyncio.create_task(worker(app, bfl, storage=storage, heartbeat_s=0.2))
+        assert await ends_of(app, ids, 15.0) == [EntryState.SAVED] * 4
+        for each in (alone, good):
+            each.cancel()
+        await asyncio.wait([alone, good])
 
 
 async def test_an_older_release_refuses_newer_tables(app: procrastinate.App, dsn: str) -> None:
