@@ -522,6 +522,8 @@ class _Delivery:
                 receipt.task_id,
                 extra={"bfl_task_id": receipt.task_id},
             )
+            if receipt.cost is not None:
+                await self._records.add_cost(self.record_id, receipt.cost)
 
     async def _note_later(self, receipt: Receipt) -> None:
         while True:  # until the delivery ends, which writes the id as well

@@ -168,7 +168,8 @@ async def retry_jobs(
             connection,
             """
             UPDATE bfl_jobs.records SET state = 'queued', error = NULL, ended_at = NULL, submitted_at = NULL,
-                task_id = NULL, polling_url = NULL, claim = NULL, claimed_until = NULL
+                task_id = NULL, polling_url = NULL, claim = NULL, claimed_until = NULL,
+                cost_before = cost_before + COALESCE(cost, 0), cost = NULL
             WHERE state = %(state)s AND (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s)) RETURNING id
             """,
             state=state.value,

@@ -61,6 +61,9 @@ MIGRATIONS: tuple[LiteralString, ...] = (
         account text
     );
     """,
+    """
+    ALTER TABLE bfl_jobs.records ADD COLUMN cost_before double precision NOT NULL DEFAULT 0;
+    """,
 )
 
 
@@ -72,6 +75,8 @@ class JobRecord:
         id: The job's id, as `defer` returned it.
         name: The caller's own id, where one was given.
         state: `queued submitting submitted saved moderated failed ambiguous`, as in a batch's ledger.
+        cost: Credits of its task; None: not known, or nothing was accepted.
+        cost_before: Credits of earlier tasks of this job, which was sent again.
         file: What the storage returned.
         worker: Who works on it, or did last.
     """
@@ -84,6 +89,7 @@ class JobRecord:
     task_id: str | None
     polling_url: str | None = field(repr=False)
     cost: float | None
+    cost_before: float
     file: str | None
     sha256: str | None
     error: str | None
@@ -225,6 +231,14 @@ class Records:
         )  # fmt: skip
         return bool(rows)
 
+    async def add_cost(self, record_id: int, cost: float) -> None:
+        """Note credits of a task that is not the record's: another one was sent in its place."""
+        await self._ask(
+            "UPDATE bfl_jobs.records SET cost_before = cost_before + %(cost)s WHERE id = %(id)s RETURNING id",
+            id=record_id,
+            cost=cost,
+        )
+
     async def abandoned(self, most: int) -> Sequence[int]:
         """Return records that may have been sent and that no living worker holds, the oldest first."""
         rows = await self._ask(
@@ -268,7 +282,8 @@ class Records:
     async def counts(self) -> dict[EntryState, tuple[int, float]]:
         """Return how many records are in each state, and the credits that they cost."""
         rows = await self._ask(
-            "SELECT state, count(*) AS count, COALESCE(sum(cost), 0) AS cost FROM bfl_jobs.records GROUP BY state"
+            "SELECT state, count(*) AS count, COALESCE(sum(cost), 0) + sum(cost_before) AS cost "
+            "FROM bfl_jobs.records GROUP BY state"
         )
         return {EntryState(row["state"]): (row["count"], row["cost"]) for row in rows}
 

@@ -562,3 +562,45 @@ async def test_a_delivery_that_is_cancelled_while_it_writes_loses_nothing_it_kno
     await asyncio.wait([delivery])
     assert delivery.cancelled()
     assert (await record_of(app, job)).state is state
+
+
+async def test_what_was_spent_before_a_retry_is_kept(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """However often a job is sent again, and however it ended: the sum is what the account paid."""
+    job = await one_job(app)
+    desk, records = deliverer(bfl, app, tmp_path), records_of(app)
+    for word, state in (("Error", EntryState.FAILED), ("Content Moderated", EntryState.MODERATED)):
+        bfl_sandbox.script([word])
+        assert await desk.deliver(job) is state
+        assert await retry_jobs(app, state) == [job]
+        queued = await record_of(app, job)
+        assert queued.cost is None
+        assert queued.cost_before == bfl_sandbox.statistics().credits_spent > 0
+    assert await desk.deliver(job) is EntryState.SAVED
+    spent = bfl_sandbox.statistics().credits_spent
+    record = await record_of(app, job)
+    assert record.cost is not None
+    assert record.cost + record.cost_before == pytest.approx(spent)
+    counts = await records.counts()
+    assert list(counts) == [EntryState.SAVED]
+    assert counts[EntryState.SAVED][1] == pytest.approx(spent)
+
+
+@pytest.mark.bfl_sandbox(submit_rtt_s=0.2)
+async def test_a_task_that_came_too_late_for_its_job_is_counted(
+    app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path, dsn: str
+) -> None:
+    """Its worker stalled with the POST out, the job was called ambiguous and sent again: both were paid."""
+    job = await one_job(app)
+    slow = asyncio.create_task(deliverer(bfl, app, tmp_path).deliver(job))
+    await wait_until(lambda: bfl.statistics().submitting > 0)
+    await end_lease(dsn)
+    assert await deliverer(bfl, app, tmp_path).deliver(job) is EntryState.AMBIGUOUS
+    assert await retry_jobs(app, EntryState.AMBIGUOUS) == [job]
+    with pytest.raises(DeliverLater):
+        await slow
+    assert await deliverer(bfl, app, tmp_path).deliver(job) is EntryState.SAVED
+    assert bfl_sandbox.statistics().accepted == 2
+    counts = await records_of(app).counts()
+    assert counts[EntryState.SAVED][1] == pytest.approx(bfl_sandbox.statistics().credits_spent)
