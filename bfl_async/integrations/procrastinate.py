@@ -25,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -48,6 +49,7 @@ from bfl_async.errors import ConfigError, InvalidRequestError, LedgerError
 from bfl_async.integrations.delivery import Deliverer, DeliverLater
 from bfl_async.integrations.records import JobRecord
 from bfl_async.integrations.storage import FolderStorage, Storage
+from bfl_async.limiter.redis import RedisLimiter
 from bfl_async.models import ImageRequest, as_request
 from bfl_async.types import EntryState
 
@@ -60,6 +62,7 @@ _NEXT = 50  # the priority of jobs that are brought again, higher first; others 
 _DELIVERER: Final = "bfl_async_deliverer"  # in the context of procrastinate's worker
 _CHUNK = 500  # jobs that are deferred in one transaction
 _ABANDON_S = 10.0  # for POSTs on their way, when a worker is cancelled for the second time
+_LEAST_PLACES = 48  # of a worker, unless twice its limit is fewer
 _BUG_S = 60.0  # before a job is brought again that ended with a bug
 # Queued records that one step of the recovery looks at. Each takes some microseconds.
 _STEP = 10_000
@@ -194,7 +197,8 @@ async def worker(
         bfl: An open client. Its limiter says how many tasks are active: this worker's share of the account's, or
             all of them with a limiter that the workers share.
         storage: Where images go; all workers should reach it.
-        concurrency: Jobs at a time, waiting ones included; None: twice the slots.
+        concurrency: Jobs at a time, waiting ones included; None: twice the slots, or this worker's share of that
+            where the workers share their slots through Redis: it counts them once, at its start.
         heartbeat_s: How often the worker gives a sign of life. After three times as long without one its jobs are
             another's.
         listen: Wait for PostgreSQL's notifications beside looking from time to time; False behind PgBouncer in
@@ -225,7 +229,10 @@ async def worker(
         app.periodic(cron="0 0 1 * *")(idle)
     if concurrency is None:
         pool = bfl.statistics().pools.get(ACCOUNT)
-        concurrency = 2 * (pool.limit if pool is not None else 12)
+        sharing = 1
+        if isinstance(bfl._limiter, RedisLimiter):
+            sharing += await _count_workers(app, lease_s)
+        concurrency = _places(pool.limit if pool is not None else 12, sharing)
     working = new_task(
         app.run_worker_async(
             queues=[QUEUE],
@@ -278,6 +285,27 @@ async def worker(
         raise deliverer.refusal
     problem = None if working.cancelled() else working.exception()
     raise LedgerError("the database could not be used, so the worker has ended: start it again") from problem
+
+
+async def _count_workers(app: procrastinate.App, alive_s: float) -> int:
+    async with transaction(app) as connection:
+        rows = await fetch(
+            connection,
+            "SELECT count(*) AS count FROM procrastinate_workers "
+            "WHERE last_heartbeat > now() - make_interval(secs => %(alive_s)s)",
+            alive_s=alive_s,
+        )
+    return int(rows[0]["count"])
+
+
+def _places(limit: int, sharing: int) -> int:
+    """Return how many jobs a worker holds: enough to keep its slots busy, also when some of the others have died.
+
+    Args:
+        limit: Slots that the workers share.
+        sharing: How many workers share them.
+    """
+    return min(2 * limit, max(_LEAST_PLACES, math.ceil(2 * limit / sharing)))
 
 
 def _home_of(bfl: AsyncBFL) -> tuple[str, str | None]:

@@ -53,6 +53,7 @@ from bfl_async.integrations.procrastinate import (
     worker,
 )
 from bfl_async.integrations.records import MIGRATIONS
+from bfl_async.limiter import RedisLimiter
 from bfl_async.sandbox import Sandbox
 from bfl_async.types import EntryState, Reply
 from tests.contract.limiters import redis_server
@@ -561,6 +562,42 @@ async def test_a_worker_without_a_connection_holds_no_job_while_it_rests(
         for each in (alone, good):
             each.cancel()
         await asyncio.wait([alone, good])
+
+
+@pytest.mark.parametrize(("workers", "places"), [(0, 120), (1, 60), (99, 48)])
+@pytest.mark.bfl_sandbox(limit=60, service_s=math.inf)
+async def test_workers_that_share_their_slots_share_the_jobs(
+    app: procrastinate.App,
+    bfl_sandbox: Sandbox,
+    tmp_path: Path,
+    dsn: str,
+    redis_server: RedisServer,
+    workers: int,
+    places: int,
+) -> None:
+    """A hundred workers do not each claim jobs for twice the account's slots."""
+    with psycopg.connect(dsn) as connection:
+        for _ in range(workers):
+            connection.execute("INSERT INTO procrastinate_workers DEFAULT VALUES")
+    await defer(app, [request("flux-2-klein-4b", prompt=f"cat {n}") for n in range(130)])
+    limiter = RedisLimiter(redis_server.url, limits=60, namespace=dsn.rpartition("/")[2])
+    async with AsyncBFL(bfl_sandbox.key, base_url=bfl_sandbox.url, limiter=limiter) as sharing:
+        running = asyncio.create_task(worker(app, sharing, storage=FolderStorage(tmp_path)))
+        await bfl_sandbox.wait_accepted(min(60, places))
+
+        async def taken() -> int:
+            return len(list(await app.job_manager.list_jobs_async(status="doing")))
+
+        async with asyncio.timeout(20.0):
+            while await taken() < places:  # noqa: ASYNC110 - of the database
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)
+        assert await taken() == places
+        running.cancel()
+        await asyncio.wait([running], timeout=0.1)
+        running.cancel()
+        await asyncio.wait([running])
+    await limiter.aclose()
 
 
 async def test_an_older_release_refuses_newer_tables(app: procrastinate.App, dsn: str) -> None:
