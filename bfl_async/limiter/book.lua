@@ -1,20 +1,28 @@
 -- One step of one process on the account's book: its operations, then all grants that there is room for.
 -- `_shared.py` says what each operation means; `file.py` has the same book in SQL. Times are Redis's own.
 --
+-- Redis may evict any key, and does not undo a script that stops half-way. So each step leaves an inventory: how many
+-- entries each key has. A book that differs from it is not whole, and is rebuilt: its leases are counted again, and
+-- every process is called to tell in full what it holds and waits for. Nothing is granted meanwhile. A step takes
+-- O(operations + grants + queues). Counting takes O(leases), 10 ms for 1,000 of them: it happens once a second at most,
+-- and when a book is rebuilt.
+--
 -- KEYS[1]   what all keys begin with; its hash tag keeps them on one node of a cluster
 -- ARGV[1]   the batch, as JSON
 --
---   :meta     hash: epoch, arrivals, grants_at (no grant before that moment)
---   :pools    hash: name -> JSON of the pool, slots taken and requests queued included
+--   :meta     hash: epoch, arrivals, grants_at (no grant before that moment), inventory ("" within a step),
+--             now (moment of the last step), counted_at (of the last count)
+--   :pools    hash: name -> JSON of the pool, slots taken included
 --   :leases   hash: id -> JSON {o: owners, joined by \31, "" without one; n: 0 its owner was not told of it yet, 1 it
 --             was, 2 its task has ended and it counts nothing; p: pools; a: its member in the queue}
 --   :expiry   sorted set: id of a lease -> when it runs out
 --   :tickets  hash: id -> JSON {o, p, m: member of its queue}
 --   :queues   set of the names of queues; :q:<name> sorted set by priority, then by member: arrival and id
---   :seen     hash: session -> number of its last batch
+--   :seen     hash: session -> number of its last batch, and the seconds that it needs to fetch a grant
 --   :alive    sorted set: session -> when it runs out
 --   :t:<session> set of its tickets; :g:<session> list of its leases that it was not told of yet
---   :w:<session> channel on which it is woken
+--   :w:<session> channel on which it is woken; :w channel on which all are
+--   :rights:<type> exists within a step only
 
 local base = KEYS[1]
 local batch = cjson.decode(ARGV[1])
@@ -22,7 +30,9 @@ local me = batch.session
 local call = redis.call
 local META, POOLS, LEASES, EXPIRY = base .. ':meta', base .. ':pools', base .. ':leases', base .. ':expiry'
 local TICKETS, QUEUES, SEEN, ALIVE = base .. ':tickets', base .. ':queues', base .. ':seen', base .. ':alive'
-local FIRST_QUIET_S, MAX_QUIET_S, LEAST_PAUSE_S, KEEP_S = 2, 60, 0.05, 7 * 86400
+local FIRST_QUIET_S, MAX_QUIET_S, LEAST_PAUSE_S, MAX_PAUSE_S, KEEP_S = 2, 60, 0.05, 3600, 7 * 86400
+-- A process that lives speaks every third of its lease, and every 2 s while it waits.
+local LEAST_SILENCE_S = 5
 local time = call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
@@ -30,14 +40,14 @@ local pools, changed = {}, {}
 local woken, lost, ended_elsewhere, arrivals = {}, {}, {}, {}
 
 local function new_pool(limit)
-  return {limit = limit, working = limit, taken = 0, queued = 0, quiet = FIRST_QUIET_S, probing = 0, paused = 0, raise = 0}
+  return {limit = limit, working = limit, taken = 0, quiet = FIRST_QUIET_S, probing = 0, paused = 0, raise = 0}
 end
 
-local function count(names, field, change)
+local function count(names, change)
   for _, name in ipairs(names) do
     local pool = pools[name]
     if pool then
-      pool[field] = pool[field] + change
+      pool.taken = pool.taken + change
       changed[name] = true
     end
   end
@@ -59,7 +69,7 @@ end
 local function add_lease(id, owner, names, told, until_, member)
   call('HSET', LEASES, id, cjson.encode({o = owner, n = told, p = names, a = member}))
   call('ZADD', EXPIRY, until_, id)
-  count(names, 'taken', 1)
+  count(names, 1)
 end
 
 local function is_in(list, item)
@@ -110,7 +120,7 @@ local function follow(id, lease, names)
   for _, name in ipairs(known(names)) do
     if not is_in(pools_now, name) then
       pools_now[#pools_now + 1] = name
-      count({name}, 'taken', 1)
+      count({name}, 1)
     end
   end
   set_lease(id, owners, 1, pools_now, until_)
@@ -122,7 +132,7 @@ local function drop_lease(id)
   call('HDEL', LEASES, id)
   call('ZREM', EXPIRY, id)
   if lease.n == 0 then call('LREM', base .. ':g:' .. lease.o, 0, id) end
-  count(lease.p, 'taken', -1)
+  count(lease.p, -1)
 end
 
 local function add_ticket(id, owner, names, priority, arrival)
@@ -140,7 +150,6 @@ local function add_ticket(id, owner, names, priority, arrival)
   call('SADD', base .. ':t:' .. owner, id)
   call('EXPIRE', base .. ':t:' .. owner, KEEP_S)
   call('EXPIRE', base .. ':q:' .. queue, KEEP_S)
-  count(names, 'queued', 1)
   arrivals[#arrivals + 1] = {id, string.format('%.0f', arrival)} -- JSON would round a number to 14 digits
 end
 
@@ -150,7 +159,6 @@ local function drop_ticket(id)
   call('HDEL', TICKETS, id)
   call('ZREM', base .. ':q:' .. table.concat(ticket.p, '\31'), ticket.m)
   call('SREM', base .. ':t:' .. ticket.o, id)
-  count(ticket.p, 'queued', -1)
 end
 
 local function drop_session(session)
@@ -161,12 +169,28 @@ local function drop_session(session)
   call('ZREM', ALIVE, session)
 end
 
+-- Count the slots that are taken again, from the leases alone.
+local function recount()
+  local taken = {}
+  for _, text in ipairs(call('HVALS', LEASES)) do
+    for _, name in ipairs(cjson.decode(text).p) do taken[name] = (taken[name] or 0) + 1 end
+  end
+  for name, pool in pairs(pools) do
+    if pool.taken ~= (taken[name] or 0) then
+      pool.taken = taken[name] or 0
+      changed[name] = true
+    end
+  end
+  call('HSET', META, 'counted_at', now)
+end
+
 local function set_limits(limits)
   for name, limit in pairs(limits) do
     local pool = pools[name]
     if not pool then
       pools[name] = new_pool(limit)
       changed[name] = true
+      recount()
     elseif pool.limit ~= limit then
       pool.limit, pool.working, pool.quiet, pool.probing = limit, limit, FIRST_QUIET_S, 0
       pool.paused, pool.raise = 0, 0
@@ -212,7 +236,7 @@ local function refuse(id, retry_after_s, priority, arrival, names)
     local own_s = pool.taken == 0 and pool.quiet or 0
     if own_s > 0 or retry_after_s >= 0 then
       -- The server's hint may lengthen our own pause; it never shortens it.
-      pool.paused = math.max(pool.paused, now + math.max(LEAST_PAUSE_S, own_s, retry_after_s))
+      pool.paused = math.max(pool.paused, now + math.min(MAX_PAUSE_S, math.max(LEAST_PAUSE_S, own_s, retry_after_s)))
     end
     if refused_probe then pool.quiet = math.min(MAX_QUIET_S, pool.quiet * 2) end
     -- Not within the pause, which tries nothing and so proves nothing.
@@ -347,8 +371,16 @@ end
 -- Wake a process, once in a step; false if nobody listens there. One that died is cut off by its machine, and its
 -- tickets would else hold up the line. One that has lost its connection comes anew, to its old places.
 local function wake(owner)
-  if not woken[owner] then woken[owner] = call('PUBLISH', base .. ':w:' .. owner, '1') > 0 end
+  if woken[owner] == nil then
+    local heard = redis.pcall('PUBLISH', base .. ':w:' .. owner, '1')
+    -- Refused: this process may wake nobody, which says nothing of the other one.
+    if type(heard) == 'number' then woken[owner] = heard > 0 else woken[owner] = 'refused' end
+  end
   return woken[owner]
+end
+
+local function fetch_s_of(owner)
+  return tonumber(string.match(call('HGET', SEEN, owner) or '', ' (.+)')) or batch.fetch_s
 end
 
 local function grant_all()
@@ -368,12 +400,17 @@ local function grant_all()
     end
     if not best then return end
     local owner = best.ticket.o
-    if owner == me or wake(owner) then
+    local awake = owner == me or wake(owner)
+    if awake == 'refused' then
+      heads[from] = nil
+    elseif awake then
       drop_ticket(best.id)
-      add_lease(best.id, owner, best.ticket.p, 0, now + batch.fetch_s, best.member)
+      add_lease(best.id, owner, best.ticket.p, 0, now + fetch_s_of(owner), best.member)
       call('RPUSH', base .. ':g:' .. owner, best.id)
       look(from)
     else
+      -- The session's own list of tickets may be lost: this one goes in any case, so that the loop comes to an end.
+      drop_ticket(best.id)
       drop_session(owner)
       heads = {}
       look_everywhere()
@@ -381,32 +418,172 @@ local function grant_all()
   end
 end
 
+local function each_queue(visit)
+  for _, queue in ipairs(call('SMEMBERS', QUEUES)) do visit(queue, call('ZCARD', base .. ':q:' .. queue)) end
+end
+
+local function inventory()
+  local queued = 0
+  each_queue(function(_, length) queued = queued + length end)
+  return table.concat({
+    call('HLEN', POOLS), call('HLEN', LEASES), call('ZCARD', EXPIRY), call('HLEN', TICKETS), call('SCARD', QUEUES),
+    queued, call('HLEN', SEEN), call('ZCARD', ALIVE),
+  }, ' ')
+end
+
+-- Ask every process to tell in full what it holds and waits for. Returns how many others listen.
+local function call_everybody()
+  call('DEL', SEEN)
+  local heard = redis.pcall('PUBLISH', base .. ':w', '1')
+  return type(heard) == 'number' and heard - batch.listens or 0
+end
+
+-- Keep of a book that is not whole what its leases say. The rest is told anew by those whom it concerns.
+local function rebuild()
+  local sessions, queues = {}, {}
+  for _, session in ipairs(call('HKEYS', SEEN)) do sessions[session] = true end
+  for _, session in ipairs(call('ZRANGE', ALIVE, 0, -1)) do sessions[session] = true end
+  for _, queue in ipairs(call('SMEMBERS', QUEUES)) do queues[queue] = true end
+  for _, text in ipairs(call('HVALS', TICKETS)) do
+    local ticket = cjson.decode(text)
+    sessions[ticket.o], queues[table.concat(ticket.p, '\31')] = true, true
+  end
+  local all, ends = call('HGETALL', LEASES), {}
+  for i = 1, #all, 2 do
+    local lease = cjson.decode(all[i + 1])
+    -- A grant of which its owner was not told is no loss: it comes back and waits.
+    if lease.n == 0 then
+      call('HDEL', LEASES, all[i])
+    else
+      ends[all[i]] = tonumber(call('ZSCORE', EXPIRY, all[i]) or now + batch.lease_s)
+    end
+  end
+  call('DEL', EXPIRY, TICKETS, QUEUES)
+  for id, until_ in pairs(ends) do call('ZADD', EXPIRY, until_, id) end
+  for session in pairs(sessions) do call('DEL', base .. ':t:' .. session, base .. ':g:' .. session) end
+  for queue in pairs(queues) do call('DEL', base .. ':q:' .. queue) end
+  recount()
+end
+
+-- The clock is the machine's, and may be set. A step back makes each stored moment too late by as much: all go back
+-- with it. A step forward looks like a long silence, in which processes that live would have spoken: they are asked before
+-- anything of theirs runs out.
+local function mind_the_clock()
+  local last = tonumber(call('HGET', META, 'now') or now)
+  call('HSET', META, 'now', now)
+  local back_s, silent_s = last - now, now - last
+  if back_s > 1 then
+    for _, key in ipairs({EXPIRY, ALIVE}) do
+      local all = call('ZRANGE', key, 0, -1, 'WITHSCORES')
+      for i = 1, #all, 2 do call('ZADD', key, tonumber(all[i + 1]) - back_s, all[i]) end
+    end
+    for name, pool in pairs(pools) do
+      pool.paused, pool.raise = math.max(0, pool.paused - back_s), math.max(0, pool.raise - back_s)
+      changed[name] = true
+    end
+    call('HSET', META, 'grants_at', tonumber(call('HGET', META, 'grants_at') or '0') - back_s)
+  elseif silent_s > math.max(LEAST_SILENCE_S, batch.lease_s / 2) then
+    local over = 0
+    for _, key in ipairs({EXPIRY, ALIVE}) do
+      for _, id in ipairs(call('ZRANGEBYSCORE', key, '-inf', now)) do
+        call('ZADD', key, now + batch.grace_s, id)
+        over = over + 1
+      end
+    end
+    if over > 0 then call_everybody() end
+  end
+  -- Whatever wrote a moment, it lies no further ahead than a pause, a quiet time or a grace can.
+  for name, pool in pairs(pools) do
+    local paused = math.min(pool.paused, now + MAX_PAUSE_S)
+    local raise = math.min(pool.raise, math.max(paused, now + MAX_QUIET_S))
+    if paused < pool.paused or raise < pool.raise then
+      pool.paused, pool.raise = paused, raise
+      changed[name] = true
+    end
+  end
+  if tonumber(call('HGET', META, 'grants_at') or '0') > now + batch.grace_s then
+    call('HSET', META, 'grants_at', now + batch.grace_s)
+  end
+end
+
+-- Each command of a step, tried where it does no harm: a step that lacks the right to one would stop half-way.
+local function try_rights()
+  local at = base .. ':rights:'
+  local tries = {
+    {'HSET', at .. 'h', '1', '1'}, {'HGET', at .. 'h', '1'}, {'HMGET', at .. 'h', '1'}, {'HGETALL', at .. 'h'},
+    {'HKEYS', at .. 'h'}, {'HVALS', at .. 'h'},
+    {'HLEN', at .. 'h'}, {'HEXISTS', at .. 'h', '1'}, {'HINCRBY', at .. 'h', '1', 1}, {'HDEL', at .. 'h', '1'},
+    {'ZADD', at .. 'z', 1, '1'}, {'ZSCORE', at .. 'z', '1'}, {'ZRANGE', at .. 'z', 0, 0}, {'ZCARD', at .. 'z'},
+    {'ZRANGEBYSCORE', at .. 'z', 0, 0}, {'ZREM', at .. 'z', '1'},
+    {'SADD', at .. 's', '1'}, {'SMEMBERS', at .. 's'}, {'SCARD', at .. 's'}, {'SREM', at .. 's', '1'},
+    {'RPUSH', at .. 'l', '1'}, {'LRANGE', at .. 'l', 0, 0}, {'LREM', at .. 'l', 0, '1'},
+    {'EXPIRE', at .. 'h', 1}, {'DEL', at .. 'h', at .. 'z', at .. 's', at .. 'l'}, {'PUBLISH', at .. 'w', '1'},
+  }
+  local refused = {}
+  for _, words in ipairs(tries) do
+    local answer = redis.pcall(unpack(words))
+    if type(answer) == 'table' and answer.err then
+      -- Redis 7.0 gives this refusal no code of its own.
+      if not string.find(answer.err, 'NOPERM', 1, true) and not string.find(answer.err, 'executing the script', 1, true) then
+        return answer
+      end
+      refused[#refused + 1] = string.lower(words[1])
+    end
+  end
+  if #refused > 0 then return redis.error_reply('NOPERM refused: ' .. table.concat(refused, ', ')) end
+end
+
+-- A field of INFO; nil where this user may not ask.
+local function info(section, field)
+  local text = redis.pcall('INFO', section)
+  return type(text) == 'string' and string.match(text, field .. ':([^\r\n]+)') or nil
+end
+
+if batch.full then
+  local failure = try_rights()
+  if failure then return failure end
+end
 local flat = call('HGETALL', POOLS)
 for i = 1, #flat, 2 do pools[flat[i]] = cjson.decode(flat[i + 1]) end
-local epoch = call('HGET', META, 'epoch')
-if not epoch then
+local is_larger = false
+for name, limit in pairs(batch.limits) do
+  if not pools[name] then
+    pools[name] = new_pool(limit)
+    changed[name], is_larger = true, true
+  end
+end
+local epoch, counted = unpack(call('HMGET', META, 'epoch', 'inventory'))
+local found = inventory()
+-- The first thing that a step writes, and the last that it puts right.
+call('HSET', META, 'inventory', '')
+if not epoch or counted ~= found then
   epoch = batch.new_epoch
   call('HSET', META, 'epoch', epoch)
   -- Arrivals are numbered from the time, in microseconds. So a number that a lost book gave is before all that this one
   -- gives, and whoever comes back with it is before those who come now.
-  call('HSET', META, 'arrivals', string.format('%.0f', math.floor(now * 1000000)))
+  local arrivals = math.max(tonumber(call('HGET', META, 'arrivals') or '0'), math.floor(now * 1000000))
+  call('HSET', META, 'arrivals', string.format('%.0f', arrivals))
+  local is_new = not counted and found == '0 0 0 0 0 0 0 0'
+  if not is_new then rebuild() end
+  local others = call_everybody()
   -- A book that is new because Redis lost it: those whose leases stood there come back first.
-  local up_s = tonumber(string.match(call('INFO', 'server'), 'uptime_in_seconds:(%d+)') or '0')
-  if batch.epoch ~= '' or up_s < batch.grace_s then call('HSET', META, 'grants_at', now + batch.grace_s) end
-end
-for name, limit in pairs(batch.limits) do
-  if not pools[name] then
-    pools[name] = new_pool(limit)
-    changed[name] = true
+  local up_s = tonumber(info('server', 'uptime_in_seconds') or '0')
+  if not is_new or others > 0 or batch.epoch ~= '' or up_s < batch.grace_s then
+    call('HSET', META, 'grants_at', now + batch.grace_s)
   end
+elseif is_larger then
+  recount()
+elseif batch.full or batch.seq % 100 == 0 then
+  if math.abs(now - tonumber(call('HGET', META, 'counted_at') or '0')) > 1 then recount() end
 end
+mind_the_clock()
 let_time_pass()
 
-local seen = tonumber(call('HGET', SEEN, me) or '-1')
+local seen = tonumber(string.match(call('HGET', SEEN, me) or '', '^%d+') or '-1')
 local resync = not batch.full and batch.seq ~= seen + 1
 if not resync then
   if batch.full then drop_session(me) end
-  call('HSET', SEEN, me, batch.seq)
+  call('HSET', SEEN, me, batch.seq .. ' ' .. batch.fetch_s)
   call('ZADD', ALIVE, now + batch.lease_s, me)
   for _, op in ipairs(batch.ops) do apply[op[1]](unpack(op, 2)) end
 end
@@ -430,6 +607,8 @@ if batch.full or ended or batch.seq % 10 == 0 then
   for _, key in ipairs({META, POOLS, LEASES, EXPIRY, TICKETS, QUEUES, SEEN, ALIVE}) do call('EXPIRE', key, KEEP_S) end
 end
 
+call('HSET', META, 'inventory', inventory())
+
 local next_at = grants_at > now and grants_at or math.huge
 for _, pool in pairs(pools) do
   if pool.paused > now then next_at = math.min(next_at, pool.paused) end
@@ -439,9 +618,17 @@ for _, key in ipairs({EXPIRY, ALIVE}) do
   local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')
   if #first > 0 then next_at = math.min(next_at, tonumber(first[2])) end
 end
-local shown = {}
-for name, pool in pairs(pools) do shown[#shown + 1] = {name, pool.limit, pool.working, pool.taken, pool.queued} end
+local queued, shown = {}, {}
+each_queue(function(queue, length)
+  for name in string.gmatch(queue, '[^\31]+') do queued[name] = (queued[name] or 0) + length end
+end)
+for name, pool in pairs(pools) do
+  shown[#shown + 1] = {name, pool.limit, pool.working, pool.taken, queued[name] or 0}
+end
+local evicts
+if batch.full and tonumber(info('memory', 'maxmemory') or '0') > 0 then evicts = info('memory', 'maxmemory_policy') end
 return cjson.encode({
   epoch = epoch, resync = resync, grants = grants, arrivals = arrivals, lost = lost, ended = ended_elsewhere, pools = shown,
+  evicts = evicts ~= 'noeviction' and evicts or nil,
   next_s = next_at < math.huge and math.max(0, next_at - now) or -1,
 })

@@ -46,7 +46,7 @@ _LOOK_S = 0.03
 _YOUNG_NS = 50_000_000  # file systems tell times in steps of some ms: two writes may have the same
 _LIVENESS_S = 0.25  # between looks, while waiting, whether another process has died
 _LOCKED_S = 5.0
-_FIRST_QUIET_S, _MAX_QUIET_S, _LEAST_PAUSE_S = 2.0, 60.0, 0.05
+_FIRST_QUIET_S, _MAX_QUIET_S, _LEAST_PAUSE_S, _MAX_PAUSE_S = 2.0, 60.0, 0.05, 3600.0
 _VERSION = 1  # of the tables; another one has another file
 
 _NOT_TOLD, _TOLD, _ENDED = 0, 1, 2
@@ -612,7 +612,7 @@ class Book:
             own_s = 0.0 if pool.taken else pool.quiet_s
             if own_s or retry_after_s >= 0:
                 # The server's hint may lengthen our own pause; it never shortens it.
-                pause_s = max(_LEAST_PAUSE_S, own_s, retry_after_s)
+                pause_s = min(_MAX_PAUSE_S, max(_LEAST_PAUSE_S, own_s, retry_after_s))
                 pool.paused_until = max(pool.paused_until, self._now + pause_s)
             if refused_probe:
                 pool.quiet_s = min(_MAX_QUIET_S, 2 * pool.quiet_s)

@@ -41,8 +41,15 @@ _log = logging.getLogger("bfl_async")
 
 _CONNECT_S = 2.0
 _REPLY_S = 5.0
+# A first step sets up a connection and loads the script: six round trips.
+_STEP_S = 12.0
+# A grant is fetched after a message and a step, and behind a step that is under way.
+_FETCH_ROUND_TRIPS, _MAX_FETCH_S = 3.0, 10.0
 _GRACE_S = 3.0  # a book that was lost grants nothing for so long: longer than the pause between two connects
 _LISTEN_AGAIN_S = 0.5
+
+RIGHTS = "+@hash +@sortedset +@set +@list +@scripting +@pubsub +@connection +time +del +expire +info"
+"""What a user of Redis needs, as ACL SETUSER takes it, next to the keys and the channels."""
 
 
 class RedisLimiter(SharedLimiter):
@@ -94,28 +101,26 @@ class _RedisStore:
         self._steps = connect(url, reply_s=_REPLY_S)
         self._wakes = connect(url, reply_s=None)
         self._base = base
-        self._channel = f"{base}:w:{session}"
+        # Its own, and the one on which all are called when the book is rebuilt.
+        self._channels = (f"{base}:w:{session}", f"{base}:w")
         self._wake = wake
         self._script: AsyncScript = self._steps.register_script(
             files("bfl_async.limiter").joinpath("book.lua").read_text("utf-8")
         )
         self._listener: asyncio.Task[None] | None = None
-        self._listening = asyncio.Event()
+        # Set once the first attempt to listen has succeeded or failed.
+        self._has_tried = asyncio.Event()
+        # Written by the listener.
+        self._hears = False
+        self._refusal: Exception | None = None
+        self._round_trip_s = 0.0
+        self._has_warned = False
 
     async def step(self, batch: Batch) -> StepReply:
         """Call the script; see `Store.step`."""
-        from redis.exceptions import AuthenticationError, AuthorizationError, RedisError, ResponseError
+        from redis.exceptions import RedisError
 
-        if self._listener is None:
-            self._listener = new_task(
-                # After a cut there is nothing to wait for: the step tells what is wrong. A lost message is found
-                # by the steps that time brings.
-                listen(self._wakes, self._channel, heard=self._heard, cut=self._listening.set)
-            )
-            # Nothing is granted to a process that does not listen.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CONNECT_S):
-                    await self._listening.wait()
+        await self._listen()
         said = json.dumps(
             {
                 "session": batch.session,
@@ -125,20 +130,27 @@ class _RedisStore:
                 "new_epoch": uuid.uuid4().hex,
                 "limits": batch.limits,
                 "lease_s": batch.lease_s,
-                "fetch_s": FETCH_S,
+                "fetch_s": min(_MAX_FETCH_S, max(FETCH_S, _FETCH_ROUND_TRIPS * self._round_trip_s)),
                 "ended_s": ENDED_S,
                 "grace_s": _GRACE_S,
+                "listens": int(self._hears),
                 "ops": batch.ops,
             },
             separators=(",", ":"),
         )
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
-            async with asyncio.timeout(_CONNECT_S + _REPLY_S):
+            if self._refusal is not None:
+                raise self._refusal
+            async with asyncio.timeout(_STEP_S):
                 answer = await self._script(keys=[self._base], args=[said])
         except (RedisError, OSError, TimeoutError) as exc:
-            hopeless = isinstance(exc, AuthenticationError | AuthorizationError) or type(exc) is ResponseError
-            raise StoreAwayError(f"{type(exc).__name__}: {exc}", hopeless=hopeless) from exc
+            raise _away(exc, self._base) from exc
+        # The longest of late: one fast reply says little.
+        self._round_trip_s = max(clock() - began, 0.8 * self._round_trip_s)
         reply = json.loads(answer)
+        self._warn_of_evictions(reply.get("evicts"))
         return StepReply(
             epoch=reply["epoch"],
             resync=reply["resync"],
@@ -151,10 +163,45 @@ class _RedisStore:
             ended=list(reply["ended"]),
         )
 
+    async def _listen(self) -> None:
+        """Start to listen, unless that is done: nothing is granted to a process that does not listen."""
+        if self._listener is not None:
+            return
+        self._has_tried.clear()
+        self._refusal = None
+        self._listener = new_task(
+            # After a cut there is nothing to wait for: the step tells what is wrong. A lost message is found
+            # by the steps that time brings.
+            listen(self._wakes, *self._channels, heard=self._heard, cut=self._cut, refused=self._refuse)
+        )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CONNECT_S):
+                await self._has_tried.wait()
+
     def _heard(self, _: str | None) -> None:
         # The first one says that we are heard. What came before that moment is looked for as well.
-        self._listening.set()
+        self._hears = True
+        self._has_tried.set()
         self._wake()
+
+    def _cut(self) -> None:
+        self._hears = False
+        self._has_tried.set()
+
+    def _refuse(self, error: Exception) -> None:
+        self._refusal = error
+
+    def _warn_of_evictions(self, policy: str | None) -> None:
+        if policy is None or self._has_warned:
+            return
+        self._has_warned = True
+        _log.warning(
+            "Redis may evict the limiter's keys (maxmemory-policy is %s): then nothing is granted for %g s, and slots "
+            "of processes that died are forgotten. Set it to noeviction",
+            policy,
+            _GRACE_S,
+            extra={"bfl_policy": policy},
+        )
 
     async def aclose(self) -> None:
         """End the listener and the connections."""
@@ -162,6 +209,20 @@ class _RedisStore:
             await end_task(self._listener)
         await close_quietly(self._steps.aclose)
         await close_quietly(self._wakes.aclose)
+
+
+def _away(exc: Exception, base: str) -> StoreAwayError:
+    """Say what is wrong, and whether waiting can help."""
+    from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, ResponseError
+
+    if isinstance(exc, NoPermissionError):
+        namespace = base.rpartition(":")[0]
+        return StoreAwayError(
+            f"its user lacks rights ({exc}). Grant them: ACL SETUSER <user> ~{namespace}:* &{namespace}:* {RIGHTS}",
+            hopeless=True,
+        )
+    hopeless = isinstance(exc, AuthenticationError | AuthorizationError) or type(exc) is ResponseError
+    return StoreAwayError(f"{type(exc).__name__}: {exc}", hopeless=hopeless)
 
 
 def host_of(url: str) -> str:
@@ -195,16 +256,23 @@ def connect(url: str, *, reply_s: float | None) -> Redis:
 
 
 async def listen(
-    redis: Redis, channel: str, *, heard: Callable[[str | None], None], cut: Callable[[], None]
+    redis: Redis,
+    *channels: str,
+    heard: Callable[[str | None], None],
+    cut: Callable[[], None],
+    refused: Callable[[Exception], None] | None = None,
 ) -> None:
-    """Hear a channel until cancelled, and again after each cut; `heard(None)` says that it is subscribed."""
-    from redis.exceptions import RedisError
+    """Hear channels until cancelled, and again after each cut; `heard(None)` says that one is subscribed.
+
+    `refused` is called before `cut` where the user of Redis has no right to them.
+    """
+    from redis.exceptions import NoPermissionError, RedisError
 
     # What it waits for may swallow the cancellation that is to end this.
     while not is_being_cancelled():
         listening = redis.pubsub()
         try:
-            await listening.subscribe(channel)
+            await listening.subscribe(*channels)
             while not is_being_cancelled():
                 message = await listening.get_message(timeout=None)
                 if message is not None:
@@ -212,11 +280,13 @@ async def listen(
         except (RedisError, OSError, TimeoutError, asyncio.CancelledError) as exc:
             if is_being_cancelled():
                 raise
+            if refused is not None and isinstance(exc, NoPermissionError):
+                refused(exc)
             cut()
             _log.debug(
                 "a channel of Redis was cut (%s)",
                 type(exc).__name__,
-                extra={"bfl_channel": channel, "bfl_error": type(exc).__name__},
+                extra={"bfl_channel": channels[0], "bfl_error": type(exc).__name__},
             )
         finally:
             await close_quietly(listening.aclose)
