@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import ssl
 import uuid
 from collections.abc import Callable
 from importlib.resources import files
@@ -98,6 +99,7 @@ class _RedisStore:
     """The book in Redis."""
 
     def __init__(self, url: str, base: str, session: str, wake: Callable[[], None]) -> None:
+        self._url = url
         self._steps = connect(url, reply_s=_REPLY_S)
         self._wakes = connect(url, reply_s=None)
         self._base = base
@@ -115,6 +117,8 @@ class _RedisStore:
         self._refusal: Exception | None = None
         self._round_trip_s = 0.0
         self._has_warned = False
+        # Until the first reply the URL itself may be wrong.
+        self._has_answered = False
 
     async def step(self, batch: Batch) -> StepReply:
         """Call the script; see `Store.step`."""
@@ -146,7 +150,16 @@ class _RedisStore:
             async with asyncio.timeout(_STEP_S):
                 answer = await self._script(keys=[self._base], args=[said])
         except (RedisError, OSError, TimeoutError) as exc:
-            raise _away(exc, self._base) from exc
+            await self._drop_connections()
+            away = _away(exc, self._base)
+            if (
+                not away.hopeless
+                and not self._has_answered
+                and (mistake := await _mistaken_scheme(self._url))
+            ):
+                away = StoreAwayError(mistake, hopeless=True)
+            raise away from exc
+        self._has_answered = True
         # The longest of late: one fast reply says little.
         self._round_trip_s = max(clock() - began, 0.8 * self._round_trip_s)
         reply = json.loads(answer)
@@ -191,6 +204,15 @@ class _RedisStore:
     def _refuse(self, error: Exception) -> None:
         self._refusal = error
 
+    async def _drop_connections(self) -> None:
+        """Look the name up again for the next step: what failed may lie in the server that the name led to."""
+        if self._listener is not None:
+            await end_task(self._listener)
+            self._listener = None
+            self._hears = False
+        await close_quietly(self._steps.connection_pool.disconnect)
+        await close_quietly(self._wakes.connection_pool.disconnect)
+
     def _warn_of_evictions(self, policy: str | None) -> None:
         if policy is None or self._has_warned:
             return
@@ -213,7 +235,16 @@ class _RedisStore:
 
 def _away(exc: Exception, base: str) -> StoreAwayError:
     """Say what is wrong, and whether waiting can help."""
-    from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, ResponseError
+    from redis.exceptions import (
+        AskError,
+        AuthenticationError,
+        AuthorizationError,
+        ClusterCrossSlotError,
+        ClusterDownError,
+        MovedError,
+        NoPermissionError,
+        ResponseError,
+    )
 
     if isinstance(exc, NoPermissionError):
         namespace = base.rpartition(":")[0]
@@ -221,8 +252,58 @@ def _away(exc: Exception, base: str) -> StoreAwayError:
             f"its user lacks rights ({exc}). Grant them: ACL SETUSER <user> ~{namespace}:* &{namespace}:* {RIGHTS}",
             hopeless=True,
         )
+    if isinstance(exc, MovedError | AskError | ClusterCrossSlotError | ClusterDownError):
+        return StoreAwayError(
+            f"it is a node of a Redis Cluster, which the limiter cannot follow: name a Redis that stands alone "
+            f"({type(exc).__name__}: {exc})",
+            hopeless=True,
+        )
+    cause: BaseException | None = exc
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return StoreAwayError(
+                f"its certificate cannot be verified: {cause.verify_message}", hopeless=True
+            )
+        # A handshake that was cut short may be an outage.
+        if isinstance(cause, ssl.SSLError) and not isinstance(
+            cause, ssl.SSLEOFError | ssl.SSLZeroReturnError
+        ):
+            return StoreAwayError(f"TLS failed ({cause.reason or cause})", hopeless=True)
+        cause = cause.__cause__ or cause.__context__
     hopeless = isinstance(exc, AuthenticationError | AuthorizationError) or type(exc) is ResponseError
     return StoreAwayError(f"{type(exc).__name__}: {exc}", hopeless=hopeless)
+
+
+async def _mistaken_scheme(url: str) -> str | None:
+    """Find out whether the port speaks TLS and the URL does not say so, or the other way round.
+
+    Neither side answers what it cannot read, so that both look like an outage. Nothing secret is sent.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return None
+    context = None
+    if parts.scheme == "redis":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # Only whether there is TLS matters here, not with whom.
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    writer: asyncio.StreamWriter | None = None
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            reader, writer = await asyncio.open_connection(
+                parts.hostname or "localhost", parts.port or 6379, ssl=context
+            )
+            if context is not None:
+                return "that port speaks TLS: begin the url with rediss://"
+            writer.write(b"PING\r\n")
+            if (await reader.read(1)) in (b"+", b"-"):
+                return "that port does not speak TLS: begin the url with redis://"
+    except (OSError, TimeoutError, ValueError):
+        pass
+    finally:
+        if writer is not None:
+            writer.transport.abort()
+    return None
 
 
 def host_of(url: str) -> str:
