@@ -114,7 +114,8 @@ class LocalLimiter:
         self._queued = 0
         self._bounded = 0  # of the queued, those that the bound on the queue holds for
         self._arrivals = 0
-        # The slot of each taken lease, and of each task that is known by its id. Written by _share and _free.
+        # The slot of each taken lease, and of each task that is known by its id.
+        # Written by _hold, _share, _name, _drop and _free only.
         self._held: dict[Lease, _Slot] = {}
         self._tasks: dict[str, _Slot] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -243,7 +244,8 @@ class LocalLimiter:
             return
         loop = self._bind()
         if after_s <= 0:
-            self._expire(slot)
+            self._free(slot)
+            self._assign(loop.time())
         elif slot.expiry is not None:
             return
         elif len(slot.leases) > 1:
@@ -366,8 +368,11 @@ class LocalLimiter:
         return tuple(name for name in names if name in self._pools)
 
     def _hold(self, lease: Lease, pools: tuple[str, ...]) -> _Slot:
-        slot = _Slot(())
-        self._share(slot, lease, pools)
+        slot = self._held[lease] = _Slot(pools)
+        slot.leases[lease] = None
+        lease.taken = True
+        for name in pools:
+            self._pools[name].taken += 1
         return slot
 
     def _share(self, slot: _Slot, lease: Lease, pools: tuple[str, ...]) -> None:
@@ -409,8 +414,10 @@ class LocalLimiter:
         del self._held.pop(lease).leases[lease]
 
     def _free(self, slot: _Slot) -> None:
-        for lease in list(slot.leases):
-            self._drop(lease)
+        for lease in slot.leases:
+            lease.taken = lease.early = False
+            del self._held[lease]
+        slot.leases.clear()
         for name in slot.pools:
             self._pools[name].taken -= 1
         if slot.expiry is not None:
