@@ -117,7 +117,9 @@ async def give(folder: Path, api: Shop, command: Command) -> tuple[Plan, Plan | 
     return planned.plan, held, len(api.tasks) - since, api.spent(since)
 
 
-@pytest.mark.parametrize("start", range(0, 300, 20))
+@pytest.mark.parametrize(
+    "start", [0, 20, *(pytest.param(start, marks=pytest.mark.slow) for start in range(40, 300, 20))]
+)
 @pytest.mark.timeout(240)
 async def test_plan_is_what_the_server_accepts_over_random_histories(tmp_path: Path, start: int) -> None:
     """A run that goes to its end sends its plan, no more and no less; `--max-cost` is never passed."""
