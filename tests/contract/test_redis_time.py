@@ -26,8 +26,8 @@ __all__ = ["redis_server"]  # a fixture
 
 
 async def test_a_redis_that_is_far_away_serves_all_processes(redis_server: RedisServer) -> None:
-    """Round trips of 0.8 s: a grant waits for its process to fetch it, as long as that one needs."""
-    async with way_to(redis_server.port, delay_s=0.4) as way:
+    """Round trips of 1.1 s: a grant waits for its process to fetch it, as long as that one needs."""
+    async with way_to(redis_server.port, delay_s=0.55) as way:
         book = Book("redis", way.url)
         limiters = await asyncio.gather(*(book.limiter(2) for _ in range(3)))
         grants: list[str] = []
