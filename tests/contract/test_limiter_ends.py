@@ -123,6 +123,7 @@ async def test_opening_and_closing_end_where_redis_refuses_each_step(refusing_re
             await limiter.aclose()
 
 
+@pytest.mark.slow
 async def test_closing_a_file_ends_while_another_process_keeps_it_locked(tmp_path: Path) -> None:
     """SQLite waits for the lock in a thread that nobody can interrupt."""
     book = Book("file", str(tmp_path))

@@ -75,6 +75,7 @@ class Crowd:
 KEYS = ["meta", "pools", "leases", "expiry", "tickets", "queues", "seen", "alive", "q:account", "t"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", KEYS)
 async def test_a_book_that_lost_a_key_is_true_again(lost: str, book: Book, redis_server: RedisServer) -> None:
     """Whichever was evicted: the limit holds, all that wait are served, and the counters come back to nothing."""
@@ -122,6 +123,7 @@ async def test_tickets_of_a_dead_process_that_no_list_names_hold_nobody_up(
     await wait_until(waiting.has_slot, timeout=5)
 
 
+@pytest.mark.slow
 async def test_a_step_that_stops_half_way_leaves_a_book_that_counts_right(
     book: Book, redis_server: RedisServer
 ) -> None:
@@ -179,6 +181,7 @@ async def test_the_rights_that_the_page_names_are_enough_and_a_missing_one_is_na
     assert redis_server.command("hgetall", meta) == before
 
 
+@pytest.mark.slow
 async def test_info_is_not_needed(book: Book, redis_server: RedisServer) -> None:
     """Many hosted servers hide it."""
     redis_server.command("acl", "setuser", "blind", "on", ">pw", "~*", "&*", "+@all", "-info")

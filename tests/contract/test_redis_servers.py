@@ -42,6 +42,7 @@ def servers(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
 # --- whom it talks to -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stale", ["yes", "no"], ids=["READONLY", "MASTERDOWN"])
 async def test_a_server_that_is_no_longer_the_one_is_left(
     stale: str, servers: tuple[RedisServer, RedisServer]
