@@ -225,7 +225,7 @@ class ListedImages:
                     if key is not None:
                         places[key] = at
                     at += len(line)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             pass
         except OSError as exc:
             raise _save_error(path, exc, None) from exc
@@ -252,7 +252,7 @@ class ListedImages:
                     line = file.readline()
                     if _key_of(line) == key and self._has_image(row := json.loads(line)):
                         found[key] = row
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as exc:
             raise _save_error(path, exc, None) from exc

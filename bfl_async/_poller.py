@@ -63,15 +63,16 @@ _log = logging.getLogger("bfl_async")
 _PENDING = TaskStatus.PENDING  # of most answers: looked up once
 _STRANGE = 100  # unknown statuses that are logged, once each
 _READ_SPACING_S = 1.0  # polls are at most so far apart while somebody reads updates()
-_ROW_POLLS = 3
-_ROW_S = 5.0
+_NOT_FOUND_POLLS = 3
+# From the first to the last of them.
+_NOT_FOUND_S = 5.0
 # What the last poll may take, from when it is sent. Where no answer comes it is repeated until then.
 _LAST_POLL_S = 1.0
 _LAST_BACKOFF_S = 0.1
 # A round trip that is known may take so much more than usual in the last poll.
 _ROUND_TRIPS = 3.0
 # Ready without the URL of a result: so many more polls, so far apart, until that is taken for all that will come.
-_URL_WAITS_S = (0.25, 0.5, 1.0, 2.0)
+_URL_WAITS_S = (0.2, 0.4, 0.6, 0.8)
 _URL_POLL_S = 5.0
 _MOST_HINT_S = 1.0  # of a `Retry-After` beside a good answer
 _BURST_S = 0.1  # of the bound on polls: so much of its time may be used at once
@@ -85,7 +86,7 @@ _OF_GAP, _FOR_ALL_TASKS_S = 1 / 3, 4.0
 def settlement_of(reply: PollReply, task_id: str) -> Settlement | None:
     """Return the settlement that a poll's reply ends the task with; None while it is in flight.
 
-    `Task not found` is None here: one such answer proves nothing, see `Row`.
+    `Task not found` is None here: one such answer proves nothing, see `NotFoundRow`.
     """
     status = reply.status
     if status is _PENDING:
@@ -121,12 +122,8 @@ def settlement_of(reply: PollReply, task_id: str) -> Settlement | None:
     return None
 
 
-class Row:
-    """Counts answers of one kind in a row: three, at least 5 s from first to last, are believed.
-
-    For answers that end a task and may be wrong once: `Task not found`, and a redirect to a foreign host, which may be
-    a maintenance page or a captive portal.
-    """
+class NotFoundRow:
+    """Counts `Task not found` answers in a row: three, at least 5 s from first to last, end a task."""
 
     def __init__(self) -> None:
         self._first_at = 0.0
@@ -137,7 +134,7 @@ class Row:
         if self._count == 0:
             self._first_at = now
         self._count += 1
-        return self._count >= _ROW_POLLS and now - self._first_at >= _ROW_S
+        return self._count >= _NOT_FOUND_POLLS and now - self._first_at >= _NOT_FOUND_S
 
     def interrupt(self) -> None:
         """Note any other answer."""
@@ -230,7 +227,7 @@ class Poller:
         assert entry.task_id is not None
         loop = asyncio.get_running_loop()
         url = entry.polling_url or result_path(entry.task_id)
-        not_found, redirected = Row(), Row()
+        not_found = NotFoundRow()
         failures = 0
         stood_still = False
         # When the last poll, which is sent at the deadline, must be answered.
@@ -257,11 +254,7 @@ class Poller:
             reply = await self._ask(entry, url, sent_at, deadline, last_by)
             now = loop.time()
             if isinstance(reply, UntrustedURLError):
-                if not reply.was_redirected or redirected.add(now) or last:
-                    return Lost(reply)
-                reply = None
-            else:
-                redirected.interrupt()
+                return Lost(reply)
             if reply is not None:
                 timings.round_trips.note_poll(now - sent_at, paced_s=paced_s)
                 entry.poll_reply = reply
@@ -384,9 +377,9 @@ class Poller:
         """Read a verified delivery as a poll's answer; return the settlement if it ends the task."""
         entry.seen_at = now
         # A row of its own: one delivered "Task not found" proves as little as one polled.
-        return self._read(entry, delivery.as_poll(), Row(), now)
+        return self._read(entry, delivery.as_poll(), NotFoundRow(), now)
 
-    def _read(self, entry: Entry, answer: PollReply, not_found: Row, now: float) -> Settlement | None:
+    def _read(self, entry: Entry, answer: PollReply, not_found: NotFoundRow, now: float) -> Settlement | None:
         """Note what an answer says; return the settlement if it ends the task."""
         assert entry.task_id is not None
         word = answer.status

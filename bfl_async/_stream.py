@@ -217,7 +217,9 @@ class _Core:
                 self._ready.append(following)
         else:
             self._ready.append(outcome)
-        self._wake_consumers()
+        if self._consumers:
+            # A turn of the loop later: the slot that was freed is used before a consumer may leave the stream.
+            asyncio.get_running_loop().call_soon(self._wake_consumers)
 
     def _wake_consumers(self) -> None:
         # All of them: a woken one that was cancelled meanwhile must not be the only one that knew.

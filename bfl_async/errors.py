@@ -277,23 +277,7 @@ class TaskNotFoundError(TaskError):
 
 
 class UntrustedURLError(TaskError):
-    """A URL from an answer points where the API key, or this client, must not go.
-
-    `was_redirected` is True where a host that may be asked sent us on to one that may not.
-    """
-
-    was_redirected: bool
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        task_id: str | None = None,
-        status: str | None = None,
-        was_redirected: bool = False,
-    ) -> None:
-        super().__init__(message, task_id=task_id, status=status)
-        self.was_redirected = was_redirected
+    """A URL from an answer points where the API key, or this client, must not go."""
 
 
 class TaskTimeoutError(TaskError, TimeoutError):

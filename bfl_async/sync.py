@@ -172,6 +172,8 @@ class _Portal:
         self._thread: _LoopThread | None = None
         # The thread that was told to stop.
         self._ending: _LoopThread | None = None
+        # Threads whose start was interrupted. They end by themselves.
+        self._discarded: list[_LoopThread] = []
         # Calls that were handed over and have not ended: those of open(), and those of close().
         self._openers: set[_Call[object]] = set()
         self._closers: set[_Call[object]] = set()
@@ -255,6 +257,7 @@ class _Portal:
                 except BaseException:
                     if self._thread is not thread:
                         thread.discard()
+                        self._discarded.append(thread)
                     raise
             # In this order: after a Ctrl-C in between it is not counted, which does no harm.
             self._thread.call_soon(lambda: call.begin(self))
@@ -299,10 +302,13 @@ class _Portal:
                 self._thread = None
 
     def _join(self) -> None:
-        """Wait for the end of a thread that was told to stop."""
+        """Wait for the end of the threads that were told to stop."""
         ending = self._ending
         if ending is not None:
             _join(ending)
+        while self._discarded:
+            _join(self._discarded[-1])
+            self._discarded.pop()
 
     # --- calls ------------------------------------------------------------------------------------------
 

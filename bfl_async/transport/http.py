@@ -421,14 +421,13 @@ class HTTPTransport:
     async def _follow(self, url: str, headers: Mapping[str, str], silence: _Silence, *, keyed: bool) -> Reply:
         max_bytes = _MAX_REPLY_BYTES if keyed else _MAX_DOWNLOAD_BYTES
         may_ask = self._may_carry_key if keyed else self._guard.may_download
-        for hop in range(_MAX_HOPS + 1):
+        for _ in range(_MAX_HOPS + 1):
             if not may_ask(url):
                 raise UntrustedURLError(
                     f"refused to poll {without_query(url)}: the host is neither the base URL's nor BFL's; nothing was "
                     "sent there"
                     if keyed
-                    else f"refused to download from {without_query(url)}; nothing was sent there",
-                    was_redirected=hop > 0,
+                    else f"refused to download from {without_query(url)}; nothing was sent there"
                 )
             reply = await self._call(
                 "GET", url, headers, TimeLimit(silence.first_s), max_bytes, keyed=keyed, next_s=silence.next_s

@@ -105,7 +105,11 @@ async def world(
     assert asyncio.all_tasks() - tasks_before == set()
     # The sandbox draws in threads of the loop's executor, which the loop keeps.
     threads = set(threading.enumerate()) - threads_before
-    assert [thread.name for thread in threads if not thread.name.startswith(("asyncio_", "uvloop_"))] == []
+    assert [
+        thread.name
+        for thread in threads
+        if not thread.name.startswith(("asyncio_", "uvloop_", "AnyIO worker thread"))
+    ] == []
 
 
 class Run(NamedTuple):

@@ -585,7 +585,7 @@ class Port:
             case "redirected":
                 if task is not None:
                     task.redirects += 1
-                raise UntrustedURLError("a redirect to a portal", was_redirected=True)
+                raise UntrustedURLError("a redirect to another host")
             case "OSError":
                 raise OSError("out of file descriptors")
             case "error of a gateway":

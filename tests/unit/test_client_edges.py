@@ -30,7 +30,6 @@ from bfl_async import (
     SaveError,
     TaskTimeoutError,
     Timeouts,
-    UntrustedURLError,
 )
 from bfl_async.events import Event, Settled
 from bfl_async.limiter import LocalLimiter
@@ -280,35 +279,6 @@ async def test_a_cancellation_in_a_download_or_an_account_call_is_repeated() -> 
         assert await result.read() == JPEG
         api.polls_cancelled = 2
         assert await bfl.credits() == 1_000
-
-
-# --- redirects of polls ------------------------------------------------------------------------------------
-
-
-def elsewhere() -> UntrustedURLError:
-    return UntrustedURLError("refused", was_redirected=True)
-
-
-@looptime
-async def test_a_poll_redirected_elsewhere_once_is_a_failed_poll() -> None:
-    """A maintenance page or a captive portal for some seconds costs no paid image."""
-    api = FakeAPI(service_s=1)
-    async with api.client() as bfl:
-        api.script_polls(elsewhere(), elsewhere())
-        assert isinstance(await bfl.generate("flux-dev", prompt="x"), Result)
-
-
-@looptime
-async def test_a_poll_that_is_redirected_elsewhere_again_and_again_ends_the_task() -> None:
-    """Three in a row over at least 5 s are believed."""
-    api = FakeAPI(service_s=math.inf)
-    async with api.client() as bfl:
-        api.script_polls(*[elsewhere()] * 100)
-        with pytest.raises(UntrustedURLError) as caught:
-            await bfl.generate("flux-dev", prompt="x")
-        assert caught.value.task_id == "task-0"
-        assert 5 <= now() < 30
-        assert bfl.statistics().slots_taken == 1, "nobody knows whether the task runs"
 
 
 # --- handles, results and streams in another loop ----------------------------------------------------------
