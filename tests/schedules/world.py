@@ -44,7 +44,7 @@ EPSILON_S = 0.01
 NARROW = "flux-kontext-max"
 LONGEST_SERVICE_S = 40.0
 # What following a task may take beyond its deadline: the last polls, and Ready without a URL.
-LAST_POLLS_S = 10.0
+LAST_POLLS_S = 30.0
 GRACE_S = 1.0
 # Two stalls are at least so far apart, so that each call meets one at most.
 BETWEEN_STALLS_S = 4.0

@@ -7,7 +7,6 @@ cancellations from elsewhere and closings, all from a seed. `tests/schedules/run
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -15,7 +14,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from bfl_async import _account, _poller, _scheduler, _time, download
+from bfl_async import _account, _poller, _scheduler, download
 from bfl_async._handle import Entry
 from bfl_async._scheduler import Scheduler
 from bfl_async._time import TimeBudget
@@ -52,9 +51,9 @@ def test_some_schedules_run_with_every_test(seed: int) -> None:
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
-def no_grace_after_a_stall(patch: pytest.MonkeyPatch) -> None:
-    """An end that a stall has overrun cuts the call off."""
-    patch.setattr(_time, "STALL_S", math.inf)
+def the_last_poll_has_no_time(patch: pytest.MonkeyPatch) -> None:
+    """It is cut off as it is sent."""
+    patch.setattr(_poller.Poller, "_last_poll_s", staticmethod(lambda _: 0.001))
 
 
 def connecting_never_counts(patch: pytest.MonkeyPatch) -> None:
@@ -128,7 +127,7 @@ async def _run_at_once(self: Scheduler, entry: Entry) -> None:
 
 
 PLANTS: list[Plant] = [
-    no_grace_after_a_stall,
+    the_last_poll_has_no_time,
     connecting_never_counts,
     every_cancellation_is_ours,
     deadlines_are_not_looked_at,
