@@ -42,7 +42,7 @@ class TimeBudget:
     __slots__ = ("_forgave", "left_s")
 
     def __init__(self, total_s: float) -> None:
-        self.left_s = total_s
+        self.left_s: float = total_s
         self._forgave = False
 
     def spend(self, elapsed_s: float, *, allowed_s: float) -> None:
@@ -81,7 +81,7 @@ class TimeLimit:
         self._end_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         # How long the process stood still at the end of the limit; 0.0 if it did not.
-        self.stalled_s = 0.0
+        self.stalled_s: float = 0.0
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()

@@ -95,10 +95,10 @@ class Reserve:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path: Path = path
         # Changes that are in the file and that the ledger has not taken, in order.
         self.changes: list[Change] = []
-        self.generation = 0
+        self.generation: int = 0
         self._ledger_id = ""
         self._fd: int | None = None
         self._end = 0
