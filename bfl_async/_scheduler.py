@@ -24,7 +24,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, assert_never, get_args
+from typing import TYPE_CHECKING, assert_never, get_args
 
 from bfl_async._cancellation import is_cancelled
 from bfl_async._config import ACCOUNT, Timeouts
@@ -91,8 +91,6 @@ if TYPE_CHECKING:
     from bfl_async._reporter import Reporter
 
 _log = logging.getLogger("bfl_async")
-_Given = TypeVarTuple("_Given")
-_Encoded = TypeVar("_Encoded")
 
 _STOP_S = 30.0  # invariant 7: how long nothing is sent after a 402
 _LEAST_UNKNOWN_S = 10.0
@@ -491,14 +489,11 @@ class Scheduler:
     async def _encode(self, request: Request, more: Mapping[str, JSON]) -> tuple[bytes, Iterable[str]]:
         """Return the JSON text of a submit with `more` fields, and the texts that no error is to show."""
         if request.has_files:
-            return await self._in_thread(_body_and_texts, request, more)
+            return await self._encoders.run(_body_and_texts, request, more)
         body = {**request.body(), **more} if more else request.body()
         if chars_of(body) < _LARGE_BODY_CHARS:
             return dump_json(body), HiddenTexts(body)
-        return await self._in_thread(encode_body, body), texts_of(body)
-
-    async def _in_thread(self, encode: Callable[[*_Given], _Encoded], *given: *_Given) -> _Encoded:
-        return await self._encoders.run(encode, *given)
+        return await self._encoders.run(encode_body, body), texts_of(body)
 
     @staticmethod
     def _is_late(entry: Entry) -> bool:

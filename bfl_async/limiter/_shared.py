@@ -51,6 +51,7 @@ from typing import Protocol, Self, TypeAlias
 
 from anyio import CancelScope
 
+from bfl_async._cancellation import is_cancelled
 from bfl_async._config import Limits, limits_from
 from bfl_async._tasks import new_task
 from bfl_async.errors import ConfigError, LeaseLostError, LimiterError, QueueFullError
@@ -612,7 +613,7 @@ class SharedLimiter(ABC):
     async def _run(self, session: _Session) -> None:
         try:
             # A store may swallow the cancellation that is to end this: wait_for does so in Python 3.11.
-            while not session.is_over and not is_being_cancelled():
+            while not session.is_over and not is_cancelled():
                 await session.wake.wait()
                 session.wake.clear()
                 batch = self._next_batch(session)
@@ -798,18 +799,9 @@ async def _step(store: Store, batch: Batch) -> StepReply:
     try:
         return await store.step(batch)
     except asyncio.CancelledError as exc:
-        if is_being_cancelled():
+        if is_cancelled():
             raise
         raise StoreAwayError("the call was cancelled, and not by this limiter") from exc
-
-
-def is_being_cancelled() -> bool:
-    """Return whether the running coroutine itself is being cancelled.
-
-    If not, a CancelledError comes from something that it waits for, and counts as a failed call.
-    """
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 # Coroutines that ignored every cancellation. Someone must hold them, or they are destroyed while they run.

@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from bfl_async._cancellation import is_cancelled
 from bfl_async._config import Limits
 from bfl_async._tasks import new_task
 from bfl_async.errors import ConfigError
@@ -30,7 +31,6 @@ from bfl_async.limiter._shared import (
     Store,
     StoreAwayError,
     end_task,
-    is_being_cancelled,
 )
 from bfl_async.types import PoolStatistics
 
@@ -350,16 +350,16 @@ async def listen(
     from redis.exceptions import NoPermissionError, RedisError
 
     # What it waits for may swallow the cancellation that is to end this.
-    while not is_being_cancelled():
+    while not is_cancelled():
         listening = redis.pubsub()
         try:
             await listening.subscribe(*channels)
-            while not is_being_cancelled():
+            while not is_cancelled():
                 message = await listening.get_message(timeout=None)
                 if message is not None:
                     heard(message["data"] if message["type"] == "message" else None)
         except (RedisError, OSError, TimeoutError, asyncio.CancelledError) as exc:
-            if is_being_cancelled():
+            if is_cancelled():
                 raise
             if refused is not None and isinstance(exc, NoPermissionError):
                 refused(exc)
@@ -383,7 +383,7 @@ async def close_quietly(close: Callable[[], object]) -> None:
         if asyncio.iscoroutine(closing):
             await closing
     except (RedisError, OSError, TimeoutError, asyncio.CancelledError) as exc:
-        if is_being_cancelled():
+        if is_cancelled():
             raise
         _log.debug(
             "a connection to Redis did not close well (%s)",

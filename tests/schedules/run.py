@@ -331,8 +331,8 @@ class Schedule:
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:
             world.note(f"these coroutines still run: {others}")
-        # asyncio has no public list of timers.
-        timers = [timer for timer in world.loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+        scheduled = world.loop._scheduled  # type: ignore[attr-defined]  # asyncio has no public list of timers
+        timers = [timer for timer in scheduled if not timer.cancelled()]
         if timers:
             world.note(f"these timers still run: {timers}")
         threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("bfl")]
