@@ -521,6 +521,7 @@ async def test_retry_after_pauses_the_refused_pool_only(make_limiter: MakeLimite
 
 
 @pytest.mark.parametrize("hint_s", [0.0, 0.3])
+@pytest.mark.slow
 async def test_a_short_retry_after_leaves_our_own_pause_as_it_is(
     make_limiter: MakeLimiter, hint_s: float
 ) -> None:

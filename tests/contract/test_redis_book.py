@@ -215,6 +215,7 @@ async def test_a_redis_that_may_evict_keys_is_told_of_once(
 
 
 @pytest.mark.parametrize("first", ["old", "new"])
+@pytest.mark.slow
 async def test_a_quiet_holder_is_asked_when_the_book_was_lost(
     first: str, book: Book, redis_server: RedisServer
 ) -> None:

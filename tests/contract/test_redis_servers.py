@@ -139,6 +139,7 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
         ("redis", True, "speaks TLS"),
     ],
 )
+@pytest.mark.slow
 async def test_a_mistake_about_tls_is_told_at_the_opening(
     scheme: str, has_tls: bool, named: str, certificate: tuple[Path, Path], redis_server: RedisServer
 ) -> None:

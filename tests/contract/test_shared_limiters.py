@@ -107,6 +107,7 @@ async def churned(
     return spans
 
 
+@pytest.mark.slow
 async def test_two_processes_share_fairly_and_never_pass_the_limit(book: Book) -> None:
     """Who comes anew stands behind all who wait, in whichever process."""
     spans = await churned(book, 4, tasks=150, window=8, task_s=0.03)
@@ -252,6 +253,7 @@ async def test_a_slot_is_kept_by_any_process_that_follows_its_task(
     assert await told(book) == {}
 
 
+@pytest.mark.slow
 async def test_a_hold_lasts_although_a_dead_process_seemed_to_follow_the_task(book: Book) -> None:
     """Invariant 2: its time is what the process said that gave up last, and not the dead one's lease."""
     peer = await book.peer(4, lease_s=1)
@@ -528,6 +530,7 @@ async def test_a_paused_waiter_comes_back_to_its_line(book: Book) -> None:
     assert (await peer.wait_for("granted"))["name"] == "sleeper"
 
 
+@pytest.mark.slow
 async def test_leases_outlive_lease_s_while_their_process_lives(book: Book) -> None:
     """They are renewed; a clock that is wrong by an hour, in either direction, changes nothing."""
     for skew_s in (3_600.0, -3_600.0):
@@ -584,6 +587,7 @@ async def own_book(own_redis: RedisServer) -> AsyncIterator[Book]:
     await book.aclose()
 
 
+@pytest.mark.slow
 async def test_redis_may_die_and_come_back_empty(
     own_redis: RedisServer, own_book: Book, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -628,6 +632,7 @@ async def test_redis_may_die_and_come_back_empty(
     assert "had lost its data" in caplog.text
 
 
+@pytest.mark.slow
 async def test_a_redis_that_came_back_empty_waits_for_those_who_hold_slots(
     own_redis: RedisServer, own_book: Book, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -653,6 +658,7 @@ async def test_a_redis_that_came_back_empty_waits_for_those_who_hold_slots(
     await wait_until(lambda: grants == ["waiting"])
 
 
+@pytest.mark.slow
 async def test_away_fail_tells_those_who_wait(own_redis: RedisServer) -> None:
     """With `away="fail"` nobody waits for a Redis that is not there; what runs goes on."""
     own_redis.start()
@@ -687,6 +693,7 @@ async def wait_served(bfl: AsyncBFL) -> bool:
                 return True
 
 
+@pytest.mark.slow
 async def test_opening_without_redis_waits_or_fails_as_asked(
     own_redis: RedisServer, own_book: Book, caplog: pytest.LogCaptureFixture
 ) -> None:

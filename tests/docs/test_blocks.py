@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -35,6 +36,19 @@ def redis_for(page: Path, folder: Path) -> Iterator[None]:
         server.kill()
 
 
+@contextmanager
+def logging_of_its_own() -> Iterator[None]:
+    """Take away again what a page sets up, so that no other test logs into it."""
+    loggers = [logging.getLogger(name) for name in (None, "bfl_async")]
+    before = [(logger.handlers[:], logger.level) for logger in loggers]
+    try:
+        yield
+    finally:
+        for logger, (handlers, level) in zip(loggers, before, strict=True):
+            logger.handlers[:] = handlers
+            logger.setLevel(level)
+
+
 def is_slow(page: Path) -> bool:
     """Whether commands are run: each is a process that imports the client, half a second or more."""
     return "```console" in (ROOT / page).read_text("utf-8")
@@ -49,7 +63,7 @@ def test_blocks_of_the_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.
     if program is not None and shutil.which(program) is None:
         pytest.skip(f"{page} needs {program}: apt-get install {program}")
     monkeypatch.chdir(tmp_path)
-    with mock.patch.dict(os.environ), redis_for(page, tmp_path):
+    with mock.patch.dict(os.environ), logging_of_its_own(), redis_for(page, tmp_path):
         reader = Reader(page, tmp_path)
         try:
             reader.read()

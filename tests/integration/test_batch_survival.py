@@ -222,6 +222,7 @@ def test_second_command_on_a_ledger_is_refused_whatever_name_it_uses(tmp_path: P
         check_files(tmp_path, 40)
 
 
+@pytest.mark.slow
 def test_batch_without_credits_goes_on_after_a_top_up(tmp_path: Path) -> None:
     """402 half-way: what runs comes home, the rest stays queued, and the same command again does it."""
     (tmp_path / "prompts.txt").write_text("".join(f"prompt {n}\n" for n in range(40)))

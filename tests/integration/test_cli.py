@@ -89,6 +89,7 @@ def test_batch_reports_what_failed_and_goes_on(run: Run) -> None:
     assert by_index[3]["file"] == os.path.join("out", "00003-etc-passwd.jpg")
 
 
+@pytest.mark.slow
 def test_the_same_batch_again_resumes_and_status_shows_it(run: Run) -> None:
     """Nothing is sent twice; `status` takes the folder or the ledger, and `--json`."""
     Path("prompts.txt").write_text("a cat\n[moderate-prompt] x\na dog\na cat\n")
@@ -169,6 +170,7 @@ def test_batch_of_real_prompts(run: Run) -> None:
     assert {line["prompt"] for line in listed} == {line["prompt"] for line in lines}
 
 
+@pytest.mark.slow
 def test_batch_stops_before_its_budget_is_passed(run: Run) -> None:
     """What does not fit stays queued, the exit code says so, and the same command goes on."""
     Path("prompts.txt").write_text("".join(f"cat {n}\n" for n in range(8)))
@@ -211,6 +213,7 @@ def test_batch_reads_a_named_pipe_once(run: Run) -> None:
     assert len(out.splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_interrupt_while_standard_input_is_silent(tmp_path: Path) -> None:
     """Ctrl-C ends a batch that waits for its next line, without a word from the interpreter."""
     batch = subprocess.Popen(
@@ -371,6 +374,7 @@ def test_commands_against_a_server_in_another_process(
     assert "run the same again" in err
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_machine_share_the_limit(run: Run, server: subprocess.Popen[str]) -> None:
     """Two terminals do not fight over the account's slots: the server has nothing to refuse."""
     Path("prompts.txt").write_text("x\n" * 20)
@@ -437,6 +441,7 @@ def accepted() -> int:
 
 
 @pytest.mark.parametrize(("number", "code", "says"), SIGNALS)
+@pytest.mark.slow
 def test_first_signal_stops_a_batch_and_brings_home_what_runs(
     server: subprocess.Popen[str], tmp_path: Path, number: signal.Signals, code: int, says: str
 ) -> None:
@@ -463,6 +468,7 @@ def test_first_signal_stops_a_batch_and_brings_home_what_runs(
 
 @pytest.mark.parametrize("server", [1], indirect=True)
 @pytest.mark.parametrize(("number", "code", "says"), SIGNALS)
+@pytest.mark.slow
 def test_second_signal_leaves_at_once_and_the_next_run_brings_home_what_goes_on(
     server: subprocess.Popen[str], tmp_path: Path, number: signal.Signals, code: int, says: str
 ) -> None:

@@ -85,6 +85,7 @@ def picture(path: str) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
+@pytest.mark.slow
 def test_generate_takes_every_field_of_every_family(run: Run, argv: list[str], file: str) -> None:
     """Numbers, words, true and false, lists, and images and videos from files."""
     picture("in.png")

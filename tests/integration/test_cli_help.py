@@ -87,6 +87,7 @@ def test_example_parses(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("server", [200], indirect=True)
+@pytest.mark.slow
 def test_examples_run(run: Run, server: subprocess.Popen[str]) -> None:
     """One after the other, as a reader would type them; only ids and the host are the sandbox's."""
     Path("prompts.txt").write_text("a cat\na dog\n")

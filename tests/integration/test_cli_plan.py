@@ -34,6 +34,7 @@ def saved(run: Run) -> int:
     return int(json.loads(run("status", "out", "--json")[1])["counts"]["saved"])
 
 
+@pytest.mark.slow
 def test_resume_is_planned_and_bounded_like_a_beginning(run: Run) -> None:
     """What a budget left queued counts for --dry-run and --max-cost, to the credit."""
     begin(run, *PRO)
@@ -69,6 +70,7 @@ def test_what_an_earlier_input_left_is_named_and_not_sent(run: Run) -> None:
     assert run("batch", "p.txt", *KLEIN, "-o", "out", "--sandbox")[0] == 0
 
 
+@pytest.mark.slow
 def test_lines_that_were_deleted_are_paid_only_when_said(run: Run) -> None:
     """The file was cut: --and-earlier sends the rest."""
     begin(run, *PRO, rows=7)
@@ -79,6 +81,7 @@ def test_lines_that_were_deleted_are_paid_only_when_said(run: Run) -> None:
     assert saved(run) == 7
 
 
+@pytest.mark.slow
 def test_retries_are_planned_each_by_its_flag(run: Run) -> None:
     """Only of rows that the input asks for; a plan that is refused changes nothing."""
     Path("p.txt").write_text("[fail] a\n[fail] b\n[moderate-output] c\nd\n")
@@ -138,6 +141,7 @@ def test_drop_that_cannot_be_done_is_one_line(run: Run, argv: list[str], says: s
     assert json.loads(run("status", "out", "--json")[1])["counts"]["failed"] == 1
 
 
+@pytest.mark.slow
 def test_pipe_sends_what_it_asks_for_and_nothing_else(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no plan of a pipe; what an earlier input left stays queued all the same."""
     begin(run, *PRO)
@@ -161,6 +165,7 @@ def test_columns_that_are_not_used_are_named_in_the_plan(run: Run) -> None:
     assert run("batch", "p.csv", *PRO, "--dry-run", "--ignore-column", "widht")[0] == 0
 
 
+@pytest.mark.slow
 def test_plan_knows_what_a_lost_ledger_had_paid(run: Run) -> None:
     """The manifest's lines count as done, in the plan as in the run."""
     Path("p.txt").write_text("a\nb\n")

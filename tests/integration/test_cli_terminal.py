@@ -89,6 +89,7 @@ def test_pipe_is_plain_unless_told_otherwise(tmp_path: Path) -> None:
         ({"CI": "true"}, False, False),
     ],
 )
+@pytest.mark.slow
 def test_batch_draws_where_a_terminal_can(
     tmp_path: Path, asked: dict[str, str], is_redrawn: bool, is_colored: bool
 ) -> None:
@@ -109,6 +110,7 @@ def test_batch_in_a_pipe_never_draws(tmp_path: Path) -> None:
     assert "\x1b" not in out + err
 
 
+@pytest.mark.slow
 def test_reader_of_a_batch_that_goes_loses_nothing(server: subprocess.Popen[str], tmp_path: Path) -> None:
     """`batch | head -1`: nothing more is sent, each task that was paid is saved, and the same again goes on."""
     batch = start_batch(tmp_path)
@@ -129,6 +131,7 @@ def test_reader_of_a_batch_that_goes_loses_nothing(server: subprocess.Popen[str]
     assert (counts["saved"], counts["saved"] + counts["queued"]) == (saved, sum(counts.values()))
 
 
+@pytest.mark.slow
 def test_reader_of_words_and_data_that_goes_loses_nothing(
     server: subprocess.Popen[str], tmp_path: Path
 ) -> None:

@@ -145,6 +145,7 @@ def check_images(folder: Path, dsn: str, saved: int) -> None:
 
 # Its own deadlines add up to more than the default.
 @pytest.mark.timeout(180)
+@pytest.mark.slow
 def test_rows_become_images_and_the_same_rows_again_become_none(dsn: str, tmp_path: Path) -> None:
     """enqueue, worker, jobs: the way of a user; SIGTERM stops a worker with 143."""
     (tmp_path / "prompts.txt").write_text("".join(f"prompt {n}\n" for n in range(20)))
@@ -190,6 +191,7 @@ def test_mistakes_are_one_line(dsn: str, tmp_path: Path) -> None:
     assert "line 2" in err
 
 
+@pytest.mark.slow
 def test_workers_share_the_limit_through_redis(tmp_path: Path, dsn: str, redis_server: RedisServer) -> None:
     """Three workers on one account of 12 slots: the server has nothing to refuse."""
     (tmp_path / "prompts.txt").write_text("".join(f"prompt {n}\n" for n in range(60)))
@@ -416,6 +418,7 @@ async def test_a_paid_task_is_taken_over_where_all_places_wait_for_its_slot(
         await asyncio.wait([running])
 
 
+@pytest.mark.slow
 async def test_a_neighbour_that_works_on_all_queues_is_survived(
     app: procrastinate.App, working: asyncio.Task[None], dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -505,6 +508,7 @@ async def test_a_worker_whose_key_is_refused_ends_and_takes_no_job(
 
 
 @pytest.mark.bfl_sandbox(service_s=math.inf)
+@pytest.mark.slow
 async def test_a_worker_whose_key_is_revoked_leaves_everything_to_others(
     app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -682,6 +686,7 @@ async def test_a_worker_cancelled_twice_leaves_its_tasks_to_others(
     200
 )  # PostgreSQL's recovery, and the pool's back-off meanwhile, take long on a busy machine
 @pytest.mark.bfl_sandbox(service_s=2.0)
+@pytest.mark.slow
 async def test_a_crash_of_the_database_loses_nothing(
     bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -339,6 +339,7 @@ class Stalling:
 
 @pytest.mark.parametrize("after_bytes", [None, 0, 1, 700])
 @pytest.mark.parametrize(("timeout", "times"), [(7.0, 1), (12.0, 2)])
+@pytest.mark.slow
 async def test_a_download_that_falls_silent_is_given_up_and_tried_again(
     after_bytes: int | None, timeout: float, times: int
 ) -> None:
@@ -374,6 +375,7 @@ class Slow:
 
 
 @pytest.mark.parametrize(("latency_s", "timeout"), [(1.4, 3.0), (2.4, 6.0), (5.5, 20.0)])
+@pytest.mark.slow
 async def test_a_host_that_is_slow_and_not_silent_is_given_more_time(
     latency_s: float, timeout: float
 ) -> None:
@@ -385,6 +387,7 @@ async def test_a_host_that_is_slow_and_not_silent_is_given_more_time(
             assert await result.read(timeout=timeout) == JPEG
 
 
+@pytest.mark.slow
 async def test_a_download_that_only_trickles_is_given_up_and_tried_again() -> None:
     """A byte now and then does not show that it will ever be whole."""
     host = Slow(0.3, trickles=1)
@@ -397,6 +400,7 @@ async def test_a_download_that_only_trickles_is_given_up_and_tried_again() -> No
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3])
+@pytest.mark.slow
 async def test_a_session_with_few_connections_serves_all_requests_one_after_the_other(limit: int) -> None:
     """The wait for one of the session's connections is no time that is spent on connecting."""
     async with ContractServer() as server:

@@ -110,6 +110,7 @@ async def test_6_the_first_raise_comes_after_two_quiet_seconds() -> None:
 
 
 @pytest.mark.looptime
+@pytest.mark.slow
 async def test_6_the_interval_doubles_each_time_the_raise_is_refused_up_to_a_minute() -> None:
     """Invariant 6: 2 s, doubling to 60 s."""
     fake = ScriptedTransport(limit=2, service_s=1e6)

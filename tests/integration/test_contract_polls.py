@@ -450,6 +450,7 @@ async def test_4_odd_types_beside_the_sample_do_not_lose_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("ready", [None, {}, {"sample": None}, {"sample": 5}, [], "https://x.y/z"])
+@pytest.mark.slow
 async def test_3_ready_without_a_sample_settles_the_task_one_way_or_the_other(ready: object) -> None:
     """Invariants 3 and 8: Ready is terminal: the slot is freed and the caller is told, never left waiting."""
     async with served() as (server, bfl):

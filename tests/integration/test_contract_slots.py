@@ -185,6 +185,7 @@ async def test_1_a_caller_cancelled_at_once_sends_nothing_or_is_followed() -> No
 
 
 @pytest.mark.looptime
+@pytest.mark.slow
 async def test_1_no_429_of_our_own_making_however_many_callers_give_up() -> None:
     """Invariant 1: with one client on the account and no lost answers, the server never answers 429."""
     rng = random.Random(7)
@@ -449,6 +450,7 @@ async def test_1_a_timeout_of_zero_or_less_ends_at_once_and_sends_nothing_twice(
 
 
 @pytest.mark.looptime
+@pytest.mark.slow
 async def test_1_only_the_queue_may_wait_without_a_bound() -> None:
     """Timeouts: without a caller's timeout the queue waits for hours, the task for its deadline: 600 s."""
     fake = ScriptedTransport(service_s=math.inf)

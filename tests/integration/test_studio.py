@@ -98,6 +98,7 @@ async def watch(session: ClientSession, place: Place, picture_id: str) -> list[d
 # --- the server -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_two_hundred_watchers_each_see_the_end_of_their_own_task(serve: Serve) -> None:
     """One process, 12 slots: nobody is told another's, and a watcher who leaves frees nothing but its wait."""
 
@@ -311,6 +312,7 @@ class TestPage:
 
     pytestmark = in_browser
 
+    @pytest.mark.slow
     async def test_prompt_becomes_a_picture_with_progress_on_the_way(
         self, serve: Serve, visit: Visit
     ) -> None:
@@ -432,6 +434,7 @@ class TestPage:
         await expect(page.locator("#prompt")).to_be_focused()
         assert place.sandbox.statistics().accepted == 1
 
+    @pytest.mark.slow
     async def test_page_fits_a_phone_and_tells_errors(self, serve: Serve, visit: Visit) -> None:
         """Nothing is cut off sideways, every field has its label, targets are large; errors are announced."""
         expect = pytest.importorskip("playwright.async_api").expect

@@ -60,6 +60,7 @@ async def test_client_of_the_code_under_test_talks_to_the_sandbox(bfl_sandbox: S
 
 
 @pytest.mark.parametrize("mode", ["auto", "strict"])
+@pytest.mark.slow
 def test_two_lines_are_enough_in_another_suite(pytester: pytest.Pytester, mode: str) -> None:
     """A fresh folder, no conftest, warnings as errors, either mode of pytest-asyncio."""
     mark = "" if mode == "auto" else "@__import__('pytest').mark.asyncio"

@@ -57,6 +57,7 @@ async def test_delivery_to_another_process_ends_the_request_without_a_poll(redis
         assert (takes.statistics().delivered, takes.statistics().unmatched) == (0, REQUESTS)
 
 
+@pytest.mark.slow
 async def test_redis_that_is_away_costs_polls_and_no_result(
     redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -56,6 +56,7 @@ async def delivered_to(scheme: Scheme) -> AsyncIterator[tuple[AsyncBFL, Sandbox,
 
 
 @pytest.mark.parametrize("scheme", ["secret", "signature"])
+@pytest.mark.slow
 async def test_webhooks_need_hardly_a_poll(scheme: Scheme) -> None:
     """400 requests: at most 0.1 polls per task, and no delivery is lost."""
     async with delivered_to(scheme) as (bfl, sandbox, receiver):
@@ -79,6 +80,7 @@ async def test_a_delivery_settles_its_task_at_once(scheme: Scheme) -> None:
         assert statistics.fmean(lags.values()) <= DELAY_S + 0.03
 
 
+@pytest.mark.slow
 async def test_lost_doubled_late_and_forged_deliveries_cost_latency_and_no_outcome() -> None:
     """30 % lost, 20 % doubled, 10 % late and 10 % forged: one outcome each, the one of the server's own task."""
     # One after the other is asked: these come to the shares above.
@@ -107,6 +109,7 @@ async def test_lost_doubled_late_and_forged_deliveries_cost_latency_and_no_outco
         assert sandbox.statistics().accepted == REQUESTS
 
 
+@pytest.mark.slow
 async def test_sandbox_that_delivers_nothing_still_brings_every_result_home() -> None:
     """With a URL that nobody serves any more the client falls back to polling, after three slow polls."""
     async with Sandbox(limit=12, service_s=0.2) as sandbox:

@@ -50,6 +50,7 @@ def seeds(request: pytest.FixtureRequest) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("name", ["flux1, silent", "flux2", "klein", "bimodal", "uniform"])
+@pytest.mark.slow
 def test_cost_is_near_the_optimum_of_the_known_law(name: str, seeds: tuple[int, ...]) -> None:
     """Tasks 201 to 2,000: within 10 %, and the noise of two seeds; a log-normal alone fails for two humps."""
     best = optimum(LAWS[name], COST_S)
@@ -71,6 +72,7 @@ def test_first_tasks_stand_a_prior_that_is_wrong_by_a_factor_of_two(name: str, p
 
 @pytest.mark.parametrize("change", [2.0, 0.5])
 @pytest.mark.parametrize("name", ["flux1", "flux2", "klein", "bimodal"])
+@pytest.mark.slow
 def test_change_of_the_service_time_is_learnt_in_20_tasks(name: str, change: float) -> None:
     """The lag is back near its new level for tasks 21 to 40 after it, the 12 that were in flight included."""
     runs = [simulate(LAWS[name], Adaptive(), seed=s, tasks=700, change=change) for s in range(8)]
@@ -84,6 +86,7 @@ def test_change_of_the_service_time_is_learnt_in_20_tasks(name: str, change: flo
     ("name", "lag_s", "polls", "cost_s"),
     [("flux1", 0.09, 5.0, 0.14), ("flux2", 0.205, 24.0, 0.42), ("klein", 0.08, 5.5, 0.13)],
 )
+@pytest.mark.slow
 def test_figures_of_the_design_are_reached(
     name: str, lag_s: float, polls: float, cost_s: float, seeds: tuple[int, ...]
 ) -> None:

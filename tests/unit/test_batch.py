@@ -416,6 +416,7 @@ async def test_no_connection_at_the_start_is_an_error_and_fails_nothing(
     assert states(tmp_path) == ["queued"] * 3
 
 
+@pytest.mark.slow
 async def test_an_outage_in_the_middle_is_waited_out(tmp_path: Path) -> None:
     """Once the server has taken a request, no connection means patience, past `Timeouts.connect`."""
     api = fake()
@@ -446,6 +447,7 @@ async def test_stop_sends_nothing_more_and_hands_out_what_was_sent(tmp_path: Pat
         assert batch.counts()["saved"] == 5
 
 
+@pytest.mark.slow
 async def test_a_consumer_that_stops_stops_the_submits(tmp_path: Path) -> None:
     """What is finished and not taken is bounded."""
     api = fake(service_s=0.0)
@@ -847,6 +849,7 @@ async def test_nothing_is_left_running(tmp_path: Path) -> None:
     assert others == []
 
 
+@pytest.mark.slow
 async def test_cancelled_close_still_closes_the_ledger(tmp_path: Path) -> None:
     """The lock is given back, and what was noted stands."""
     api = fake(submit_s=30.0)

@@ -31,6 +31,9 @@ from tests.fake import FakeAPI, FakeTask, reply, spin, status
 
 pytestmark = pytest.mark.looptime(start=0)
 
+# A few seeds run with every test, the others with the slow ones.
+SEEDS = [*range(5), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(5, 20))]
+
 
 @dataclass
 class Chaos(FakeAPI):
@@ -143,7 +146,7 @@ class Caller:
 
 
 @pytest.mark.parametrize("by_webhook", [False, True])
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", SEEDS)
 async def test_after_any_life_slots_are_back_and_nothing_was_paid_twice(seed: int, by_webhook: bool) -> None:
     """Invariants 1, 2, 6, 7, 8 and 9 together, for one client or two on a shared limiter."""
     rng = random.Random(seed)
@@ -187,7 +190,7 @@ async def test_after_any_life_slots_are_back_and_nothing_was_paid_twice(seed: in
 
 
 @pytest.mark.parametrize("by_webhook", [False, True])
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", SEEDS)
 async def test_closing_at_any_moment_ends_everything(seed: int, by_webhook: bool) -> None:
     """Invariant 9: whoever closes, how often, and whatever is going on, everybody gets an end and nothing runs."""
     rng = random.Random(seed)

@@ -219,6 +219,7 @@ async def run(server: Server, tasks: int, overlap: float | None) -> tuple[AsyncB
 
 @pytest.mark.looptime(start=0)
 @pytest.mark.parametrize("seed", [1, None])
+@pytest.mark.slow
 async def test_overlap_saves_time_within_its_budget(seed: int | None) -> None:
     """The share of refusals is the budget's, with some for learning the margin; no other submit is refused."""
     chosen = secrets.randbelow(10**6) if seed is None else seed
@@ -238,6 +239,7 @@ async def test_overlap_saves_time_within_its_budget(seed: int | None) -> None:
 
 @pytest.mark.looptime(start=0)
 @pytest.mark.parametrize("early", [0.1, 0.9])
+@pytest.mark.slow
 async def test_margin_finds_where_in_the_round_trip_the_server_decides(early: float) -> None:
     """Early or late: refusals stay near the budget."""
     server = Server(klein_times(400, 5), early=early)
@@ -279,6 +281,7 @@ async def test_refused_early_submit_keeps_its_place_and_waits_a_moment() -> None
 
 @pytest.mark.filterwarnings("ignore:the model")  # one that the catalog does not know
 @pytest.mark.looptime(start=0)
+@pytest.mark.slow
 async def test_narrower_pool_is_not_overfilled() -> None:
     """An early submit needs every pool of its request to be free; refusals of the narrow one stay rare too."""
     times = klein_times(400, 9)
@@ -315,6 +318,7 @@ async def test_overlap_stops_with_the_client() -> None:
 
 
 @pytest.mark.looptime(start=0)
+@pytest.mark.slow
 async def test_other_programs_on_the_account_end_overlap() -> None:
     """Where 429s have lowered the working limit, the slot that is freed may be another's."""
     server = Server(klein_times(300, 3), limit=6)

@@ -819,6 +819,7 @@ def ctrl_c_at(step: int) -> Iterator[None]:
         sys.settrace(before)
 
 
+@pytest.mark.slow
 def test_ctrl_c_at_any_step_of_a_call_withdraws_what_was_not_sent() -> None:
     """Also in the moment between the handing over and the waiting."""
     with client(api(limit=1, service_s=60.0)) as bfl:

@@ -65,6 +65,7 @@ async def test_command_line_works_while_all_default_threads_are_taken(
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("CI", raising=False)
     counts = dict.fromkeys(("saved", "ready", "failed", "moderated", "ambiguous"), 0)
     snapshot = Snapshot(counts, 3, 1, 2, 0.5, None, 1.0, note="still waiting")
     async with all_threads_taken(), asyncio.timeout(WITHIN_S):
