@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from bfl_async.errors import ConfigError
 
 _T = TypeVar("_T")
+
+_log = logging.getLogger("bfl_async")
+
+# Longer than a coroutine needs to close what it has, in seconds.
+_CANCEL_AGAIN_S = 1.0
+_END_S = 3.0
 
 
 def new_task(
@@ -51,3 +58,37 @@ def check_loop(owner: asyncio.AbstractEventLoop, what: str) -> None:
         f"{what} belongs to the event loop in which its client was opened: use it there, from other threads by "
         "asyncio.run_coroutine_threadsafe()"
     )
+
+
+# Coroutines that ignored every cancellation. Someone must hold them, or they are destroyed while they run.
+_left_behind: set[asyncio.Task[None]] = set()
+
+
+async def end_task(task: asyncio.Task[None], *, within_s: float = _END_S) -> None:
+    """Cancel a coroutine until it has ended; what it waits for may swallow a cancellation.
+
+    One that is still running after `within_s` is left behind, and ends when it can. The wait itself depends on
+    nothing but the loop's clock.
+    """
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + within_s
+    while not task.done() and (left_s := deadline - clock()) > 0:
+        task.cancel()
+        await asyncio.wait([task], timeout=min(_CANCEL_AGAIN_S, left_s))
+    if not task.done():
+        _left_behind.add(task)
+        task.add_done_callback(_end_of_left_behind)
+        _log.error(
+            "the coroutine %s ignores its cancellation: it is left behind after %g s",
+            task.get_name(),
+            within_s,
+        )
+    elif not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("the coroutine %s failed at its end", task.get_name(), exc_info=error)
+
+
+def _end_of_left_behind(task: asyncio.Task[None]) -> None:
+    _left_behind.discard(task)
+    if not task.cancelled():
+        # Read, so that asyncio does not report it: whoever owned it is long closed.
+        task.exception()

@@ -1107,12 +1107,16 @@ class BatchRun:
                 state = EntryState.MODERATED
             case Lost(AmbiguousSubmitError()):
                 state = EntryState.AMBIGUOUS
-            case Failed() | Lost(UntrustedURLError()):
+            case Failed():
+                state = EntryState.FAILED
+            case Lost(UntrustedURLError()) if not item.is_attached:
+                # Its polling URL leads elsewhere, and will when it is asked for again.
                 state = EntryState.FAILED
             case Lost(ClientClosedError()):
                 self._halt(error)
             case Lost():
-                state = EntryState.SUBMITTED  # it goes on unfollowed: the next run asks again
+                # It goes on unfollowed: the next run asks again.
+                state = EntryState.SUBMITTED
             case Unsent():
                 if item.mark is not None:
                     # Also where the mark failed: it may have been written all the same.

@@ -29,6 +29,12 @@ from bfl_async.types import EntryState
 
 # How often the display asks for the balance, in seconds.
 _BALANCE_S = 30.0
+# How often a run looks whether it waits for slots alone, in seconds.
+_STARVED_S = 5.0
+_STARVED = (
+    "waiting for a slot: other programs, or runs that were killed, hold all of this account; the slots of a killed "
+    "run come back within a minute"
+)
 # Requests that are looked up in the ledger at a time.
 _CHUNK = 500
 _READ = 256
@@ -276,6 +282,19 @@ class _Run:
                 self._asked = (await self.bfl.credits(), spent)
             await asyncio.sleep(_BALANCE_S)
 
+    async def watch_slots(self, screen: Screen) -> None:
+        """Say why nothing moves while others hold all slots of the account."""
+        while True:
+            await asyncio.sleep(_STARVED_S)
+            now = self.bfl.statistics()
+            pool = now.pools["account"]
+            if not now.queued or now.submitting or now.active or pool.taken < pool.working:
+                if self.note == _STARVED:
+                    self.note = ""
+            elif not self.note:
+                self.note = _STARVED
+                screen.say(_STARVED)
+
     def stop(self, screen: Screen) -> None:
         """Take the first signal."""
         self.batch.stop()
@@ -325,8 +344,8 @@ class _Run:
         say(f"{self.done} prompts in {seconds:.1f} s; in all: {parts or 'none'}; {spent:g} credits")
         if counts["ambiguous"]:
             say(
-                f"{counts['ambiguous']} ambiguous: they may have been made and paid, and nobody can ask; "
-                "--retry-ambiguous sends them again"
+                f"{counts['ambiguous']} ambiguous: they may have been made and paid; "
+                "--retry-ambiguous sends them again, and may pay a second time"
             )
         if counts["failed"] or counts["moderated"]:
             say(
@@ -390,12 +409,13 @@ async def _run_open(
     if plan_beside is not None:
         accepted = asyncio.get_running_loop().create_future()
     adding = asyncio.create_task(_add(run, rows, plan_beside, accepted))
-    balance: asyncio.Task[None] | None = None
+    beside: list[asyncio.Task[None]] = []
     outcomes = run.batch.run(sends_after=accepted)
     try:
         async with open_screen(run.snapshot) as screen:
+            beside.append(asyncio.create_task(run.watch_slots(screen)))
             if can_redraw(sys.stderr):
-                balance = asyncio.create_task(run.ask_balance())
+                beside.append(asyncio.create_task(run.ask_balance()))
             try:
                 with interrupts.stopping_with(lambda: _stop(run, adding, screen)):
                     async for outcome in outcomes:
@@ -409,11 +429,10 @@ async def _run_open(
             except BFLError as exc:
                 run.stopped_by = exc
     finally:
-        if balance is not None:
-            balance.cancel()
-        adding.cancel()
+        for task in (*beside, adding):
+            task.cancel()
         with suppress(asyncio.CancelledError):
-            await asyncio.wait([adding])
+            await asyncio.wait([*beside, adding])
     if not adding.cancelled() and (problem := adding.exception()) is not None:
         if not isinstance(problem, InputError | BFLError):
             raise problem

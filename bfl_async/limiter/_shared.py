@@ -53,7 +53,7 @@ from anyio import CancelScope
 
 from bfl_async._cancellation import is_cancelled
 from bfl_async._config import Limits, limits_from
-from bfl_async._tasks import new_task
+from bfl_async._tasks import end_task, new_task
 from bfl_async.errors import ConfigError, LeaseLostError, LimiterError, QueueFullError
 from bfl_async.limiter._leases import closed_before_grant, closed_first, fail
 from bfl_async.types import Lease, PoolStatistics
@@ -802,40 +802,6 @@ async def _step(store: Store, batch: Batch) -> StepReply:
         if is_cancelled():
             raise
         raise StoreAwayError("the call was cancelled, and not by this limiter") from exc
-
-
-# Coroutines that ignored every cancellation. Someone must hold them, or they are destroyed while they run.
-_left_behind: set[asyncio.Task[None]] = set()
-
-
-async def end_task(task: asyncio.Task[None], *, within_s: float = _END_S) -> None:
-    """Cancel a coroutine until it has ended; what it waits for may swallow a cancellation.
-
-    One that is still running after `within_s` is left behind, and ends when it can. The wait itself depends on
-    nothing but the loop's clock.
-    """
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + within_s
-    while not task.done() and (left_s := deadline - clock()) > 0:
-        task.cancel()
-        await asyncio.wait([task], timeout=min(_CANCEL_AGAIN_S, left_s))
-    if not task.done():
-        _left_behind.add(task)
-        task.add_done_callback(_end_of_left_behind)
-        _log.error(
-            "a coroutine of the limiter ignores its cancellation: it is left behind after %g s",
-            within_s,
-            extra={"bfl_task": task.get_name()},
-        )
-    elif not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("a coroutine of the limiter failed at its end", exc_info=error)
-
-
-def _end_of_left_behind(task: asyncio.Task[None]) -> None:
-    _left_behind.discard(task)
-    if not task.cancelled():
-        # Read, so that asyncio does not report it: the limiter is long closed.
-        task.exception()
 
 
 def _by_name(limits: Limits) -> dict[str, int]:

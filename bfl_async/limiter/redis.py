@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from bfl_async._cancellation import is_cancelled
 from bfl_async._config import Limits
-from bfl_async._tasks import new_task
+from bfl_async._tasks import end_task, new_task
 from bfl_async.errors import ConfigError
 from bfl_async.limiter._shared import (
     ENDED_S,
@@ -30,7 +30,6 @@ from bfl_async.limiter._shared import (
     StepReply,
     Store,
     StoreAwayError,
-    end_task,
 )
 from bfl_async.types import PoolStatistics
 

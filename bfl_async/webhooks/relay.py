@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bfl_async._cancellation import is_cancelled, shielded
-from bfl_async._tasks import new_task
+from bfl_async._tasks import end_task, new_task
 from bfl_async._wire import json_object
 from bfl_async.errors import ConfigError, TransportError, WebhookError
 from bfl_async.limiter.redis import close_quietly, connect, host_of, listen
@@ -95,7 +95,7 @@ class RedisRelay:
 
     async def _listen(self, subscriber: Redis) -> None:
         """Hear the channel until cancelled, whatever else ends the listening."""
-        while True:
+        while not is_cancelled():
             try:
                 await listen(subscriber, self._channel, heard=self._heard, cut=self._cut)
             except asyncio.CancelledError:
@@ -138,8 +138,7 @@ class RedisRelay:
     async def _close(self) -> None:
         with shielded():
             if self._listener is not None:
-                self._listener.cancel()
-                await asyncio.wait([self._listener])
+                await end_task(self._listener)
                 self._listener = None
             if self._subscriber is not None:
                 await close_quietly(self._subscriber.aclose)

@@ -393,6 +393,29 @@ def test_two_runs_on_one_machine_share_the_limit(run: Run, server: subprocess.Po
     assert (code, err) == (0, "")
 
 
+@pytest.mark.slow
+def test_a_run_that_waits_for_the_slots_of_a_killed_one_says_so(
+    server: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    """Its lease runs out within a minute; until then nothing moves, and that has a reason."""
+    folders = [tmp_path / name for name in ("killed", "waiting")]
+    for folder in folders:
+        folder.mkdir()
+    killed = start_batch(folders[0])
+    assert killed.stdout is not None
+    killed.stdout.readline()
+    killed.kill()
+    killed.communicate()
+    waiting = start_batch(folders[1])
+    assert waiting.stderr is not None
+    try:
+        line = waiting.stderr.readline()
+    finally:
+        waiting.kill()
+        waiting.communicate()
+    assert line.startswith("waiting for a slot: ")
+
+
 def test_a_state_folder_that_cannot_be_written_is_a_warning(
     run: Run, server: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

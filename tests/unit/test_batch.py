@@ -32,6 +32,7 @@ from bfl_async import (
     LedgerLockedError,
     ReplyTimeoutError,
     SaveError,
+    UntrustedURLError,
     request,
 )
 from bfl_async.batch import download_timeout_s, fields_of, home_of, rebuild
@@ -330,6 +331,18 @@ async def test_tasks_in_flight_are_attached_and_paid_once(tmp_path: Path) -> Non
     outcomes = await run(tmp_path, api, cats("a", "b", "c"))
     assert [outcome.state for outcome in outcomes] == [SAVED] * 3
     assert len(api.posts) == 3
+
+
+async def test_an_attached_task_whose_poll_leads_elsewhere_stays_as_it_is(tmp_path: Path) -> None:
+    """It is paid, and a wrong setting may be the cause: the outcome says so, and the next run asks again."""
+    api = fake(service_s=0.3)
+    await leave_in_flight(tmp_path, api, cats("a"), 1)
+    api.script_polls(UntrustedURLError("a redirect to another host"))
+    (outcome,) = await run(tmp_path, api, cats("a"))
+    assert isinstance(outcome.error, UntrustedURLError)
+    assert states(tmp_path) == ["submitted"]
+    (outcome,) = await run(tmp_path, api, cats("a"))
+    assert (outcome.state, len(api.posts)) == (SAVED, 1)
 
 
 async def test_a_post_on_its_way_is_noted_when_the_batch_is_closed(tmp_path: Path) -> None:
