@@ -30,7 +30,7 @@ from bfl_async._cancellation import is_cancelled
 from bfl_async._config import ACCOUNT, Timeouts
 from bfl_async._handle import Entry
 from bfl_async._overlap import Overlap
-from bfl_async._poller import Poller, has_result
+from bfl_async._poller import Poller, has_result, settlement_of
 from bfl_async._polling import Polling
 from bfl_async._retry import judge_submit, judge_submit_error, submit_backoff_s
 from bfl_async._tasks import new_task
@@ -345,8 +345,9 @@ class Scheduler:
         self._enter_submitted(entry, Receipt(task_id, polling_url, cost))
         webhook = self._poller.webhook
         if webhook is not None:  # who submitted it may have had the same webhook
-            entry.expectation = webhook.expect(functools.partial(self._delivered, entry))
-            entry.expectation.name(task_id)
+            entry.expectation = webhook.expect(
+                functools.partial(self._delivered_attached, entry), attached_id=task_id
+            )
         if entry.settlement is None:
             self._spawn(self._run_attached(entry), entry)
         return entry
@@ -600,6 +601,15 @@ class Scheduler:
         runner = entry.runner
         if runner is not None and runner is not asyncio.current_task():
             runner.cancel()  # it sleeps, or polls for what is known now
+
+    def _delivered_attached(self, entry: Entry, delivery: Delivery) -> None:
+        """Poll at once when a delivery says that an attached task has ended.
+
+        Its proof may belong to any submit, so nothing that it says is believed.
+        """
+        if entry.settlement is None and settlement_of(delivery.as_poll(), delivery.task_id) is not None:
+            entry.poll_now = True
+            entry.nudge_poller()
 
     def rely_on_polls(self) -> None:
         """Poll as without a webhook from here on: the web server that takes deliveries may listen no more."""

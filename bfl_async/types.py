@@ -756,7 +756,7 @@ class Expectation(Protocol):
         ...
 
     def name(self, task_id: str) -> None:
-        """Tell the task's id. A delivery that came for it before is handed over, in this very step."""
+        """Tell the task's id, once the submit is answered. From here on a delivery that names another is refused."""
         ...
 
     def end(self, *, missed: bool) -> None:
@@ -781,8 +781,19 @@ class Webhook(Protocol):
         """False while deliveries stay out: tasks are then polled as without a webhook."""
         ...
 
-    def expect(self, on_delivery: Callable[[Delivery], None]) -> Expectation:
-        """Expect the deliveries of one request; `on_delivery` is called in the loop, with verified ones only."""
+    def expect(
+        self, on_delivery: Callable[[Delivery], None], *, attached_id: str | None = None
+    ) -> Expectation:
+        """Expect the deliveries of one request; `on_delivery` is called in the loop, with verified ones only.
+
+        A delivery's proof belongs to the URL that it came to, and a submit's URL to one task: only what came to it is
+        handed over.
+
+        Args:
+            attached_id: The id of a task that was submitted before, by this process or another. Deliveries that name
+                it are handed over whichever URL they came to. The client polls the task then, and does not believe
+                what they say.
+        """
         ...
 
     async def open(self) -> None:

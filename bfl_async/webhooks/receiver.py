@@ -4,9 +4,10 @@ The task's id is known only after the submit, and a delivery may overtake the su
 names a URL of its own, `<url>/<nonce>`, and a secret of its own, the HMAC of the user's secret with that nonce.
 Any process that has the user's secret can check any delivery, and nothing has to be stored for it.
 
-A delivery that is not genuine changes nothing and is counted. A genuine one is handed over in one synchronous
-step. One that nobody here waits for goes to the relay, if there is one, and else is kept a while: its task may be
-attached yet. Whatever becomes of deliveries, the client polls slowly besides, and where several in a row stay out,
+A delivery that is not genuine changes nothing and is counted. A genuine one is handed over in one synchronous step.
+Its proof belongs to one submit, so it counts for the task of that submit alone. A task that was attached has no proof
+of its own: a delivery that names it is only a reason to poll it at once. What nobody here waits for goes to the relay,
+if there is one. Whatever becomes of deliveries, the client also polls slowly, and where several in a row do not come,
 it polls as without a webhook until one comes again.
 """
 
@@ -29,6 +30,7 @@ from urllib.parse import urlsplit
 
 from bfl_async._cancellation import foreign_cancellation_as
 from bfl_async._config import is_loopback
+from bfl_async._text import printable
 from bfl_async.errors import ConfigError, ReplayError, SignatureError, TransportError, WebhookError
 from bfl_async.status import TaskStatus
 from bfl_async.types import Delivery, Expectation, Relay
@@ -40,8 +42,8 @@ _NONCE_BYTES = 16
 _NONCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LEAST_SECRET_CHARS = 16
 _URL_MAX_CHARS = 2_083 - 65  # the API's bound, less a nonce
-_SEEN = 10_000  # task ids that are remembered, to tell a delivery that comes again
-_KEPT = 256  # deliveries that nobody waited for; at most 1 MB each, some KB usually
+# Ended tasks that are remembered, to recognise a delivery that comes again.
+_SEEN = 10_000
 _MISSED_IN_A_ROW = 3
 _PUBLISH_S = (
     10.0  # the API waits 30 s for an answer. Source: BFL skills, webhook-integration, read 2026-09-25
@@ -108,11 +110,10 @@ class WebhookReceiver:
         self._relay_lock = asyncio.Lock()
         # Written by the expectations; read by _hand_over:
         self._by_nonce: dict[str, _Expected] = {}
+        # Attached tasks alone.
         self._by_task: dict[str, _Expected] = {}
-        self._seen: OrderedDict[str, None] = (
-            OrderedDict()
-        )  # ids of ended tasks that were delivered, oldest first
-        self._kept: OrderedDict[str, Delivery] = OrderedDict()  # by task id: nobody waited for them
+        # Nonce and task id of each end that was delivered, or that a poll saw first. Oldest first.
+        self._seen: OrderedDict[tuple[str | None, str], None] = OrderedDict()
         self._missed_in_a_row = 0
         self._warned = False
         self._delivered = self._unmatched = self._duplicates = self._rejected = self._missed = 0
@@ -129,11 +130,17 @@ class WebhookReceiver:
         """False while deliveries stay out, several in a row: tasks are then polled as without a webhook."""
         return self._missed_in_a_row < _MISSED_IN_A_ROW
 
-    def expect(self, on_delivery: Callable[[Delivery], None]) -> Expectation:
+    def expect(
+        self, on_delivery: Callable[[Delivery], None], *, attached_id: str | None = None
+    ) -> Expectation:
         """Expect the deliveries of one request; see `bfl_async.types.Webhook`."""
         nonce = secrets.token_urlsafe(_NONCE_BYTES)
         expected = _Expected(self, nonce, f"{self._url}/{nonce}", self._secret_of(nonce), on_delivery)
-        self._by_nonce[nonce] = expected
+        if attached_id is None:
+            self._by_nonce[nonce] = expected
+        else:
+            expected.name(attached_id)
+            self._by_task[attached_id] = expected
         return expected
 
     async def open(self) -> None:
@@ -208,14 +215,14 @@ class WebhookReceiver:
             is_awaited = expected is not None or self._relay is not None
             now = None if is_awaited else time.time()
             delivery = verify(body, headers, self._secret_of(nonce), now=now, scheme=self._scheme)
-            if expected is not None and expected.task_id not in (None, delivery.task_id):
+            if expected is not None and not expected.may_be_of(delivery):
                 raise WebhookError("the delivery names another task than its URL", task_id=delivery.task_id)
         except WebhookError:
             self._rejected += 1
             raise
         self._missed_in_a_row = 0
         delivery = replace(delivery, nonce=nonce)
-        if delivery.task_id in self._seen:
+        if (nonce, delivery.task_id) in self._seen:
             self._duplicates += 1
             raise ReplayError(
                 "the delivery was received before, or a poll was faster", task_id=delivery.task_id
@@ -232,12 +239,20 @@ class WebhookReceiver:
 
     def _relayed(self, delivery: Delivery) -> None:
         self._missed_in_a_row = 0
-        if delivery.task_id not in self._seen:
+        if (delivery.nonce, delivery.task_id) not in self._seen:
             self._hand_over(delivery)
 
     def _hand_over(self, delivery: Delivery) -> bool:
-        """Give a genuine delivery to who waits for it, by its nonce first; False if nobody does."""
-        expected = self._by_nonce.get(delivery.nonce or "") or self._by_task.get(delivery.task_id)
+        """Give a genuine delivery to the request that waits for it; False if none does.
+
+        The proof is that of the nonce. What it says of a task that another submit made proves nothing.
+        """
+        expected = self._by_nonce.get(delivery.nonce or "")
+        if expected is None:
+            expected = self._by_task.get(delivery.task_id)
+        elif not expected.may_be_of(delivery):
+            self._rejected += 1
+            return False
         if expected is None:
             return False
         self._delivered += 1
@@ -252,14 +267,14 @@ class WebhookReceiver:
                     await self._relay.publish(delivery)
         else:
             _log.info(
-                "a delivery for task %s, which nobody waits for: it can be attached",
-                delivery.task_id,
-                extra={"bfl_task_id": delivery.task_id, "bfl_status": str(delivery.status)},
+                "a delivery names task %s, which no request of this process waits for: it can be attached",
+                printable(delivery.task_id),
+                extra={
+                    "bfl_task_id": printable(delivery.task_id),
+                    "bfl_status": printable(str(delivery.status)),
+                },
             )
         self._unmatched += 1
-        self._kept[delivery.task_id] = delivery
-        while len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
         self._note_seen(delivery)
 
     def _note_seen(self, delivery: Delivery) -> None:
@@ -269,10 +284,10 @@ class WebhookReceiver:
             status is TaskStatus.READY or status.is_moderation or status.is_failure
         ):
             return
-        self._remember(delivery.task_id)
+        self._remember(delivery.nonce, delivery.task_id)
 
-    def _remember(self, task_id: str) -> None:
-        self._seen[task_id] = None
+    def _remember(self, nonce: str | None, task_id: str) -> None:
+        self._seen[nonce, task_id] = None
         while len(self._seen) > _SEEN:
             self._seen.popitem(last=False)
 
@@ -281,20 +296,13 @@ class WebhookReceiver:
 
     # --- called by expectations ---------------------------------------------------------------------------
 
-    def _name(self, expected: _Expected, task_id: str) -> None:
-        self._by_task[task_id] = expected
-        kept = self._kept.pop(task_id, None)
-        if kept is not None:
-            self._delivered += 1
-            expected.on_delivery(kept)
-
     def _end(self, expected: _Expected, *, missed: bool) -> None:
         self._by_nonce.pop(expected.nonce, None)
         if expected.task_id is not None and self._by_task.get(expected.task_id) is expected:
             del self._by_task[expected.task_id]
         if missed:
             if expected.task_id is not None:
-                self._remember(expected.task_id)
+                self._remember(expected.nonce, expected.task_id)
             self._missed += 1
             self._missed_in_a_row += 1
             if self._missed_in_a_row == _MISSED_IN_A_ROW and not self._warned:
@@ -307,7 +315,8 @@ class WebhookReceiver:
                 )
 
     def __repr__(self) -> str:
-        return f"<WebhookReceiver {self._url} expected={len(self._by_nonce)} delivered={self._delivered}>"
+        expected = len(self._by_nonce) + len(self._by_task)
+        return f"<WebhookReceiver {self._url} expected={expected} delivered={self._delivered}>"
 
 
 class _Expected:
@@ -332,7 +341,10 @@ class _Expected:
 
     def name(self, task_id: str) -> None:
         self.task_id = task_id
-        self._receiver._name(self, task_id)
+
+    def may_be_of(self, delivery: Delivery) -> bool:
+        """Return whether a delivery that came to this URL can be this request's; its task may not be known yet."""
+        return self.task_id is None or self.task_id == delivery.task_id
 
     def end(self, *, missed: bool) -> None:
         self._receiver._end(self, missed=missed)

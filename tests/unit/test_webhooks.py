@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
@@ -35,7 +36,7 @@ from bfl_async import (
 )
 from bfl_async.types import JSON, Delivery
 from bfl_async.webhooks import BODY_MAX_BYTES, Scheme, WebhookReceiver, verify
-from tests.fake import FakeAPI, spin, status
+from tests.fake import FakeAPI, FakeTask, spin, status
 
 SECRET = "a secret of some length"
 NOW = 1_790_000_000.0
@@ -466,17 +467,20 @@ async def test_wrong_clock_keeps_no_delivery_from_the_process_that_waits(
 
 
 @looptime
-async def test_without_a_delivery_a_lost_answer_stays_ambiguous() -> None:
-    """Invariant 2 as ever; a delivery that comes later is kept, so that the task can be attached."""
+async def test_without_a_delivery_a_lost_answer_stays_ambiguous(caplog: pytest.LogCaptureFixture) -> None:
+    """Invariant 2 holds; a delivery that comes later names the task in the log, so that it can be attached."""
     api, receiver = FakeAPI(service_s=math.inf), a_receiver()
     api.script_submits(TransportError("reset"))
+    caplog.set_level(logging.INFO, "bfl_async")
     async with api.client(webhook=receiver) as bfl:
         with pytest.raises(AmbiguousSubmitError):
             await bfl.generate("flux-dev", prompt="x")
         await deliver(receiver, api)
         assert receiver.statistics().unmatched == 1
+        assert "task-0" in caplog.text
+        api.tasks["task-0"] = FakeTask("task-0", "/v1/flux-dev", {}, 0.0, 0.0)
         assert (await bfl.attach("task-0", model="flux-dev")).task_id == "task-0"
-        assert api.polled == []
+        assert len(api.polled) == 1
 
 
 @looptime
@@ -623,32 +627,110 @@ async def test_draining_client_relies_on_polls() -> None:
 
 @looptime
 async def test_closed_client_expects_nothing_more() -> None:
-    """What was open can be attached by another client with the same receiver, and its delivery arrives there."""
-    api, receiver = FakeAPI(service_s=math.inf), a_receiver()
+    """What was open can be attached by another client with the same receiver; its delivery has it polled at once."""
+    api, receiver = FakeAPI(service_s=20), a_receiver()
     async with api.client(webhook=receiver) as bfl:
         handle = await bfl.submit("flux-dev", prompt="x")
     assert "expected=0" in repr(receiver)
-    async with api.client(webhook=receiver) as bfl:
+    async with api.client(webhook=receiver, interval=300) as bfl:
         attached = bfl.attach(**handle.to_dict())
+        assert "expected=1" in repr(receiver)
+        await asyncio.sleep(20)
+        assert not attached.done()
+        began = asyncio.get_running_loop().time()
         await deliver(receiver, api)
         assert (await attached).task_id == "task-0"
+        assert asyncio.get_running_loop().time() - began < 1
     assert "expected=0" in repr(receiver)
 
 
 @looptime
-async def test_what_nobody_waited_for_is_kept_within_bounds() -> None:
-    """256 deliveries, the newest; all of them are known when they come again."""
-    api, receiver = FakeAPI(service_s=math.inf, limit=1000), a_receiver()
+@pytest.mark.parametrize("word", ["Ready", "SUCCESS", "Error", "Failed", "Content Moderated", "Pending"])
+@pytest.mark.parametrize("first_ends", ["by its delivery", "by a poll", "not at all"])
+async def test_proof_of_one_submit_says_nothing_of_anothers_task(word: str, first_ends: str) -> None:
+    """Whatever became of the first request, and whatever the forged delivery says; the genuine one still counts."""
+    api, receiver = FakeAPI(service_s=math.inf), a_receiver(poll_s=3)
+    async with api.client(webhook=receiver) as bfl:
+        first = await bfl.submit("flux-dev", prompt="x")
+        second = await bfl.submit("flux-2-pro", prompt="y")
+        if first_ends == "by its delivery":
+            await deliver(receiver, api, 0)
+        elif first_ends == "by a poll":
+            api.end("task-0")
+            await first
+        with contextlib.suppress(WebhookError):
+            await deliver(receiver, api, 0, word, task_id="task-1")
+        assert (second.done(), second.status) in ((False, None), (False, "Pending"))
+        assert bfl.statistics().slots_taken == (2 if first_ends == "not at all" else 1)
+        await deliver(receiver, api, 1)
+        assert second.done()
+        assert (await second).task_id == "task-1"
+
+
+@looptime
+@pytest.mark.parametrize("relayed", [False, True])
+async def test_delivery_for_an_attached_task_is_a_reason_to_poll_and_nothing_else(relayed: bool) -> None:
+    """Its proof may be that of any submit: neither the forged end nor a forged progress is shown, to anybody."""
+    api, bus = FakeAPI(service_s=math.inf), Bus()
+    receiver = WebhookReceiver(URL, SECRET, relay=bus if relayed else None)
+    takes = WebhookReceiver(URL, SECRET, relay=bus) if relayed else receiver
+    async with takes, api.client(webhook=receiver, interval=300) as bfl:
+        await bfl.submit("flux-dev", prompt="x")
+        attached = bfl.attach("task-of-another-process")
+        api.tasks["task-of-another-process"] = FakeTask(
+            "task-of-another-process", "/v1/flux-dev", {}, 0.0, math.inf
+        )
+        await asyncio.sleep(1)
+        polls = len(api.polled)
+        for word in ("Error", "Ready", "Content Moderated", "Generating"):
+            with contextlib.suppress(WebhookError):
+                await deliver(takes, api, 0, word, task_id="task-of-another-process")
+        await asyncio.sleep(1)
+        assert (attached.done(), attached.status) == (False, "Pending")
+        # Submitted requests refuse what names another task, so the only proof here is that of an open submit.
+        assert len(api.polled) == polls
+
+
+@looptime
+async def test_one_proof_has_an_attached_task_polled_once() -> None:
+    """Whoever has it cannot make the client poll without end."""
+    api, receiver = FakeAPI(service_s=math.inf), a_receiver()
+    async with api.client(webhook=receiver, interval=300) as bfl:
+        ended = await bfl.submit("flux-dev", prompt="x")
+        await deliver(receiver, api)
+        await ended
+        other = await bfl.submit("flux-dev", prompt="y")
+        attached_id = "task-9"
+        api.tasks[attached_id] = FakeTask(attached_id, "/v1/flux-dev", {}, 0.0, math.inf)
+        attached = bfl.attach(attached_id)
+        await asyncio.sleep(1)
+        polls = len(api.polled)
+        for _ in range(20):
+            with contextlib.suppress(ReplayError):
+                await deliver(receiver, api, 0, "Error", task_id=attached_id)
+            with contextlib.suppress(ReplayError):
+                await deliver(receiver, api, 0, "Generating", task_id=attached_id)
+            await asyncio.sleep(1)
+        assert len(api.polled) == polls + 1
+        assert (attached.done(), attached.status, other.done()) == (False, "Pending", False)
+
+
+@looptime
+async def test_what_nobody_waits_for_is_known_when_it_comes_again() -> None:
+    """It is counted, and a task that is attached later is polled at once anyway."""
+    api, receiver = FakeAPI(service_s=2, limit=1000), a_receiver()
     async with api.client(limits=1000, webhook=receiver) as bfl:
-        handles = await asyncio.gather(*(bfl.submit("flux-dev", prompt="x") for _ in range(300)))
-    for number in range(300):
+        handles = await asyncio.gather(*(bfl.submit("flux-dev", prompt="x") for _ in range(30)))
+    for number in range(30):
         await deliver(receiver, api, number)
-    assert receiver.statistics().unmatched == 300
-    api.poll_s = 1.0
+    assert receiver.statistics().unmatched == 30
+    with pytest.raises(ReplayError):
+        await deliver(receiver, api, 7)
+    await asyncio.sleep(2)
+    began = asyncio.get_running_loop().time()
     async with api.client(limits=1000, webhook=receiver) as bfl:
-        again = [bfl.attach(**handle.to_dict()) for handle in handles]
-        assert sum(handle.done() for handle in again) == 256
-        assert not again[0].done()
+        await asyncio.gather(*(bfl.attach(**handle.to_dict()) for handle in handles))
+    assert asyncio.get_running_loop().time() - began < 1
 
 
 class Bus:
@@ -689,6 +771,24 @@ async def test_another_processs_delivery_comes_by_the_relay() -> None:
             await deliver(takes, api)
         assert waits.statistics().delivered == 1
         assert api.polled == []
+
+
+@looptime
+async def test_relayed_proof_of_one_submit_says_nothing_of_anothers_task() -> None:
+    """The process that received it knows neither request; the one that is told compares nonce and task."""
+    api, bus = FakeAPI(service_s=math.inf), Bus()
+    waits = WebhookReceiver(URL, SECRET, relay=bus)
+    async with WebhookReceiver(URL, SECRET, relay=bus) as takes, api.client(webhook=waits) as bfl:
+        first = await bfl.submit("flux-dev", prompt="x")
+        second = await bfl.submit("flux-dev", prompt="y")
+        await deliver(takes, api, 0, "Failed", task_id="task-1")
+        await deliver(takes, api, 0)
+        await first
+        with contextlib.suppress(ReplayError):
+            await deliver(takes, api, 0, "Ready", task_id="task-1")
+        assert (second.done(), second.status) == (False, None)
+        await deliver(takes, api, 1)
+        assert second.done()
 
 
 @looptime
