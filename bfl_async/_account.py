@@ -151,6 +151,12 @@ async def get(transport: Transport, path: str, timeout: float | None) -> Reply:
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str) or not value.strip() or value.strip(".") == "":
         raise InvalidRequestError(f"{name} must be a text that is not empty", errors=[(name, "is empty")])
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequestError(
+            f"{name} is not Unicode text", errors=[(name, "is not Unicode text")]
+        ) from None
 
 
 def _text(said: Mapping[str, JSON], name: str) -> str:

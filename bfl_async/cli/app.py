@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -21,7 +19,17 @@ from bfl_async.cli.exit_codes import ExitCode, exit_code_of
 from bfl_async.cli.fields import MODEL_NAME, field_options, make_request, model_option, row_options
 from bfl_async.cli.files import InputError, check_folder, folder_of, is_pipe, read_prompt, result_name
 from bfl_async.cli.jobs import enqueue, jobs, worker_command
-from bfl_async.cli.output import discard, print_json, say, wants_color
+from bfl_async.cli.output import (
+    discard,
+    json_text,
+    log_in_words,
+    open_missing_streams,
+    print_json,
+    print_line,
+    say,
+    say_error,
+    wants_color,
+)
 
 if TYPE_CHECKING:
     from bfl_async import AsyncBFL, Budget, TaskHandle, Timeouts
@@ -40,8 +48,9 @@ _COMPLETE_VARIABLE = "_BFL_ASYNC_COMPLETE"  # what a shell asks with
 
 def invoke(argv: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
+    open_missing_streams()
     try:
-        with warnings.catch_warnings():
+        with log_in_words(), warnings.catch_warnings():
             warnings.filterwarnings("default", category=UserWarning)
             warnings.showwarning = lambda message, *_: say(f"warning: {message}")
             if instruction := os.environ.get(_COMPLETE_VARIABLE):
@@ -52,7 +61,7 @@ def invoke(argv: Sequence[str]) -> int:
     except click.exceptions.Exit as exc:
         return exc.exit_code
     except click.ClickException as exc:
-        exc.show()
+        say_error(exc)
         return exc.exit_code
     except (click.Abort, KeyboardInterrupt):
         say("interrupted")
@@ -86,7 +95,7 @@ def run_command(work: Callable[[Interrupts], Coroutine[object, object, int]]) ->
         code = ExitCode.FAILED
     if interrupts.exit_code is None:
         return code
-    if interrupts.exit_code is not ExitCode.READER_GONE:
+    if interrupts.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
         say(interrupts.exit_code.name.lower())
     return interrupts.exit_code
 
@@ -532,7 +541,7 @@ def credits_command(as_json: bool, sandbox: bool) -> int:
         if as_json:
             print_json({"credits": balance})
         else:
-            click.echo(f"{balance:g}")
+            print_line(f"{balance:g}")
         return 0
 
     return run_command(work)
@@ -555,7 +564,7 @@ def gallery(folder: Path, output: Path | None) -> int:
     """
     from bfl_async.cli.gallery import write_gallery
 
-    click.echo(str(write_gallery(folder, output)))
+    print_line(str(write_gallery(folder, output)))
     return 0
 
 
@@ -603,7 +612,7 @@ def finetunes(context: click.Context, as_json: bool, sandbox: bool) -> int | Non
                 if as_json:
                     print_json({"finetune_id": found.finetune_id, "details": found.details})
                 else:
-                    click.echo(found.finetune_id)
+                    print_line(found.finetune_id)
         return 0
 
     return run_command(work)
@@ -625,7 +634,8 @@ def show_finetune(finetune_id: str, sandbox: bool) -> int:
         async with AsyncExitStack() as stack:
             bfl = await open_client(stack, sandbox=sandbox, submits=False)
             found = await bfl.finetune_details(finetune_id)
-        click.echo(json.dumps(found.details, ensure_ascii=False))  # the server's own object, as it is
+        # The server's own object, under no schema.
+        print_line(json_text(found.details))
         return 0
 
     return run_command(work)
@@ -672,21 +682,21 @@ def sandbox_command(port: int, limit: int, speed: float) -> int:
       bfl-async sandbox > sandbox.env &   # then: set -a; . ./sandbox.env
     """
 
-    async def work(_: Interrupts) -> int:
+    async def work(interrupts: Interrupts) -> int:
         import asyncio
 
         from bfl_async.sandbox import Sandbox
 
         stopped = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         try:
-            async with Sandbox(port=port, limit=limit, speed=speed) as server:
-                click.echo(f"BFL_BASE_URL={server.url}\nBFL_API_KEY={server.key}")
-                sys.stdout.flush()
-                say(f"the sandbox listens on {server.url}; stop it with Ctrl-C")
-                say(f"watch it, and turn its fault dials: {server.url}/sandbox")
-                await stopped.wait()
+            with interrupts.stopping_with(stopped.set, is_regular=True):
+                async with Sandbox(port=port, limit=limit, speed=speed) as server:
+                    print_line(f"BFL_BASE_URL={server.url}")
+                    print_line(f"BFL_API_KEY={server.key}")
+                    sys.stdout.flush()
+                    say(f"the sandbox listens on {server.url}; stop it with Ctrl-C")
+                    say(f"watch it, and turn its fault dials: {server.url}/sandbox")
+                    await stopped.wait()
         except OSError as exc:
             say(f"error: cannot listen on port {port}: {exc.strerror}; choose another with --port")
             return ExitCode.FAILED
@@ -733,7 +743,7 @@ async def save_and_print(result: Result, output: Path | None, *, as_json: bool, 
         say_how_to_attach(result.task_id, result.polling_url, result.model)
         raise
     if not as_json:
-        click.echo(str(path))
+        print_line(str(path))
         return
     print_json(
         {

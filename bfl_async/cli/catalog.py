@@ -11,7 +11,7 @@ import click
 
 from bfl_async.cli.exit_codes import exit_code_of
 from bfl_async.cli.fields import MODEL_NAME, field_options, make_request, model_option
-from bfl_async.cli.output import SCHEMA, print_json, say
+from bfl_async.cli.output import SCHEMA, json_text, print_json, print_line, say
 
 if TYPE_CHECKING:
     from bfl_async.models import ModelInfo
@@ -37,7 +37,7 @@ def models(name: str | None, as_json: bool) -> int:
         rows = list(CATALOG.values())
         if as_json:
             listed = [{"schema": SCHEMA, **_model_facts(row)} for row in rows]
-            click.echo(json.dumps(listed, ensure_ascii=False))
+            print_line(json_text(listed))
         else:
             _print_table(
                 ("model", "price in credits", "limit", "state"),
@@ -55,7 +55,7 @@ def models(name: str | None, as_json: bool) -> int:
     if as_json:
         print_json({**_model_facts(info), "fields": [_field_facts(field) for field in fields]})
         return 0
-    click.echo(f"{info.name} ({info.family}, {_state_text(info)}): {price_text(info)} credits")
+    print_line(f"{info.name} ({info.family}, {_state_text(info)}): {price_text(info)} credits")
     with_modes = any(field.mode for field in fields)
     _print_table(
         (*(("mode",) if with_modes else ()), "field", "type", "default", "bounds"),
@@ -102,9 +102,9 @@ def estimate(
         facts = {"model": model, "credits": found.credits, "usd": found.usd, "known": found.known}
         print_json({**facts, "basis": found.basis})
     elif found.known:
-        click.echo(f"{found.credits:g} credits ({found.usd:.4g} USD): {found.basis}")
+        print_line(f"{found.credits:g} credits ({found.usd:.4g} USD): {found.basis}")
     else:
-        click.echo(f"unknown: {found.basis}")
+        print_line(f"unknown: {found.basis}")
     return 0
 
 
@@ -202,7 +202,7 @@ def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for number, row in enumerate(table):
         cells = [_cut(row[column], widths[column]) for column in range(last)]
         line = "  ".join([*cells, row[last]]).rstrip()
-        click.echo(click.style(line, bold=True) if number == 0 else line)
+        print_line(line, bold=number == 0)
 
 
 def _cut(text: str, width: int) -> str:

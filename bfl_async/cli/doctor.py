@@ -28,8 +28,6 @@ from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
-import click
-
 from bfl_async import __version__
 from bfl_async._config import (
     Timeouts,
@@ -40,9 +38,10 @@ from bfl_async._config import (
     resolve_base_url,
     resolve_key,
 )
+from bfl_async._text import printable
 from bfl_async.cli.cache import cache_folder
 from bfl_async.cli.exit_codes import ExitCode
-from bfl_async.cli.output import print_json
+from bfl_async.cli.output import print_json, print_line
 from bfl_async.errors import (
     AuthenticationError,
     BFLError,
@@ -62,6 +61,7 @@ _SKEW_FAIL_S = 300.0  # half of a result's ten minutes; certificates are judged 
 _LITTLE_CREDIT = 10.0  # credits: a few images
 _LITTLE_SPACE_BYTES = 2**30
 _SHOWN_KEY_CHARS = 4
+_MAX_LINE = 1_000
 _TELLING_KEY_CHARS = 16  # of a shorter key nothing is shown: four characters would be much of it
 
 
@@ -76,7 +76,7 @@ class Finding:
 
     def __str__(self) -> str:
         text = f"{self.name}: {self.what}" + (f"; {self.todo}" if self.todo else "")
-        return f"{self.level:<4} {' '.join(text.split())}"
+        return f"{self.level:<4} {printable(text, _MAX_LINE)}"
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ async def examine(*, as_json: bool, sandbox: bool) -> int:
         )
     else:
         for each in findings:
-            click.echo(str(each))
+            print_line(str(each))
     return code
 
 

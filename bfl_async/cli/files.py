@@ -24,10 +24,6 @@ class InputError(click.ClickException):
 
     exit_code: ClassVar[int] = ExitCode.USAGE
 
-    def show(self, file: object = None) -> None:  # noqa: ARG002 - click's signature
-        """Write the error as one line."""
-        click.echo(f"error: {self.message}", err=True)
-
 
 def check_folder(folder: Path) -> None:
     """Make sure that files can be written to a folder; make it if it is missing.
@@ -59,7 +55,10 @@ def read_prompt() -> str:
     Raises:
         InputError: It is no text, or empty.
     """
-    data = sys.stdin.buffer.read(_MAX_PROMPT_BYTES + 1)
+    try:
+        data = sys.stdin.buffer.read(_MAX_PROMPT_BYTES + 1)
+    except OSError as exc:
+        raise InputError(f"cannot read standard input: {exc.strerror}") from exc
     if len(data) > _MAX_PROMPT_BYTES:
         raise InputError(f"standard input is longer than {_MAX_PROMPT_BYTES} bytes")
     try:

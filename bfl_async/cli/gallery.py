@@ -38,7 +38,7 @@ import click
 
 from bfl_async._files import flush_to_disk, remove_old_parts
 from bfl_async.cli.files import InputError
-from bfl_async.cli.output import can_redraw
+from bfl_async.cli.output import can_redraw, say
 
 Row = dict[str, str | float]
 T = TypeVar("T")
@@ -84,20 +84,18 @@ def write_gallery(folder: Path, output: Path | None = None) -> Path:
     if manifest.unreadable:
         lines = manifest.unreadable
         count = f"{len(lines)} lines" if len(lines) > 1 else "a line"
-        click.echo(
-            f"warning: {count} of {MANIFEST} cannot be read and were left out, the first is number {lines[0]}",
-            err=True,
+        say(
+            f"warning: {count} of {MANIFEST} cannot be read and were left out, the first is number {lines[0]}"
         )
     if not manifest.rows:
         what = "names no images" if manifest.found else f"holds no images and no {MANIFEST}"
-        click.echo(f"warning: {str(folder)!r} {what}; the page is empty", err=True)
+        say(f"warning: {str(folder)!r} {what}; the page is empty")
     target = _target(folder, output)
     embedded = importlib.util.find_spec("PIL") is not None
     if manifest.rows and not embedded:
-        click.echo(
+        say(
             "warning: without Pillow the page loads the files themselves, which is slow for many: "
-            "pip install 'bfl-async[images]'",
-            err=True,
+            "pip install 'bfl-async[images]'"
         )
     remove_old_parts(target.parent, f".{glob.escape(target.name[:100])}.*.part")
     part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
@@ -435,4 +433,4 @@ class _Progress:
             self._bar.update(count)
         elif time.monotonic() - self._said_at >= _PROGRESS_S:
             self._said_at = time.monotonic()
-            click.echo(f"previews: {self._done} of {self._total}", err=True)
+            say(f"previews: {self._done} of {self._total}")

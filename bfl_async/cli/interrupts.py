@@ -1,5 +1,7 @@
 """SIGINT, SIGTERM, and a reader of the output that has gone: the first asks a command to stop, the second to leave.
 
+This is the one place that sets handlers of signals. Where the loop cannot (on Windows), the system's own are set.
+
 A command that can finish what runs says so with `stopping_with`; any other is cancelled by the first signal,
 which closes its client and names the tasks that go on. After the second signal the handlers are the system's own
 again, so that a third ends the process whatever hangs.
@@ -10,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from functools import partial
 
 from bfl_async.cli.exit_codes import ExitCode
 
@@ -24,16 +27,22 @@ class Interrupts:
         self.exit_code: ExitCode | None = None  # of what came first; None: nothing did
         self._count = 0
         self._stop: Callable[[], None] | None = None
+        self._is_regular = False
+        self._restore: Callable[[], None] = lambda: None
         self._work: asyncio.Task[object] | None = None
 
     @contextlib.contextmanager
-    def stopping_with(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Within: the first signal calls `stop`, in the loop, in place of a cancellation."""
-        self._stop = stop
+    def stopping_with(self, stop: Callable[[], None], *, is_regular: bool = False) -> Iterator[None]:
+        """Within: the first signal calls `stop`, in the loop, in place of a cancellation.
+
+        Args:
+            is_regular: A signal is how the command ends: the first one leaves its exit code as it is.
+        """
+        self._stop, self._is_regular = stop, is_regular
         try:
             yield
         finally:
-            self._stop = None
+            self._stop, self._is_regular = None, False
 
     async def run(self, work: Coroutine[object, object, int]) -> int:
         """Run a command's work under these handlers.
@@ -41,11 +50,10 @@ class Interrupts:
         Raises:
             asyncio.CancelledError: A signal ended it.
         """
-        loop = asyncio.get_running_loop()
         self._work = asyncio.current_task()
-        with contextlib.suppress(NotImplementedError):  # no such signals there: Ctrl-C is the loop's own
-            for number in _EXIT_CODES:
-                loop.add_signal_handler(number, self.interrupt, _EXIT_CODES[number])
+        self._restore = _handle_signals(
+            {number: partial(self.interrupt, code) for number, code in _EXIT_CODES.items()}
+        )
         try:
             return await work
         finally:
@@ -55,7 +63,7 @@ class Interrupts:
         """Ask the command to stop, and to exit with this code; the second time, to leave at once."""
         assert self._work is not None
         self._count += 1
-        if self.exit_code is None:
+        if self.exit_code is None and not self._is_regular:
             self.exit_code = code
         if self._count == 1 and self._stop is not None:
             self._stop()
@@ -64,8 +72,30 @@ class Interrupts:
             self._restore()
         self._work.cancel()
 
-    def _restore(self) -> None:
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(NotImplementedError):  # where run() could set none
-            for number in _EXIT_CODES:
-                loop.remove_signal_handler(number)
+
+def _handle_signals(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Callable[[], None]:
+    """Call these in the running loop when a signal comes; return what sets the earlier handlers again.
+
+    Outside of the main thread, where signals cannot be handled, this does nothing.
+    """
+    loop = asyncio.get_running_loop()
+    restores: list[Callable[[], object]] = []
+    for number, handler in handlers.items():
+        try:
+            loop.add_signal_handler(number, handler)
+            restores.append(partial(loop.remove_signal_handler, number))
+        except NotImplementedError:
+            with contextlib.suppress(ValueError):  # not the main thread
+
+                def handle(_number: int, _frame: object, handler: Callable[[], None] = handler) -> None:
+                    loop.call_soon_threadsafe(handler)
+
+                restores.append(partial(signal.signal, number, signal.signal(number, handle)))
+        except (ValueError, RuntimeError):  # not the main thread
+            pass
+
+    def restore() -> None:
+        while restores:
+            restores.pop()()
+
+    return restore

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bfl_async._text import printable
 from bfl_async.cli.fields import row_options
 from bfl_async.cli.files import check_folder, is_pipe
-from bfl_async.cli.output import print_json, say
+from bfl_async.cli.output import print_json, print_line, say
 
 if TYPE_CHECKING:
     import procrastinate
@@ -46,6 +47,14 @@ async def _open_app(dsn: str | None) -> AsyncIterator[procrastinate.App]:
 
     from bfl_async.errors import LedgerError
 
+    try:
+        psycopg.conninfo.conninfo_to_dict(dsn)
+    except (psycopg.Error, ValueError):
+        # The driver's own words repeat the setting, which may hold a password.
+        raise click.UsageError(
+            "the database's URL cannot be read: it is postgresql://user:password@host/database, with special "
+            "characters of the password percent-encoded"
+        ) from None
     try:
         # Once by hand: a pool would try again and again, and say it each time.
         await (await psycopg.AsyncConnection.connect(dsn, connect_timeout=_CONNECT_S)).close()
@@ -225,9 +234,9 @@ def jobs(ids: Sequence[int], dsn: str | None, retry: str | None, as_json: bool) 
             )
             return 0
         parts = ", ".join(f"{count} {state}" for state, count in shown.items() if count)
-        click.echo(f"{sum(shown.values())} jobs: {parts or 'none'}; {credits_spent:g} credits")
+        print_line(f"{sum(shown.values())} jobs: {parts or 'none'}; {credits_spent:g} credits")
         for each in errors:
-            click.echo(f"  {each.state.value} {each.id}: {' '.join((each.error or '').split())[:200]}")
+            print_line(f"  {each.state.value} {each.id}: {printable(each.error or '')}")
         return 0
 
     return run_command(work)

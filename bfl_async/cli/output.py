@@ -1,23 +1,69 @@
-"""What reaches stdout and stderr: data, words, and whether they may be coloured or redrawn."""
+"""What reaches stdout and stderr: data, words, and whether they may be coloured or redrawn.
+
+All that the commands print goes through here. Nothing of it can move a cursor, end a line or fail to be encoded, and
+a stream that is missing, or that cannot be written to, ends no work.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TextIO
 
 import click
 
+from bfl_async._text import escaped, printable
+
 SCHEMA = 1  # of all JSON that the commands print; docs/reference/json.md is its contract
 _DUMB = ("dumb", "unknown")
 _NO = ("", "0", "false")
+# A line of words may hold a command to copy, with a URL in it.
+_MAX_WORDS = 4_000
+_STANDARD = ("stdin", "stdout", "stderr")
+
+
+def open_missing_streams() -> None:
+    """Open the null device in place of standard streams that are closed, and let no character fail to be encoded.
+
+    Without this, the first files and sockets that a command opens would be its standard streams.
+    """
+    for number, name in enumerate(_STANDARD):
+        stream: TextIO | None = getattr(sys, name)
+        if stream is None or stream.closed:
+            stream = _open_null(number)
+            setattr(sys, name, stream)
+        if number and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _open_null(number: int) -> TextIO:
+    try:
+        os.fstat(number)
+    except OSError:
+        # The lowest free number is not always this one: a test or an embedding program may have closed several.
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened != number:
+            os.dup2(opened, number)
+            os.close(opened)
+        os.set_inheritable(number, True)
+        return open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False)
+    return open(os.devnull, "r" if number == 0 else "w", encoding="utf-8")
+
+
+def json_text(value: object) -> str:
+    """Return JSON in ASCII, without a character that a terminal could act on."""
+    # The one control character that JSON does not escape.
+    return json.dumps(value).replace("\x7f", "\\u007f")
 
 
 def json_of(facts: Mapping[str, object]) -> str:
     """Return facts as one JSON object that names its schema."""
-    return json.dumps({"schema": SCHEMA, **facts}, ensure_ascii=False)
+    return json_text({"schema": SCHEMA, **facts})
 
 
 def print_json(facts: Mapping[str, object]) -> None:
@@ -25,12 +71,49 @@ def print_json(facts: Mapping[str, object]) -> None:
     click.echo(json_of(facts))
 
 
+def print_line(text: str, *, bold: bool = False) -> None:
+    """Print one line of data to stdout; what could act on a terminal is shown as an escape."""
+    line = escaped(text)
+    click.echo(click.style(line, bold=True) if bold else line)
+
+
 def say(text: str) -> None:
-    """Write one line to stderr. Where nobody reads it any more, the work goes on without words."""
+    """Write one line to stderr. Where nobody can read it any more, the work goes on without words."""
     try:
-        click.echo(" ".join(text.split()), err=True)
-    except BrokenPipeError:
+        click.echo(printable(text, _MAX_WORDS), err=True)
+    except OSError:
         discard(sys.stderr)
+
+
+def say_error(error: click.ClickException) -> None:
+    """Write a mistake in the command line to stderr, after the command's usage."""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        for line in error.ctx.get_usage().splitlines():
+            say(line)
+        say(f"Try '{error.ctx.command_path} -h' for help.")
+        say("")
+    say(f"{'Error' if isinstance(error, click.UsageError) else 'error'}: {error.format_message()}")
+
+
+@contextlib.contextmanager
+def log_in_words() -> Iterator[None]:
+    """Within: warnings of the log that nobody else takes are lines on stderr."""
+    before, logging.lastResort = logging.lastResort, _Words(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.lastResort = before
+
+
+class _Words(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            say(record.getMessage())
+            if record.exc_info and record.exc_info[0] is not None:
+                for line in logging.Formatter().formatException(record.exc_info).splitlines():
+                    say(line)
+        except Exception:
+            self.handleError(record)
 
 
 def wants_color() -> bool | None:
@@ -53,5 +136,5 @@ def can_redraw(stream: TextIO) -> bool:
 
 def discard(stream: TextIO) -> None:
     """Let what is still written to a stream vanish: its reader has gone. Also what it holds at the program's end."""
-    with open(os.devnull, "wb") as nowhere:
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())

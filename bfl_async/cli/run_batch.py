@@ -421,11 +421,17 @@ async def _run_open(
                     async for outcome in outcomes:
                         try:
                             run.report(screen, outcome)
-                        except BrokenPipeError:
-                            # Nobody reads on: what is paid still comes home, and nothing more is.
+                        except OSError as exc:
+                            # Nobody reads on, or nothing can be written: what is paid is still fetched and saved,
+                            # and nothing more is sent.
                             discard(sys.stdout)
                             if interrupts.exit_code is None:
-                                interrupts.interrupt(ExitCode.READER_GONE)
+                                is_gone = isinstance(exc, BrokenPipeError)
+                                if not is_gone:
+                                    say(
+                                        f"error: cannot write the output: {exc.strerror or type(exc).__name__}"
+                                    )
+                                interrupts.interrupt(ExitCode.READER_GONE if is_gone else ExitCode.FAILED)
             except BFLError as exc:
                 run.stopped_by = exc
     finally:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import anyio.to_thread
-import click
 
-from bfl_async.cli.output import can_redraw, say
+from bfl_async._text import escaped, printable
+from bfl_async.cli.output import can_redraw, print_line, say
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -26,6 +26,7 @@ _REFRESH_S = 0.25
 _RATE_S = 60.0  # images a minute are those of the last so many seconds
 _ERRORS = 3
 _NARROW = 60  # columns
+_MAX_SHOWN = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,11 @@ class Screen(Protocol):
 
 class _Lines:
     def print_line(self, line: str) -> None:
-        click.echo(line)
+        print_line(line)
 
     def show(self, counts: Mapping[str, int], text: str, *, failed: bool) -> None:
         mark = "failed" if failed else "saved"
-        say(f"{_done(counts)} {mark}: {text[:160]}")
+        say(f"{_done(counts)} {mark}: {printable(text, _MAX_SHOWN)}")
 
     def say(self, text: str) -> None:
         say(text)
@@ -105,14 +106,14 @@ class _Display:
             from rich.text import Text
 
             # The same terminal: drawn above the display, and left whole for copying.
-            self._console.print(Text(line), soft_wrap=True)
+            self._console.print(Text(escaped(line)), soft_wrap=True)
         else:
-            click.echo(line)
+            print_line(line)
 
     def show(self, counts: Mapping[str, int], text: str, *, failed: bool) -> None:  # noqa: ARG002 - drawn by time
         self._pace.add()
         if failed:
-            self._errors.append(" ".join(text.split()))
+            self._errors.append(printable(text))
 
     def say(self, text: str) -> None:
         pass
@@ -132,7 +133,8 @@ class _Display:
 
     def _draw(self, snapshot: Snapshot, per_minute: float, errors: tuple[str, ...]) -> None:
         width = self._console.width
-        self._live.update(render(snapshot, per_minute, errors, width), refresh=True)
+        with contextlib.suppress(OSError):  # a terminal that is gone ends no work
+            self._live.update(render(snapshot, per_minute, errors, width), refresh=True)
 
 
 def render(snapshot: Snapshot, per_minute: float, errors: tuple[str, ...], width: int) -> RenderableType:
@@ -181,10 +183,10 @@ def render(snapshot: Snapshot, per_minute: float, errors: tuple[str, ...], width
     facts = Text(" · ").join([Text(text) for text in (*money, *time_words)])
     lines: list[RenderableType] = [head, states, facts]
     if snapshot.note:
-        lines.append(Text(snapshot.note, style="yellow", no_wrap=True, overflow="ellipsis"))
+        lines.append(Text(printable(snapshot.note), style="yellow", no_wrap=True, overflow="ellipsis"))
     # `Text`, not a string: a prompt must not be read as markup.
     lines.extend(
-        Text(f"! {error}", style="red", no_wrap=True, overflow="ellipsis")
+        Text(f"! {printable(error)}", style="red", no_wrap=True, overflow="ellipsis")
         for error in errors[-1 if width < _NARROW else -_ERRORS :]
     )
     return Group(*lines)

@@ -6,9 +6,8 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-import click
-
-from bfl_async.cli.output import print_json
+from bfl_async._text import printable
+from bfl_async.cli.output import print_json, print_line
 from bfl_async.ledger import LedgerView, inspect_ledger
 
 LEDGER_NAME = "run.db"
@@ -29,7 +28,8 @@ def show_status(run: Path, *, as_json: bool) -> int:
     if as_json:
         print_json(_as_dict(view))
     else:
-        click.echo(_as_text(view))
+        for line in _as_lines(view):
+            print_line(line)
     return 0
 
 
@@ -56,7 +56,7 @@ def _as_dict(view: LedgerView) -> dict[str, object]:
     }
 
 
-def _as_text(view: LedgerView) -> str:
+def _as_lines(view: LedgerView) -> list[str]:
     counts = {state.value: count for state, count in view.counts.items()}
     total = sum(counts.values())
     runs = "no run holds it" if view.holder is None else f"running (process {view.holder})"
@@ -71,7 +71,6 @@ def _as_text(view: LedgerView) -> str:
         ago = max(0.0, time.time() - view.last_at)
         lines.append(f"  {view.recent} ended in the last active minute; last change {at}, {ago:.0f} s ago")
     lines.extend(
-        f"  {entry.state.value} {entry.id - 1}: {' '.join((entry.error or '').split())[:200]}"
-        for entry in view.errors
+        f"  {entry.state.value} {entry.id - 1}: {printable(entry.error or '')}" for entry in view.errors
     )
-    return "\n".join(lines)
+    return lines
