@@ -31,6 +31,11 @@ def flush_to_disk(fd: int) -> None:
             raise
 
 
+def open_private(path: str | os.PathLike[str], flags: int) -> int:
+    """Open a file for `open(..., opener=)`; one that this makes can be read by its owner alone."""
+    return os.open(path, flags, 0o600)
+
+
 def flush_folder(folder: Path) -> None:
     """Return once the names in a folder are on the disk; does nothing where folders cannot be opened (Windows).
 

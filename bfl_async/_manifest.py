@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from bfl_async._files import flush_folder, flush_to_disk
+from bfl_async._files import flush_folder, flush_to_disk, open_private
 from bfl_async.errors import SaveError
 from bfl_async.types import JSON
 
@@ -168,7 +168,7 @@ class Manifest:
             SaveError: The operating system refused.
         """
         try:
-            with self.path.open("ab") as file:
+            with open(self.path, "ab", opener=open_private) as file:
                 file.write(b"".join(lines))
                 file.flush()
                 flush_to_disk(file.fileno())
@@ -185,7 +185,7 @@ class Manifest:
         try:
             if self.path.exists():
                 self.path.replace(self.path.with_name(self.path.name + ".old"))
-            self.path.touch()
+            self.path.touch(mode=0o600)
         except OSError as exc:
             raise _save_error(self.path, exc, None) from exc
 

@@ -2,7 +2,8 @@
 
 What a manifest holds is not trusted. Prompts and all else reach the page as JSON in elements that are not run, and its
 script makes text nodes of them; a Content-Security-Policy lets nothing run but that script, by its hash. A file's name
-becomes a link only where it stays in the folder.
+becomes a link only where the file lies in the folder, links included, and where it ends like an image or a video: a
+browser would run the scripts of others. An image is decoded only up to a number of pixels.
 
 The previews are most of the page's bytes. They are made by threads (Pillow gives up the interpreter's lock for its
 work), written as they come and not kept, so that memory does not grow with them; the page's script reads a piece of
@@ -12,6 +13,7 @@ them once one of its images comes near the screen.
 from __future__ import annotations
 
 import base64
+import contextlib
 import glob
 import hashlib
 import html
@@ -29,6 +31,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 from typing import IO, TypeVar
@@ -36,7 +39,7 @@ from urllib.parse import quote
 
 import click
 
-from bfl_async._files import flush_to_disk, remove_old_parts
+from bfl_async._files import flush_to_disk, open_private, remove_old_parts
 from bfl_async.cli.files import InputError
 from bfl_async.cli.output import can_redraw, say
 
@@ -54,6 +57,10 @@ _PREVIEW_STEPS = (
 )  # px and quality, until it is small enough
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"})
+# What is linked: kinds of files in which no browser runs a script.
+_LINKED = _SUFFIXES | {".heic", ".heif", ".jxl", ".bmp", ".tif", ".tiff", ".mp4", ".m4v", ".mov", ".webm"}
+_MAX_PIXELS = 40_000_000
+_MAY_BE_SHOWN = "not linked: its name does not end like an image or a video"
 _MAX_LINE_BYTES = 2**22
 _MAX_TEXT_CHARS = 20_000
 _ROWS_A_PIECE = 500
@@ -100,10 +107,13 @@ def write_gallery(folder: Path, output: Path | None = None) -> Path:
     remove_old_parts(target.parent, f".{glob.escape(target.name[:100])}.*.part")
     part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
     try:
-        with part.open("xb") as file:
+        with open(part, "xb", opener=open_private) as file:
             _write_page(file, folder, target.parent, manifest.rows, embedded=embedded)
             file.flush()
             flush_to_disk(file.fileno())
+        with contextlib.suppress(OSError):  # there is no page yet, or it is another user's
+            # Whom the page was opened to may read the next one too.
+            part.chmod(stat.S_IMODE(target.stat().st_mode))
         part.replace(target)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -146,6 +156,8 @@ def read_folder(folder: Path) -> Manifest:
             raise InputError(f"{str(folder)!r} is no folder: give the one that holds the images")
         path = folder / MANIFEST
         if path.exists():
+            if not path.is_file():
+                raise InputError(f"{str(path)!r} is no file")
             return _read_manifest(path)
         names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
     except (OSError, ValueError) as exc:
@@ -239,25 +251,26 @@ def path_inside(name: str) -> Path | None:
 
 def _write_page(file: IO[bytes], folder: Path, beside: Path, rows: Sequence[Row], *, embedded: bool) -> None:
     """Write the page to a file that will lie in the folder `beside`."""
-    here = Path(__file__)
-    style = here.with_name("gallery.css").read_text("utf-8")
-    script = here.with_name("gallery.js").read_text("utf-8")
+    package = files("bfl_async.cli")
+    style = package.joinpath("gallery.css").read_text("utf-8")
+    script = package.joinpath("gallery.js").read_text("utf-8")
     file.write(_head(_shown(folder.resolve().name or "images"), style, script))
     prefix = os.path.relpath(folder, beside)
+    root = folder.resolve()
     images: list[Path | None] = []
     for piece in _pieces(rows, _ROWS_A_PIECE):
         shown = []
         for row in piece:
-            path = path_inside(str(row["file"])) if "file" in row else None
-            there = path is not None and _is_file(folder / path)
-            images.append(folder / path if path is not None and there else None)
             each = {name: _shown(value) if isinstance(value, str) else value for name, value in row.items()}
-            if path is not None and there:
-                each["href"] = _href(prefix, path)
-            elif "file" in row:
-                each["note"] = (
-                    "the file is not in the folder" if path else "not a file name inside the folder"
-                )
+            found: Path | None = None
+            if "file" in row:
+                path = path_inside(str(row["file"]))
+                found, note = _find(root, path)
+                if path is not None and found is not None:
+                    each["href"] = _href(prefix, path)
+                else:
+                    each["note"] = note
+            images.append(found)
             shown.append(each)
         file.write(_json_element("rows", shown))
     if embedded:
@@ -349,11 +362,29 @@ def _href(prefix: str, path: Path) -> str:
     return "./" + quote(os.fsencode((Path(prefix) / path).as_posix()))
 
 
-def _is_file(path: Path) -> bool:
+def _find(root: Path, path: Path | None) -> tuple[Path | None, str]:
+    """Return where a file of the folder is, or None and why it is not shown."""
+    if path is None:
+        return None, "not a file name inside the folder"
     try:
-        return stat.S_ISREG(path.stat().st_mode)  # a pipe would keep who opens it waiting
-    except (OSError, ValueError):
-        return False
+        found = (root / path).resolve()
+        if not found.is_relative_to(root):
+            return None, "not a file inside the folder: a link leads out of it"
+        if not stat.S_ISREG(found.stat().st_mode):  # a pipe would keep who opens it waiting
+            return None, "the file is not in the folder"
+    except (OSError, ValueError, RuntimeError):
+        return None, "the file is not in the folder"
+    if path.suffix.lower() not in _LINKED:
+        return None, _MAY_BE_SHOWN
+    return found, ""
+
+
+def _open_image(path: Path) -> IO[bytes]:
+    """Open a file that `_find` has found, and not what has taken its place since."""
+    flags = (
+        os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    )
+    return open(os.open(path, flags), "rb")
 
 
 def _pieces(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -388,7 +419,9 @@ def preview(path: Path | None) -> str:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path, formats=_FORMATS) as opened:
+        with _open_image(path) as file, Image.open(file, formats=_FORMATS) as opened:
+            if opened.width * opened.height > _MAX_PIXELS:
+                return ""
             opened.draft("RGB", (512, 512))  # a JPEG is decoded at a fraction of its size
             opened.thumbnail((256, 256), reducing_gap=2.0)
             image = ImageOps.exif_transpose(opened)

@@ -19,6 +19,7 @@ import os
 import queue
 import socket
 import sqlite3
+import stat
 import sys
 import threading
 import time
@@ -202,13 +203,28 @@ def _settle(reply: asyncio.Future[StepReply], answer: StepReply | Exception) -> 
 def open_book(path: Path, session: str) -> Book:
     """Open the book, or make it. One that is broken is made anew: nothing but a machine that crashed can do that."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_private(path)
     try:
         return Book(path, session)
     except sqlite3.OperationalError:
         raise  # locked, no rights, no space
     except sqlite3.DatabaseError:
         path.unlink()
+        _make_private(path)
         return Book(path, session)
+
+
+def _make_private(path: Path) -> None:
+    """Make the file if it is missing, and let nobody else read it: who has a task's id can fetch its result.
+
+    A file that exists is never opened here. Closing it would release the locks that this process holds on it.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        with suppress(OSError):  # of another user, whose file it is to protect
+            if stat.S_IMODE(path.stat().st_mode) & 0o077:
+                path.chmod(0o600)
 
 
 @dataclass(slots=True)

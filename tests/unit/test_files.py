@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gc
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -14,14 +15,17 @@ import pytest
 
 from bfl_async import (
     AsyncBFL,
+    Batch,
     ClientClosedError,
     Fixed,
     Flux2Pro,
+    FluxDev,
     InvalidRequestError,
     Limits,
     TaskTimeoutError,
     request,
 )
+from bfl_async.limiter import FileLimiter
 from bfl_async.types import JSON
 from tests.fake import FakeAPI, reply
 from tests.load import Instant, max_rss_mb
@@ -176,3 +180,33 @@ async def test_stream_of_edits_holds_no_image(tmp_path: Path) -> None:
     assert bfl.statistics().ready == 2_001
     assert grown < 150
     assert longest < 0.06
+
+
+async def test_files_that_hold_prompts_or_task_ids_can_be_read_by_their_owner_alone(tmp_path: Path) -> None:
+    """The ledger, the manifest, the limiter's database and the folder it is made in, whatever the umask."""
+    before = os.umask(0)
+    try:
+        api = FakeAPI()
+        limiter = FileLimiter(tmp_path / "state")
+        async with (
+            AsyncBFL("a-key", limiter=limiter, transport=api) as bfl,
+            Batch.open(tmp_path / "out/run.db", bfl, save_to=tmp_path / "out") as batch,
+        ):
+            await batch.add([FluxDev(prompt="a cat")])
+            assert [outcome.state async for outcome in batch.run()] == ["saved"]
+    finally:
+        os.umask(before)
+    private = [tmp_path / "out/run.db", tmp_path / "out/manifest.jsonl", *(tmp_path / "state").glob("*.db")]
+    assert len(private) == 3
+    assert [oct(path.stat().st_mode & 0o777) for path in private] == ["0o600"] * 3
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
+async def test_limiters_database_of_an_earlier_release_is_made_private(tmp_path: Path) -> None:
+    """Without opening it a second time, which would release the locks that a process holds on it."""
+    for _ in range(2):
+        async with AsyncBFL("a-key", limiter=FileLimiter(tmp_path), transport=FakeAPI()) as bfl:
+            await bfl.generate("flux-dev", prompt="x")
+        (database,) = tmp_path.glob("*.db")
+        assert database.stat().st_mode & 0o777 == 0o600
+        database.chmod(0o644)

@@ -12,9 +12,10 @@ import secrets
 import tracemalloc
 from hashlib import sha256
 from pathlib import Path
+from typing import cast
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from bfl_async.cli import gallery, main
 from bfl_async.cli.files import InputError
@@ -339,3 +340,99 @@ def test_previews_are_written_as_they_come(tmp_path: Path, monkeypatch: pytest.M
         tracemalloc.stop()
     assert page.stat().st_size > count * 5000
     assert peak < 10_000_000, f"{peak / 1e6:.1f} MB"
+
+
+# --- what a folder may hold ---------------------------------------------------------------------------------
+
+
+def rows_of(page: Path) -> list[dict[str, object]]:
+    return [cast("dict[str, object]", row) for row in data_of(page.read_text("utf-8"), "rows")]
+
+
+def previews_of(page: Path) -> list[object]:
+    return data_of(page.read_text("utf-8"), "previews")
+
+
+def test_image_of_too_many_pixels_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its format; it is listed and linked, and the others have their previews."""
+    Image.new("1", (8_000, 5_001)).save(tmp_path / "a.png")
+    Image.new("L", (5_001, 8_000)).save(tmp_path / "b.webp", quality=1, method=0)
+    Image.new("RGB", (300, 200)).save(tmp_path / "c.png")
+    decoded: list[tuple[int, int]] = []
+    load = ImageFile.ImageFile.load
+
+    def note(image: ImageFile.ImageFile) -> object:
+        decoded.append(image.size)
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", note)
+    page = write_gallery(tmp_path)
+    assert [bool(preview) for preview in previews_of(page)] == [False, False, True]
+    assert all("href" in row for row in rows_of(page))
+    assert max(width * height for width, height in decoded) < 1_000_000
+
+
+def test_file_that_a_link_leads_to_outside_is_neither_linked_nor_shown(tmp_path: Path) -> None:
+    """A link to a file, through a folder, and two in a row; links that stay inside are as good as files."""
+    inside, outside = tmp_path / "out", tmp_path / "private"
+    inside.mkdir()
+    outside.mkdir()
+    Image.new("RGB", (30, 20)).save(outside / "passport.png")
+    Image.new("RGB", (30, 20)).save(inside / "0.png")
+    (inside / "1.png").symlink_to("0.png")
+    (inside / "2.png").symlink_to(outside / "passport.png")
+    (inside / "folder").symlink_to(outside)
+    (inside / "4.png").symlink_to("2.png")
+    (inside / "5.png").symlink_to("5.png")
+    os.mkfifo(inside / "6.png")
+    names = ["0.png", "1.png", "2.png", "folder/passport.png", "4.png", "5.png", "6.png"]
+    (inside / "manifest.jsonl").write_text(
+        "".join(json.dumps({"index": n, "file": name, "prompt": "x"}) + "\n" for n, name in enumerate(names))
+    )
+    for where in (inside, tmp_path / "a link"):
+        if where != inside:
+            where.symlink_to(inside)
+        page = write_gallery(where)
+        assert ["href" in row for row in rows_of(page)] == [True, True, *[False] * 5]
+        assert [bool(preview) for preview in previews_of(page)] == [True, True, *[False] * 5]
+
+
+def test_only_names_of_images_and_videos_are_linked(tmp_path: Path) -> None:
+    """A browser runs what stands in the others, whatever the bytes are."""
+    names = [
+        "a.svg",
+        "b.SVG",
+        "c.html",
+        "d.png.xhtml",
+        "e.xml",
+        "f",
+        "g.mhtml",
+        "h.pdf",
+        "i.js",
+        "j.svgz",
+        "k.bin",
+        "l.",
+    ]
+    good = ["a.PNG", "b.jpeg", "c.mp4", "d.webp", "e.avif", "f.html.jpg"]
+    for name in [*names, *good]:
+        (tmp_path / name).write_bytes(
+            b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+        )
+    (tmp_path / "manifest.jsonl").write_text(
+        "".join(json.dumps({"index": n, "file": name}) + "\n" for n, name in enumerate([*names, *good]))
+    )
+    shown = {row["file"]: "href" in row for row in rows_of(write_gallery(tmp_path))}
+    assert shown == {**dict.fromkeys(names, False), **dict.fromkeys(good, True)}
+
+
+def test_page_can_be_read_by_its_owner_alone_until_they_say_otherwise(tmp_path: Path) -> None:
+    """It holds the prompts. A page that was opened to others stays open to them when it is written again."""
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    before = os.umask(0)
+    try:
+        page = write_gallery(tmp_path)
+        assert page.stat().st_mode & 0o777 == 0o600
+        page.chmod(0o644)
+        assert write_gallery(tmp_path).stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(before)
