@@ -527,6 +527,9 @@ class AsyncBFL:
     ) -> Result:
         """Send one request and return its result.
 
+        Check a model's name that a user of your application supplies against `CATALOG` first: names of models that
+        this release does not know are sent as they are. What makes no image or video is refused.
+
         Args:
             request_or_model: A request, or a model's name with the fields as keywords.
             timeout: Seconds for everything; None: not bounded by the caller. Following the task has a deadline

@@ -55,7 +55,7 @@ from bfl_async.errors import (
     TaskRecord,
     TransportError,
 )
-from bfl_async.models import model_info, takes_webhook
+from bfl_async.models import check_makes_task, model_info, takes_webhook
 from bfl_async.result import Result
 from bfl_async.types import (
     JSON,
@@ -244,9 +244,13 @@ class Scheduler:
             BudgetExceededError: It could cost more than the budget has left.
             ClientClosedError: The client is closing.
             ConfigError: The priority is no whole number.
+            InvalidRequestError: It is for an endpoint that makes no task.
         """
         if not self._admitting:
             raise ClientClosedError("the client is closed: make a new one")
+        # Whatever way a request came, a ledger or a job's record included.
+        if not any_endpoint:
+            check_makes_task(request.model)
         if not isinstance(priority, int):
             raise ConfigError(f"priority must be a whole number, not {priority!r}")
         entry = Entry(request, request.model, model_info(request.model), deadline, outage_s)

@@ -1006,7 +1006,11 @@ class BatchRun:
         if row.state is EntryState.QUEUED and (replaced := await self._replaced_file(item)) is not None:
             self._finish_with(self._refuse(item, InvalidRequestError(replaced)))
             return
-        entry = item.entry = await self._taken(item, take)
+        try:
+            entry = item.entry = await self._taken(item, take)
+        except InvalidRequestError as exc:
+            self._finish_with(self._refuse(item, exc))
+            return
         self._open[item] = None
         if entry.settlement is None:
             entry.callbacks[item.settled] = None

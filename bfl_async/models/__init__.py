@@ -13,8 +13,10 @@ from pydantic import ValidationError
 
 from bfl_async.errors import InvalidRequestError
 from bfl_async.models._base import ImageRequest as ImageRequest
-from bfl_async.models._base import check_model_name as check_model_name
 from bfl_async.models._base import invalid_request
+from bfl_async.models._endpoints import check_makes_task as check_makes_task
+from bfl_async.models._endpoints import check_model_name as check_model_name
+from bfl_async.models._endpoints import check_name
 from bfl_async.models.catalog import CATALOG as CATALOG
 from bfl_async.models.catalog import ModelInfo as ModelInfo
 from bfl_async.models.catalog import model_info as model_info
@@ -137,13 +139,15 @@ def request(model: str, /, **fields: object) -> ImageRequest:
     """Make a request by its model's name.
 
     A name that the catalog does not know is sent as it is, with one warning: the API gets new models more
-    often than this package gets releases. A retired model is warned of once as well.
+    often than this package gets releases. A retired model is warned of once as well. Endpoints that make no
+    image or video, such as the one that deletes a finetune, are refused here. Check a name that a user of your
+    application supplies against `CATALOG` all the same: it decides what you pay for.
 
     Args:
         model: The path after `/v1/`, such as `flux-pro-1.1`.
         fields: The model's fields; those left out are not sent.
     Raises:
-        InvalidRequestError: The name is none, or a field does not fit; nothing was sent.
+        InvalidRequestError: The name is not a model's, or a field does not fit; nothing was sent.
     """
     name = model if isinstance(model, str) and model in CATALOG else check_model_name(model)
     cls = _class_for(name, fields)
@@ -170,7 +174,7 @@ def endpoint_request(path: object, fields: object) -> ImageRequest:
     if not isinstance(path, str) or not path.startswith("/v1/"):
         problem = "does not begin with '/v1/'"
         raise InvalidRequestError(f"the path {problem}", errors=[("path", problem)])
-    name = check_model_name(path.removeprefix("/v1/"))
+    name = check_name(path.removeprefix("/v1/"))
     if not isinstance(fields, Mapping):
         problem = f"is {type(fields).__name__} and no mapping"
         raise InvalidRequestError(f"the body {problem}", errors=[("json", problem)])

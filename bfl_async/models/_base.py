@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterable, Mapping
 from typing import ClassVar, cast
 
@@ -12,8 +11,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bfl_async.errors import InvalidRequestError
 from bfl_async.models.media import Media, MediaProblem, MediaRule, is_heavy, load, shown, size_of
 from bfl_async.types import JSON
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9._-]+)*")
 
 
 class ImageRequest(BaseModel):
@@ -136,25 +133,6 @@ def _rule_in(parts: Iterable[object]) -> MediaRule | None:
         if found is not None:
             return found
     return None
-
-
-def check_model_name(name: object) -> str:
-    """Return a model's name.
-
-    Raises:
-        InvalidRequestError: It is none: names become part of a URL, so nothing else may stand in them.
-    """
-    if not isinstance(name, str) or len(name) > 200 or not _NAME.fullmatch(name) or _has_dots(name):
-        shown = repr(name[:60]) if isinstance(name, str) else type(name).__name__
-        raise InvalidRequestError(
-            f"{shown} is not a model name: it is the path after /v1/, such as 'flux-pro-1.1'",
-            errors=[("model", "not a model name")],
-        )
-    return name
-
-
-def _has_dots(name: str) -> bool:
-    return any(part in (".", "..") for part in name.split("/"))
 
 
 def invalid_request(model: str, exc: ValidationError, known: Iterable[str]) -> InvalidRequestError:
