@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import numbers
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from bfl_async.errors import InvalidRequestError
 from bfl_async.models.media import Media, MediaProblem, MediaRule, is_heavy, load, shown, size_of
@@ -71,6 +72,21 @@ class ImageRequest(BaseModel):
             raise self._unfit(self.same_size[1], problem)
         return cast("Mapping[str, JSON]", body)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_numbers(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        whole, numeric = number_fields(cls)
+        # Of an unknown model no field's type is known, so a whole float may be meant as it is.
+        names = given if cls.model_config.get("extra") == "allow" else numeric & given.keys()
+        changed = {
+            name: number
+            for name in names
+            if (number := plain_number(value := given[name], whole=name in whole)) is not value
+        }
+        return {**given, **changed} if changed else given
+
     def _unfit(self, name: str, problem: str) -> InvalidRequestError:
         return InvalidRequestError(
             f"invalid request for {self.model}: {name}: {problem}", errors=[(name, problem)]
@@ -112,6 +128,46 @@ def size_problem(first: object, second: object) -> str | None:
         return None
     (width, height), (other_width, other_height) = cast("tuple[tuple[int, int], tuple[int, int]]", sizes)
     return f"has {other_width} x {other_height} px, but the image has {width} x {height} px"
+
+
+# Beyond this, a float may stand for several whole numbers.
+_MAX_EXACT = 2**53
+
+
+def plain_number(value: object, *, whole: bool) -> object:
+    """Return a number as Python's own `int` or `float`; anything else, `bool` included, as it is.
+
+    JSON knows one kind of number, and tools for data write 42 as 42.0 or as a type of their own.
+
+    Args:
+        whole: Return a float without a fraction as an `int`.
+    """
+    if isinstance(value, bool | int):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if not isinstance(value, numbers.Real):
+        return value
+    try:
+        number = float(value)
+    except OverflowError:
+        return value
+    return int(number) if whole and abs(number) <= _MAX_EXACT and number.is_integer() else number
+
+
+@functools.cache
+def number_fields(cls: type[ImageRequest]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the fields of a class that take whole numbers alone, and those that take numbers at all."""
+    types = {name: set(_types_in(field.annotation)) for name, field in cls.model_fields.items()}
+    numeric = frozenset(name for name, of in types.items() if of & {int, float})
+    return frozenset(name for name in numeric if float not in types[name]), numeric
+
+
+def _types_in(annotation: object) -> Iterable[object]:
+    if get_origin(annotation) is Literal:
+        return map(type, get_args(annotation))
+    parts = get_args(annotation)
+    return [found for part in parts for found in _types_in(part)] if parts else [annotation]
 
 
 @functools.cache

@@ -6,6 +6,7 @@ Here and in the families' modules annotations are no texts (no `from __future__ 
 compile each of them at import.
 """
 
+import numbers
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
@@ -19,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from bfl_async.models._base import ImageRequest, size_problem
+from bfl_async.models._base import ImageRequest, plain_number, size_problem
 from bfl_async.models.media import Media, MediaProblem, MediaRule, MediaSource, take
 
 OutputFormat = Literal["jpeg", "png", "webp"]
@@ -103,11 +104,11 @@ def _keyframes(value: object, rule: MediaRule) -> object:
 
 
 def _is_timed(value: Sequence[object]) -> bool:
-    return len(value) == 2 and isinstance(value[0], int | float) and not isinstance(value[0], bool)
+    return len(value) == 2 and isinstance(value[0], numbers.Real) and not isinstance(value[0], bool)
 
 
 def _timed(value: Sequence[object], rule: MediaRule) -> tuple[float, Media]:
-    second = value[0] if _is_timed(value) else None
+    second = plain_number(value[0], whole=False) if _is_timed(value) else None
     if not isinstance(second, int | float) or not abs(second) < float("inf"):
         raise MediaProblem("is no pair of a second and an image")
     return second, take(value[1], rule)
