@@ -296,7 +296,7 @@ def batch(
 ) -> int:
     """Generate an image for each row of a file.
 
-    FILE is text with a prompt a line, JSON lines, CSV or TSV; - is standard input. All of it is kept in a ledger:
+    FILE is text with a prompt a line, JSON, JSON lines, CSV or TSV; - is standard input. All of it is kept in a ledger:
     the same command again resumes, pays for nothing twice, and does nothing for what is done. Rows that are equal
     are as many images.
 

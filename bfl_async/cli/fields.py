@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from bfl_async._text import printable
 from bfl_async.cli.files import folder_of_input
 from bfl_async.cli.output import say
 
@@ -214,12 +215,13 @@ def row_options(command: Callable[..., int]) -> Callable[..., int]:
         *,
         file: str,
         model: str,
-        kind: Literal["text", "jsonl", "csv", "tsv"] | None,
+        kind: Literal["text", "json", "jsonl", "csv", "tsv"] | None,
         columns: dict[str, str],
         template: str | None,
         repeat: int,
         ignore: tuple[str, ...],
         allow_outside: bool,
+        allow_unknown_models: bool,
         set_fields: Sequence[str],
         fields: Mapping[str, object],
         **others: object,
@@ -237,7 +239,11 @@ def row_options(command: Callable[..., int]) -> Callable[..., int]:
             prompt=template,
             repeat=repeat,
             ignore=ignore,
-            on_ignored=lambda names: say(f"columns of {file!r} that are not used: {', '.join(names)}"),
+            on_ignored=lambda names: say(
+                f"columns of '{printable(file)}' that are not used: {printable(', '.join(names), 1_000)}"
+            ),
+            is_guessed=kind is None,
+            allow_unknown_models=allow_unknown_models,
         )
         return command(rows=rows, **others)
 
@@ -246,8 +252,8 @@ def row_options(command: Callable[..., int]) -> Callable[..., int]:
 
 _FILE_ARGUMENT: _Option = click.argument("file", metavar="FILE|-", type=click.Path(allow_dash=True))
 _ROW_OPTIONS: tuple[_Option, ...] = (
-    click.option("--format", "kind", type=click.Choice(["text", "jsonl", "csv", "tsv"]),
-                 help="Of FILE.  [default: by its suffix, else text]"),
+    click.option("--format", "kind", type=click.Choice(["text", "json", "jsonl", "csv", "tsv"]),
+                 help="Of FILE.  [default: by its suffix; text if it has none]"),
     click.option("--column", "columns", multiple=True, callback=_columns, metavar="FIELD=COLUMN",
                  help="Which column of CSV or TSV is which field; those named like a field need none."),
     click.option("--ignore-column", "ignore", multiple=True, metavar="COLUMN",
@@ -256,4 +262,6 @@ _ROW_OPTIONS: tuple[_Option, ...] = (
     click.option("--repeat", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
                  help="Images for each row; with a seed, each has the next one."),
     click.option("--allow-outside", is_flag=True, help="Let rows name images outside the folder of FILE."),
+    click.option("--allow-unknown-models", is_flag=True,
+                 help="Let rows name models that this release does not know; their fields are sent unchecked."),
 )  # fmt: skip

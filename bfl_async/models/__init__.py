@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from bfl_async.errors import InvalidRequestError
 from bfl_async.models._base import ImageRequest as ImageRequest
 from bfl_async.models._base import invalid_request
+from bfl_async.models._base import plain_number as plain_number
 from bfl_async.models._endpoints import check_makes_task as check_makes_task
 from bfl_async.models._endpoints import check_model_name as check_model_name
 from bfl_async.models._endpoints import check_name

@@ -180,7 +180,7 @@ SHELLS = {
         ("bfl-async generate -m flux-2-k", [name for name in CATALOG if name.startswith("flux-2-k")]),
         ("bfl-async gen", ["generate"]),
         ("bfl-async finetunes sh", ["show"]),
-        ("bfl-async batch --format js", ["jsonl"]),
+        ("bfl-async batch --format ts", ["tsv"]),
         ("bfl-async batch --retry-f", ["--retry-failed"]),
         ("bfl-async batch pro", ["prompts.txt"]),
     ],

@@ -70,18 +70,29 @@ def test_json_lines_name_model_id_and_fields(tmp_path: Path) -> None:
 
 def test_csv_columns_are_fields_by_name_or_as_told(tmp_path: Path) -> None:
     """Numbers are read where numbers are wanted, empty cells are left out, other columns are not used."""
-    text = 'Caption,Width,Safety Tolerance,User,note\n"a, ""b""\nc",512,3,42,x\nd,,,,\n'
+    text = 'Caption,Width,Safety Tolerance,note\n"a, ""b""\nc",512,3,x\nd,,,\n'
     got = read(tmp_path, "csv", text, columns={"prompt": "Caption"})
     assert got == [
-        (None, "flux-dev", {"prompt": 'a, "b"\nc', "width": 512, "safety_tolerance": 3, "user": "42"}),
+        (None, "flux-dev", {"prompt": 'a, "b"\nc', "width": 512, "safety_tolerance": 3}),
         (None, "flux-dev", {"prompt": "d"}),
     ]
 
 
-def test_tsv_has_no_quotes(tmp_path: Path) -> None:
-    """A prompt may begin with one."""
-    got = read(tmp_path, "tsv", 'Prompt\tCategory\n"G I G G L E" painted\tWriting\n42\t\n')
-    assert [body for _, _, body in got] == [{"prompt": '"G I G G L E" painted'}, {"prompt": "42"}]
+def test_a_text_that_looks_like_a_number_stays_one(tmp_path: Path) -> None:
+    """Where a text is wanted; 42.0 is a whole number where one is wanted."""
+    text = "prompt,finetune_id,seed\n7,42,42.0\n"
+    got = read(tmp_path, "csv", text, model="flux-pro-1.1-ultra-finetuned", repeat=2)
+    assert [body for _, _, body in got] == [
+        {"prompt": "7", "finetune_id": "42", "seed": 42}, {"prompt": "7", "finetune_id": "42", "seed": 43}
+    ]  # fmt: skip
+
+
+def test_quotes_of_tsv_are_text_unless_they_are_around_the_whole_cell(tmp_path: Path) -> None:
+    """A prompt may begin with one; spreadsheets write them around cells that hold some."""
+    got = read(
+        tmp_path, "tsv", 'Prompt\tCategory\n"G I G G L E" painted\tWriting\n42\t\n"a ""b"", c"\tx\n6" nail\n'
+    )
+    assert [body["prompt"] for _, _, body in got] == ['"G I G G L E" painted', "42", 'a "b", c', '6" nail']
 
 
 def test_a_prompt_is_made_of_columns(tmp_path: Path) -> None:
