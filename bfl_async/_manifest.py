@@ -26,6 +26,64 @@ GALLERY = "gallery.html"
 _NUMBERED, _MOST_NAMES = 100, 10_000
 
 
+class NewImage:
+    """The `.part` file of an image that `name_new` will give a name.
+
+    Args:
+        parts: The folder of such files, in the output folder; made when it is missing.
+    """
+
+    def __init__(self, parts: Path, task_id: str) -> None:
+        self._parts = parts
+        self._task_id = task_id
+
+    def new_part(self) -> Path:
+        """See `Place.new_part`."""
+        self._parts.mkdir(parents=True, exist_ok=True)
+        return self._parts / f"{secrets.token_hex(8)}.part"
+
+    def error(self, exc: Exception) -> SaveError:
+        """See `Place.error`."""
+        return _save_error(self._parts.parent, exc, self._task_id)
+
+
+def name_new(
+    folder: Path, part: Path, name: str, sha256: str, *, adopt: bool, task_id: str, key: str | None = None
+) -> str:
+    """Give an image that is whole and flushed a name that nobody has; return it, relative to the folder.
+
+    That is one step, which fails where a file has the name already: then the next free one is taken, with a number.
+
+    Args:
+        part: The image. It is gone afterwards, also after an error.
+        adopt: A file of that name with these very bytes is the one: an earlier run was killed before it could
+            say that it had written it.
+        key: What no other image has; it becomes part of the name once a hundred names are taken.
+    Raises:
+        SaveError: The operating system refused.
+    """
+    target = folder / name
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.resolve().is_relative_to(folder.resolve()):
+            raise OSError(errors_of_the_system.EPERM, "its folder leads out of the output folder")
+        size = part.stat().st_size
+        for chosen in _names(target, key):
+            if _take_name(part, chosen):
+                break
+            if adopt and _is_file_of(chosen, size, sha256):
+                part.unlink()
+                break
+        else:
+            raise OSError(errors_of_the_system.EEXIST, "too many files have such names")
+        flush_folder(chosen.parent)
+    except (OSError, ValueError) as exc:
+        with contextlib.suppress(OSError, ValueError):
+            part.unlink(missing_ok=True)
+        raise _save_error(target, exc, task_id) from exc
+    return chosen.relative_to(folder).as_posix()
+
+
 def save_new(
     folder: Path,
     parts: Path,
@@ -37,43 +95,23 @@ def save_new(
     task_id: str,
     key: str | None = None,
 ) -> str:
-    """Write an image whole, under a name that nobody has; return the name, relative to the folder.
+    """Write an image whole, under a name that nobody has; return the name. See `name_new`.
 
-    The bytes go to a `.part` file in `parts`, are flushed, and then get their name in one step that fails where a
-    file has it already: then the next free one is taken, with a number.
-
-    Args:
-        adopt: A file of that name with these very bytes is the one: an earlier run was killed before it could
-            say that it had written it.
-        key: What no other image has; it becomes part of the name once a hundred names are taken.
     Raises:
         SaveError: The operating system refused.
     """
     part = parts / f"{secrets.token_hex(8)}.part"
-    target = folder / name
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.parent.resolve().is_relative_to(folder.resolve()):
-            raise OSError(errors_of_the_system.EPERM, "its folder leads out of the output folder")
-        parts.mkdir(exist_ok=True)
+        parts.mkdir(parents=True, exist_ok=True)
         with part.open("xb") as file:
             file.write(data)
             file.flush()
             flush_to_disk(file.fileno())
-        for chosen in _names(target, key):
-            if _take_name(part, chosen):
-                break
-            if adopt and _is_file_of(chosen, len(data), sha256):
-                part.unlink()
-                break
-        else:
-            raise OSError(errors_of_the_system.EEXIST, "too many files have such names")
-        flush_folder(chosen.parent)
     except (OSError, ValueError) as exc:
         with contextlib.suppress(OSError, ValueError):
             part.unlink(missing_ok=True)
-        raise _save_error(target, exc, task_id) from exc
-    return chosen.relative_to(folder).as_posix()
+        raise _save_error(folder / name, exc, task_id) from exc
+    return name_new(folder, part, name, sha256, adopt=adopt, task_id=task_id, key=key)
 
 
 def _names(target: Path, key: str | None) -> Iterator[Path]:
@@ -107,7 +145,8 @@ def _is_file_of(path: Path, size: int, sha256: str) -> bool:
     try:
         if path.is_symlink() or not path.is_file() or path.stat().st_size != size:
             return False
-        return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
     except OSError:
         return False
 
@@ -282,7 +321,7 @@ def _key_of(line: bytes) -> str | None:
     return key if isinstance(key, str) else None
 
 
-def _save_error(path: Path, exc: OSError | ValueError, task_id: str | None) -> SaveError:
+def _save_error(path: Path, exc: Exception, task_id: str | None) -> SaveError:
     reason = getattr(exc, "strerror", None) or type(exc).__name__
     error = SaveError(
         f"cannot write {str(path)!r}: {reason}; mend that and run the same again, nothing is paid twice",

@@ -20,7 +20,7 @@ from bfl_async.types import Answered, End, Limiter, Observer, PollReply, PoolSta
 
 if TYPE_CHECKING:
     from bfl_async._handle import Entry
-    from bfl_async.download import Download
+    from bfl_async._incoming import Download
 
 _log = logging.getLogger("bfl_async")
 
@@ -211,7 +211,7 @@ class Reporter:
                 task_id=task["task_id"],
                 attempts=attempts,
                 took_s=took_s,
-                size_bytes=None if download is None else len(download.data),
+                size_bytes=None if download is None else download.size,
                 media_type=None if download is None else download.media_type,
                 error=error,
             )

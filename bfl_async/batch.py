@@ -64,7 +64,8 @@ from bfl_async._client import AsyncBFL
 from bfl_async._config import ACCOUNT, is_loopback
 from bfl_async._files import Digests
 from bfl_async._handle import Entry
-from bfl_async._manifest import GALLERY, MANIFEST, ListedImages, Manifest, remove_parts, save_new
+from bfl_async._incoming import Download
+from bfl_async._manifest import GALLERY, MANIFEST, ListedImages, Manifest, NewImage, name_new, remove_parts
 from bfl_async._naming import DEFAULT_TEMPLATE, NameTemplate
 from bfl_async._plan import IdSet, Plan, Planner, Share, is_due
 from bfl_async._tasks import new_task
@@ -261,7 +262,7 @@ class Batch:
             and_earlier: Send also what is queued in the ledger, or is to be retried, and was not given to `add` in
                 this session: what another program, or an earlier version of the input, left there. False sends only
                 what `add` is given. Tasks in flight are fetched in both cases, since they cost nothing.
-            downloads: Images that are fetched at a time, each held in memory.
+            downloads: Images that are fetched at a time. Each holds at most about 1 MiB of memory.
         Raises:
             ConfigError: A value is wrong.
         """
@@ -673,7 +674,7 @@ class _Item:
         self.row: LedgerEntry = row
         # Its files may have moved since it was added.
         self.fields: Mapping[str, JSON] = batch_run.batch._places.pop(row.id, row.fields)
-        self.request: ImageRequest = rebuild(row, self.fields)
+        self.request: ImageRequest = rebuild(row, self.fields, given=_given)
         self.entry: Entry | None = None
         self.state: EntryState = row.state  # as the ledger has it once it is through with its queue
         self.is_attached: bool = row.task_id is not None
@@ -1217,7 +1218,16 @@ class BatchRun:
         with foreign_cancellation_as(
             lambda: DownloadError("the download was cut off: something that it waited for was cancelled")
         ):
-            download = await result._fetch(timeout)
+            download = await result._fetch(timeout, NewImage(batch._parts, result.task_id))
+        try:
+            await self._name(item, result, download)
+        finally:
+            result._discard(download)
+
+    async def _name(self, item: _Item, result: Result, download: Download) -> None:
+        """Give an image that has arrived its name, and note it."""
+        batch = self.batch
+        assert batch._folder is not None
         kept = _kept_result(item, result)
         name = batch._template.render(
             index=item.index,
@@ -1231,15 +1241,13 @@ class BatchRun:
         file, digest = await batch._in_thread(
             _save_file,
             batch._folder,
-            batch._parts,
             name,
-            download.data,
+            download,
             item.is_attached,
             result.task_id,
             item.row.key,
         )
-        kept |= {"sha256": digest, "bytes": len(download.data)}
-        del download  # the bytes are not held while the ledger is waited for
+        kept |= {"sha256": digest, "bytes": download.size}
         facts = {
             "file": file, "result": json.dumps(kept), "cost": result.cost, "error": None, "ended_at": time.time()
         }  # fmt: skip
@@ -1560,12 +1568,23 @@ def _given(value: JSON) -> object:
     return value
 
 
-def rebuild(row: LedgerEntry, fields: Mapping[str, JSON] | None = None) -> ImageRequest:
-    """Make the request of an entry again; `fields`: those to take in place of the entry's."""
+def rebuild(
+    row: LedgerEntry,
+    fields: Mapping[str, JSON] | None = None,
+    *,
+    given: Callable[[JSON], object] = lambda value: value,
+) -> ImageRequest:
+    """Make the request of an entry again.
+
+    Args:
+        fields: Those to take in place of the entry's.
+        given: Returns what a field was given as. Only a batch has fields that are not what is sent: files, by their
+            names. Anything else that keeps requests keeps their bytes, and must not read a file because it says so.
+    """
     fields = row.fields if fields is None else fields
     if row.model in CATALOG:
         try:
-            return request(row.model, **{name: _given(value) for name, value in fields.items()})
+            return request(row.model, **{name: given(value) for name, value in fields.items()})
         except InvalidRequestError:
             pass  # of a class of the caller's own, or of another release: what was checked then is sent
     return PassThroughRequest.named(row.model, dict(fields))
@@ -1650,7 +1669,7 @@ def count_left(
         if not planner.is_asked(row.id):
             is_asked = asked_before is not None and row.id in asked_before
             is_replaced = replaced_file(files_of(row.model, row.fields), digests) is not None
-            planner.leave(row.state, rebuild(row), is_asked=is_asked, is_replaced=is_replaced)
+            planner.leave(row.state, rebuild(row, given=_given), is_asked=is_asked, is_replaced=is_replaced)
 
 
 async def _each(requests: Source) -> AsyncIterator[Given]:
@@ -1765,10 +1784,10 @@ def _prepare_folder(folder: Path, parts: Path) -> None:
 
 
 def _save_file(
-    folder: Path, parts: Path, name: str, data: bytes, adopt: bool, task_id: str, key: str
+    folder: Path, name: str, download: Download, adopt: bool, task_id: str, key: str
 ) -> tuple[str, str]:
-    digest = hashlib.sha256(data).hexdigest()
-    return save_new(folder, parts, name, data, digest, adopt=adopt, task_id=task_id, key=key), digest
+    part, digest = download.finish()
+    return name_new(folder, part, name, digest, adopt=adopt, task_id=task_id, key=key), digest
 
 
 # --- futures --------------------------------------------------------------------------------------------

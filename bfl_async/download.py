@@ -3,24 +3,24 @@
 A download costs nothing, so it is repeated until its timeout. A result URL is signed and ends after 10 minutes
 (images); the end is judged by the server's clock where its reply states one.
 
-Checking and writing happen in threads that the client owns (see `Threads`).
+Checking and writing happen in threads that the client owns (see `Threads`), as the bytes come in (see `_incoming`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import mimetypes
+import errno
 import random
 import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from bfl_async._cancellation import is_cancelled
 from bfl_async._config import check_timeout
-from bfl_async._files import flush_to_disk
+from bfl_async._incoming import Download, Incoming, Part, Place, with_media_suffix
 from bfl_async._retry import download_backoff_s, repeats_download
 from bfl_async._tasks import check_loop, new_task
 from bfl_async._threads import Threads
@@ -36,32 +36,14 @@ from bfl_async.errors import (
     TransportError,
     UntrustedURLError,
 )
-from bfl_async.models.media import kind_of
 from bfl_async.status import TaskStatus
-from bfl_async.types import Reply, Transport
+from bfl_async.types import Reply, StreamingTransport, Transport
 
-_SUFFIXES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp", "video/mp4": ".mp4"}
 _MAX_SIGNED_ANEW = 3  # a server that signs anew and refuses again is not asked for ever
 # Where the caller sets no bound and the URL states no end: as long as BFL keeps a result (10 minutes).
 _UNBOUNDED_S = 600.0
 _FILE_THREADS = 8
 _MIN_WRITE_S = 1.0
-# From here on a body is looked at in a thread: a video may consist of millions of boxes.
-_THREAD_FROM_BYTES = 2**20
-_TAIL_BYTES = 4_096  # a JPEG's end mark is looked for in so much: some writers put padding behind it
-
-
-class Download(NamedTuple):
-    """Bytes that passed their checks, and the media type that they are."""
-
-    data: bytes
-    media_type: str
-
-    @property
-    def suffix(self) -> str:
-        """The usual file name suffix of the media type."""
-        return _SUFFIXES.get(self.media_type) or mimetypes.guess_extension(self.media_type) or ".bin"
-
 
 OnEnded: TypeAlias = "Callable[[int, TaskRecord, int, float, Download | BFLError], None]"
 """Told the request's id, the task, attempts, seconds, and what came of it."""
@@ -75,6 +57,8 @@ class _Tries:
         self.count = 0
         # Why the newest one failed.
         self.problem: BFLError | None = None
+        # What the newest one brings.
+        self.incoming: Incoming | None = None
 
 
 class Downloads:
@@ -82,6 +66,7 @@ class Downloads:
 
     def __init__(self, transport: Transport, rng: random.Random, *, on_ended: OnEnded | None = None) -> None:
         self._transport = transport
+        self._streaming = transport if isinstance(transport, StreamingTransport) else None
         self._rng = rng
         self._on_ended = on_ended
         self._loop = asyncio.get_running_loop()
@@ -90,6 +75,8 @@ class Downloads:
         self._closed = asyncio.Event()
         # Calls of the transport that are on their way; ended by close().
         self._calls: set[asyncio.Task[Reply]] = set()
+        # Removals of `.part` files.
+        self._removals: set[asyncio.Task[None]] = set()
 
     @property
     def closed(self) -> bool:
@@ -104,28 +91,70 @@ class Downloads:
 
     async def wait_closed(self, timeout: float) -> None:
         """End the threads, once the files that are being written are whole."""
-        if self._calls:
-            await asyncio.wait(self._calls, timeout=timeout)
+        for running in (self._calls, self._removals):
+            if running:
+                await asyncio.wait(running, timeout=timeout)
         await self._threads.aclose(timeout)
 
     async def fetch(
-        self, task: TaskRecord, url: str, *, expires_at: float | None, timeout: float | None, request_id: int
+        self,
+        task: TaskRecord,
+        url: str,
+        *,
+        expires_at: float | None,
+        timeout: float | None,
+        request_id: int,
+        place: Place | None = None,
+        unchecked: bool = False,
     ) -> Download:
-        """Return the bytes behind a result's URL; see `Result.read`."""
+        """Return what is behind a result's URL; see `Result.read`.
+
+        Args:
+            place: Where the bytes are to be saved. The caller then calls `discard` at the end, whatever came of it.
+                None keeps them in memory.
+            unchecked: Take bytes of any type, whole or not.
+        """
         check_loop(self._loop, "the result")
         timeout = check_timeout(timeout)
         tries = _Tries()
-        on_ended = self._on_ended
-        if on_ended is None:
-            return await self._fetch_within(task, url, expires_at, timeout, tries)
         began_at = self._loop.time()
+        got: Download | BFLError | None = None
         try:
-            got = await self._fetch_within(task, url, expires_at, timeout, tries)
+            got = await self._fetch_within(task, url, expires_at, timeout, tries, place, unchecked)
         except BFLError as exc:
-            on_ended(request_id, task, tries.count, self._loop.time() - began_at, exc)
+            got = exc
             raise
-        on_ended(request_id, task, tries.count, self._loop.time() - began_at, got)
+        finally:
+            if not isinstance(got, Download):
+                await self._discard_newest(tries)
+            if self._on_ended is not None and got is not None:
+                self._on_ended(request_id, task, tries.count, self._loop.time() - began_at, got)
         return got
+
+    async def _discard_newest(self, tries: _Tries) -> None:
+        part = None if tries.incoming is None else tries.incoming.part
+        removal = self._discard(part)
+        if removal is not None and not is_cancelled():
+            await asyncio.wait([removal])
+
+    def discard(self, download: Download) -> None:
+        """Remove the `.part` file of a download, as far as it was not moved."""
+        self._discard(download.part)
+
+    def _discard(self, part: Part | None) -> asyncio.Task[None] | None:
+        if part is None or not part.is_open:
+            return None
+        removal = new_task(self._remove(part))
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
+        return removal
+
+    async def _remove(self, part: Part) -> None:
+        try:
+            await self._threads.run(part.abandon)
+        except (OSError, asyncio.CancelledError):
+            # There are no threads any more.
+            part.abandon()
 
     async def save(
         self,
@@ -136,27 +165,33 @@ class Downloads:
         expires_at: float | None,
         timeout: float | None,
         request_id: int,
+        unchecked: bool = False,
     ) -> Path:
         """Fetch and write; return the path written; see `Result.save`."""
         began_at = self._loop.time()
-        download = await self.fetch(task, url, expires_at=expires_at, timeout=timeout, request_id=request_id)
+        download = await self.fetch(
+            task,
+            url,
+            expires_at=expires_at,
+            timeout=timeout,
+            request_id=request_id,
+            place=_Beside(path, task["task_id"]),
+            unchecked=unchecked,
+        )
         bound = check_timeout(timeout)
         # The bytes have arrived, so the write gets a second of its own even if the download took all of the time.
         left_s = None if bound is None else max(_MIN_WRITE_S, bound - (self._loop.time() - began_at))
-        writing = Write()
         limit = TimeLimit(left_s)
+        is_written = False
         try:
             async with limit:
-                return await self._threads.run(write_file, path, download, task["task_id"], writing)
+                written = await self._threads.run(_write, path, download)
+                is_written = True
+                return written
         except TimeoutError as exc:
             if not limit.expired:
                 raise
-            raise SaveError(
-                f"cannot write {str(path)!r}: the disk did not finish in time; choose another folder with -o or "
-                "save(path)",
-                task_id=task["task_id"],
-                filename=str(path),
-            ) from exc
+            raise _too_slow(path, task) from exc
         except OSError as exc:
             if isinstance(exc, SaveError):
                 raise
@@ -164,8 +199,18 @@ class Downloads:
                 raise closed_error(task) from exc
             raise save_error(path, exc, task["task_id"]) from exc
         finally:
-            # Without effect on a write that has ended.
-            writing.is_abandoned = True
+            if not is_written:
+                self._give_up(download)
+
+    def _give_up(self, download: Download) -> None:
+        """Leave the target as it is from now on, also if a thread is at it."""
+        part = download.part
+        assert part is not None
+        if part.is_open:
+            self._discard(part)
+        else:
+            # Without a wait: the write has not begun, or is at its very beginning.
+            part.abandon()
 
     async def _fetch_within(
         self,
@@ -174,19 +219,29 @@ class Downloads:
         expires_at: float | None,
         timeout: float | None,
         tries: _Tries,
+        place: Place | None,
+        unchecked: bool,
     ) -> Download:
         bound_s = _UNBOUNDED_S if timeout is None else timeout
         if timeout is None and expires_at is not None:
             bound_s = max(bound_s, expires_at - time.time())
         limit = TimeLimit(bound_s)
+
+        def incoming() -> Incoming:
+            return Incoming(self._threads, place, unchecked=unchecked)
+
         try:
             if bound_s > 0:
                 async with limit:
-                    return await self._fetch(task, url, expires_at, self._loop.time() + bound_s, tries)
-        except TimeoutError:
+                    return await self._fetch(
+                        task, url, expires_at, self._loop.time() + bound_s, tries, incoming
+                    )
+        except TimeoutError as exc:
             # The limit's: all others are errors of ours by now.
             if not limit.expired:
                 raise
+            if tries.incoming is not None and tries.incoming.is_writing:
+                raise _disk_error(tries.incoming) from exc
         problem = tries.problem
         last = "no time was left to try"
         if problem is not None:
@@ -204,15 +259,18 @@ class Downloads:
         expires_at: float | None,
         deadline: float,
         tries: _Tries,
+        new_incoming: Callable[[], Incoming],
     ) -> Download:
         signed_anew = 0  # polls that were sent for a URL that works
         while True:
             if self.closed:
                 raise closed_error(task) from tries.problem
             tries.count += bool(url)
-            answer = await self._attempt(url, deadline - self._loop.time(), task)
+            tries.incoming = new_incoming()
+            answer = await self._attempt(url, deadline - self._loop.time(), task, tries.incoming)
             if isinstance(answer, Download):
                 return answer
+            await self._discard_newest(tries)
             problem, reply = answer
             tries.problem = problem
             refused = not url or (reply is not None and not repeats_download(reply.status_code))
@@ -242,7 +300,7 @@ class Downloads:
                 await self._closed.wait()
 
     async def _attempt(
-        self, url: str, left_s: float, task: TaskRecord
+        self, url: str, left_s: float, task: TaskRecord, incoming: Incoming
     ) -> Download | tuple[BFLError, Reply | None]:
         """Fetch once: the checked bytes, or what went wrong and the reply if there was one."""
         task_id = task["task_id"]
@@ -251,11 +309,16 @@ class Downloads:
                 "the task's answer holds no URL of a result: see .raw", task_id=task_id
             ), None
         try:
-            reply = await self._call(url, left_s)
+            reply = await self._call(url, left_s, incoming)
         except UntrustedURLError as exc:
             exc.task_id = task_id
             raise
+        except DownloadError as exc:
+            exc.task_id = task_id
+            return exc, Reply(200, incoming.headers, b"")
         except TransportError as exc:
+            if incoming.is_writing:
+                raise _disk_error(incoming) from exc
             return exc, None
         except BFLError as exc:
             if self.closed:
@@ -276,25 +339,37 @@ class Downloads:
         if not 200 <= reply.status_code < 300:
             return DownloadError(f"the image host answered HTTP {reply.status_code}", task_id=task_id), reply
         try:
-            found = (
-                check(reply)
-                if len(reply.body) < _THREAD_FROM_BYTES
-                else await self._threads.run(check, reply)
-            )
-        except OSError as exc:  # no thread could be started
+            return await incoming.end()
+        except DownloadError as exc:
+            exc.task_id = task_id
+            return exc, reply
+        except SaveError as exc:
+            if self.closed:
+                raise closed_error(task) from exc
+            raise
+        except (OSError, ValueError) as exc:
+            # No thread could be started, or the file cannot be read back.
             if self.closed:
                 raise closed_error(task) from exc
             return DownloadError(f"the result could not be checked: {exc}", task_id=task_id), reply
-        return found if isinstance(found, Download) else (DownloadError(found, task_id=task_id), reply)
 
-    async def _call(self, url: str, left_s: float) -> Reply:
+    async def _call(self, url: str, left_s: float, incoming: Incoming) -> Reply:
         """Ask the transport, in a coroutine that close() can end."""
-        call = new_task(self._transport.download(url, timeout=max(0.0, left_s)))
+        call = new_task(self._pull(url, max(0.0, left_s), incoming))
         self._calls.add(call)
         try:
             return await call
         finally:
             self._calls.discard(call)
+
+    async def _pull(self, url: str, timeout: float, incoming: Incoming) -> Reply:
+        if self._streaming is not None:
+            return await self._streaming.download_to(url, incoming, timeout=timeout)
+        reply = await self._transport.download(url, timeout=timeout)
+        if 200 <= reply.status_code < 300:
+            incoming.begin(reply.headers)
+            await incoming.write(reply.body)
+        return reply
 
     async def _signed_anew(self, task: TaskRecord) -> str | None:
         """Poll once: the URL that the server gives now, "" if it did not say, None if the task is gone."""
@@ -341,87 +416,43 @@ def _is_past(expires_at: float | None, reply: Reply | None, *, refused: bool) ->
     return now >= expires_at - 1.0  # `Date` and `se` count whole seconds
 
 
-def check(reply: Reply) -> Download | str:
-    """Return the bytes of a 2xx reply if they are a whole image or video, else what is wrong with them."""
-    data = reply.body
-    if not data:
-        return "the image host sent nothing"
-    announced = reply.headers.get("content-length", "")
-    if announced.isdigit() and "content-encoding" not in reply.headers and int(announced) != len(data):
-        return f"the image host announced {announced} bytes and sent {len(data)}"
-    said = reply.headers.get("content-type", "").split(";")[0].strip().lower()
-    kind = kind_of(data)
-    if kind is None:
-        if said in _SUFFIXES or not said.startswith(("image/", "video/")):
-            return f"the image host sent {said or 'bytes of no stated type'}, which are no image or video"
-        return Download(data, said)  # a format that is newer than this release
-    if not _is_whole(kind, data):
-        return f"the image host sent an {kind} that is cut off"
-    return Download(data, kind)
+class _Beside:
+    """A `.part` file beside its target."""
+
+    def __init__(self, target: Path, task_id: str) -> None:
+        self._target = target
+        self._task_id = task_id
+
+    def new_part(self) -> Path:
+        """See `Place.new_part`."""
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        # File systems count bytes.
+        stem = self._target.name.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore")
+        return self._target.with_name(f"{stem}.{secrets.token_hex(4)}.part")
+
+    def error(self, exc: Exception) -> SaveError:
+        """See `Place.error`."""
+        return save_error(self._target, exc, self._task_id)
 
 
-def _is_whole(kind: str, data: bytes) -> bool:
-    if kind == "image/jpeg":
-        return data.rfind(b"\xff\xd9", max(0, len(data) - _TAIL_BYTES)) >= 0
-    if kind == "image/png":
-        return data.rfind(b"IEND", max(0, len(data) - _TAIL_BYTES)) >= 0
-    if kind == "image/webp":
-        return int.from_bytes(data[4:8], "little") + 8 <= len(data)
-    return _mp4_is_whole(data)
+def _write(path: Path, download: Download) -> Path:
+    """Give the file its name, whole and flushed; return its path. Blocks."""
+    target = with_media_suffix(path, download.suffix)
+    download.move(target)
+    return target
 
 
-def _mp4_is_whole(data: bytes) -> bool:
-    """True when the outermost boxes end where the file does."""
-    at = 0
-    while at + 8 <= len(data):
-        size = int.from_bytes(data[at : at + 4])
-        if size == 0:  # to the end of the file
-            return True
-        if size == 1:
-            size = int.from_bytes(data[at + 8 : at + 16])
-        if size < 8:
-            return False
-        at += size
-    return at == len(data)
+def _too_slow(path: Path, task: TaskRecord) -> SaveError:
+    return SaveError(
+        f"cannot write {str(path)!r}: the disk did not finish in time; choose another folder with -o or save(path)",
+        task_id=task["task_id"],
+        filename=str(path),
+    )
 
 
-class Write:
-    """One write to a file, which its caller may give up while a thread is at it."""
-
-    def __init__(self) -> None:
-        # Written by the caller, read by the thread: the target is then left as it is.
-        self.is_abandoned = False
-
-
-def write_file(path: Path, download: Download, task_id: str, write: Write | None = None) -> Path:
-    """Write the bytes whole or not at all: to a `.part` beside the target, flushed, then moved.
-
-    Blocks: called in a worker thread.
-
-    Raises:
-        SaveError: The operating system refused.
-    """
-    if not path.suffix:
-        path = path.with_name(path.name + download.suffix) if path.name else path
-    part: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stem = path.name.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore")  # names are bytes
-        part = path.with_name(f"{stem}.{secrets.token_hex(4)}.part")
-        with part.open("xb") as file:
-            file.write(download.data)
-            file.flush()
-            flush_to_disk(file.fileno())
-        if write is not None and write.is_abandoned:
-            part.unlink(missing_ok=True)
-        else:
-            part.replace(path)
-    except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
-        if part is not None:
-            with contextlib.suppress(OSError, ValueError):
-                part.unlink(missing_ok=True)
-        raise save_error(path, exc, task_id) from exc
-    return path
+def _disk_error(incoming: Incoming) -> SaveError:
+    assert incoming.part is not None
+    return incoming.part.place.error(OSError(errno.ETIMEDOUT, "the disk did not take the bytes in time"))
 
 
 def save_error(path: Path, exc: Exception, task_id: str) -> SaveError:
@@ -435,4 +466,4 @@ def save_error(path: Path, exc: Exception, task_id: str) -> SaveError:
     )
 
 
-__all__ = ["Download", "Downloads", "Write", "check", "closed_error", "save_error", "write_file"]
+__all__ = ["Download", "Downloads", "closed_error", "save_error"]

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from bfl_async._incoming import Download, Place
 from bfl_async._wire import draft_cache_url, expiry_of, number_of, sample_url
-from bfl_async.download import Download, Downloads, closed_error
+from bfl_async.download import Downloads, closed_error
 from bfl_async.errors import TaskRecord
 from bfl_async.models import model_info
 from bfl_async.types import JSON, PollReply, Reply
@@ -126,7 +127,9 @@ class Result(ResultFacts):
         """Download the image or video and return its bytes as they came.
 
         A download costs nothing, so it is repeated with back-off (first 0.1 s), also where a host falls silent for
-        some seconds. The bytes are checked: length, type, and that the file is whole.
+        some seconds. The bytes are checked: length, type, and that the file is whole. They are a JPEG, PNG, WebP, AVIF,
+        HEIC, GIF or JPEG XL of at most 64 MiB, or an MP4 of at most 512 MiB, by their own first bytes and whatever the
+        server calls them. All of them are held in memory; `save` holds 1 MiB.
 
         Args:
             timeout: Seconds for all of it, the polls for a fresh URL included. None: until the URL's end, or 600 s
@@ -141,14 +144,23 @@ class Result(ResultFacts):
         """
         return (await self._fetch(timeout)).data
 
-    async def save(self, path: str | os.PathLike[str], *, timeout: float | None = 60.0) -> Path:
+    async def save(
+        self, path: str | os.PathLike[str], *, timeout: float | None = 60.0, unchecked: bool = False
+    ) -> Path:
         """Download and write to `path`; return the path written.
 
-        Makes missing folders, replaces an existing file, and adds the suffix of the media type when the path
-        has none. The bytes go to a `*.part` file first, which is then moved: the target is whole or untouched.
+        Makes missing folders, replaces an existing file, and adds the suffix of the media type unless the path ends in
+        that of an image or a video: `flux-pro-1.1` becomes `flux-pro-1.1.jpg`. The bytes go to a `*.part` file first,
+        which is then moved: the target is whole or untouched. A large file is written as it arrives, so memory does not
+        grow with its size.
+
+        A task id comes from the server and is not a file name: do not build a path from it.
 
         Args:
             path: Where to write.
+            unchecked: Take bytes of a type that this release does not know, or that are not whole. They may be
+                anything, such as a page with a script: do not open or serve them by their name. Without it, that is a
+                `DownloadError`.
             timeout: Seconds for the download and the write, of which the write has at least 1 s; None: as `read`.
         Raises:
             SaveError: The file could not be written, or the disk did not finish in time; also an `OSError` with its
@@ -164,6 +176,7 @@ class Result(ResultFacts):
                 expires_at=self.expires_at,
                 timeout=timeout,
                 request_id=self._request_id,
+                unchecked=unchecked,
             )
         )
 
@@ -172,11 +185,16 @@ class Result(ResultFacts):
             raise closed_error(self._record())
         return self._source
 
-    async def _fetch(self, timeout: float | None) -> Download:
+    async def _fetch(self, timeout: float | None, place: Place | None = None) -> Download:
+        """Download; with a place, `_discard` must be called at the end."""
         return await self._downloads().fetch(
             self._record(),
             self.url,
             expires_at=self.expires_at,
             timeout=timeout,
             request_id=self._request_id,
+            place=place,
         )
+
+    def _discard(self, download: Download) -> None:
+        self._downloads().discard(download)

@@ -458,9 +458,13 @@ class Result(ResultFacts):
         """Download the image or video and return its bytes as they came; see `bfl_async.Result.read`."""
         return self._fetched(lambda result: result.read(timeout=timeout))
 
-    def save(self, path: str | os.PathLike[str], *, timeout: float | None = 60.0) -> Path:
+    def save(
+        self, path: str | os.PathLike[str], *, timeout: float | None = 60.0, unchecked: bool = False
+    ) -> Path:
         """Download and write to `path`; return the path written. See `bfl_async.Result.save`."""
-        return self._note_saved(self._fetched(lambda result: result.save(path, timeout=timeout)))
+        return self._note_saved(
+            self._fetched(lambda result: result.save(path, timeout=timeout, unchecked=unchecked))
+        )
 
     def _fetched(self, fetch: Callable[[AsyncResult], Awaitable[T]]) -> T:
         if self._source is None:  # after unpickling

@@ -441,6 +441,44 @@ class Transport(Protocol):
         ...
 
 
+class Sink(Protocol):
+    """Takes the bytes of a result as they come."""
+
+    def begin(self, headers: Mapping[str, str]) -> None:
+        """Take the headers of a reply of 2xx; called once, before the first bytes. They are looked up as a `Reply`'s.
+
+        Raises:
+            BFLError: The reply is not wanted. It passes through the transport.
+        """
+        ...
+
+    async def write(self, chunk: bytes) -> None:
+        """Take the next bytes. The transport reads no further before this returns.
+
+        Raises:
+            BFLError: No more are wanted. It passes through the transport.
+        Cancellation: Ends the wait; the sink is used no more.
+        """
+        ...
+
+
+@runtime_checkable
+class StreamingTransport(Protocol):
+    """What a transport has besides, if results are not to be held in memory whole."""
+
+    async def download_to(self, url: str, sink: Sink, *, timeout: float) -> Reply:
+        """As `Transport.download`, but the body of a reply of 2xx goes to the sink, as it is on the wire.
+
+        No encoding is asked for, and none is undone. The reply that is returned has no body.
+
+        Raises:
+            UntrustedURLError, TransportError: As `Transport.download`.
+            BFLError: Of the sink.
+        Cancellation: Ends the call, and that of the sink.
+        """
+        ...
+
+
 class Lease:
     """The right to hold one slot in each of `pools`, owned by a request and not by its caller.
 

@@ -32,6 +32,7 @@ import anyio.to_thread
 from bfl_async._cancellation import foreign_cancellation_as, is_cancelled, shielded
 from bfl_async._client import AsyncBFL
 from bfl_async._handle import Entry
+from bfl_async._manifest import NewImage
 from bfl_async._naming import NameTemplate
 from bfl_async._scheduler import Scheduler
 from bfl_async._tasks import new_task
@@ -47,7 +48,8 @@ from bfl_async.errors import (
     UntrustedURLError,
 )
 from bfl_async.integrations.records import OPEN, JobRecord, Records
-from bfl_async.integrations.storage import Storage
+from bfl_async.integrations.storage import FileStorage, Storage
+from bfl_async.result import Result
 from bfl_async.types import (
     Answered,
     EntryState,
@@ -373,15 +375,7 @@ class Deliverer:
                 with foreign_cancellation_as(_cut_off):
                     waited_s = loop.time() - seen_at
                     timeout = download_timeout_s(result.url, result.reply, waited_s=waited_s)
-                    download = await result._fetch(timeout)
-                    name = _NAME.render(
-                        index=record.id, prompt="", model=record.model, seed=None, key="",
-                        task_id=result.task_id, suffix=download.suffix,
-                    )  # fmt: skip
-                    facts["file"] = await self.storage.save(name, download.data)
-                    facts["sha256"] = await anyio.to_thread.run_sync(
-                        _sha256, download.data, limiter=self._threads
-                    )
+                    facts["file"], facts["sha256"] = await self._save(record, result, timeout)
         except HOPELESS as exc:
             facts["error"] = error_text(exc)
             if isinstance(exc, UntrustedURLError) and await self._is_of_others(delivery, record, facts):
@@ -408,6 +402,24 @@ class Deliverer:
                 await self._leave(delivery, EntryState.SUBMITTED, facts)
             raise
         return await self._end(delivery, EntryState.SAVED, facts)
+
+    async def _save(self, record: JobRecord, result: Result, timeout: float) -> tuple[str, str]:
+        """Fetch an image and store it; return where it is, and its SHA-256."""
+        storage = self.storage
+        place = NewImage(storage.parts, result.task_id) if isinstance(storage, FileStorage) else None
+        download = await result._fetch(timeout, place)
+        name = _NAME.render(
+            index=record.id, prompt="", model=record.model, seed=None, key="",
+            task_id=result.task_id, suffix=download.suffix,
+        )  # fmt: skip
+        if not isinstance(storage, FileStorage):
+            file = await storage.save(name, download.data)
+            return file, await anyio.to_thread.run_sync(_sha256, download.data, limiter=self._threads)
+        try:
+            part, sha256 = await anyio.to_thread.run_sync(download.finish, limiter=self._threads)
+            return await storage.save_file(name, part, sha256), sha256
+        finally:
+            result._discard(download)
 
     async def _end(self, delivery: _Delivery, state: EntryState, facts: Mapping[str, Fact]) -> EntryState:
         """Write down an end; what cannot be written is brought again."""

@@ -48,7 +48,7 @@ from bfl_async.batch import home_of
 from bfl_async.errors import ConfigError, InvalidRequestError, LedgerError
 from bfl_async.integrations.delivery import Deliverer, DeliverLater
 from bfl_async.integrations.records import JobRecord
-from bfl_async.integrations.storage import FolderStorage, Storage
+from bfl_async.integrations.storage import FileStorage, FolderStorage, Storage
 from bfl_async.limiter.redis import RedisLimiter
 from bfl_async.models import ImageRequest, as_request
 from bfl_async.types import EntryState
@@ -548,6 +548,7 @@ def _body(wanted: ImageRequest) -> str:
 
 __all__ = [
     "QUEUE",
+    "FileStorage",
     "FolderStorage",
     "JobRecord",
     "Storage",

@@ -263,15 +263,24 @@ class _Unreadable(MediaProblem):
     """Of a type that this release does not know, or with a header that it cannot read."""
 
 
+# What the API takes. A film in a QuickTime container has the same boxes, so the server judges of it.
+_TAKEN = {
+    "image": frozenset({"image/jpeg", "image/png", "image/webp"}),
+    "video": frozenset({"video/mp4", "video/quicktime"}),
+}
+
+
 def _wanted(rule: MediaRule) -> str:
     return "mp4" if rule.kind == "video" else "JPEG, PNG or WebP"
 
 
 def _check_kind(data: bytes, rule: MediaRule) -> None:
     kind = kind_of(data)
-    if kind is None or kind.startswith("image/") != (rule.kind == "image"):
-        problem = f"is no {_wanted(rule)}" + (f" but {kind}" if kind is not None else "")
-        raise _Unreadable(problem) if kind is None else MediaProblem(problem)
+    if kind is None:
+        raise _Unreadable(f"is no {_wanted(rule)}")
+    if kind not in _TAKEN[rule.kind]:
+        convert = ": convert it first" if kind.startswith(f"{rule.kind}/") else ""
+        raise MediaProblem(f"is no {_wanted(rule)} but {kind}{convert}")
     if rule.kind == "video":
         return
     size = image_size(data)
@@ -288,17 +297,69 @@ def _check_px(size: tuple[int, int], rule: MediaRule) -> None:
         raise MediaProblem(f"has {width} x {height} px: each side needs at least {rule.min_side_px} px")
 
 
+_BRANDS = {
+    b"avif": "image/avif",
+    b"avis": "image/avif",
+    b"heic": "image/heic",
+    b"heix": "image/heic",
+    b"heim": "image/heic",
+    b"heis": "image/heic",
+    b"hevc": "image/heic",
+    b"hevx": "image/heic",
+    b"qt  ": "video/quicktime",
+    b"crx ": "image/x-canon-cr3",
+    b"M4A ": "audio/mp4",
+    b"M4B ": "audio/mp4",
+    b"M4P ": "audio/mp4",
+}
+# Of images whose other brands say how they are encoded.
+_IMAGE_BRANDS = frozenset({b"mif1", b"mif2", b"msf1", b"miaf"})
+_VIDEO_BRANDS = frozenset(
+    {
+        b"isom",
+        b"mp41",
+        b"mp42",
+        b"mp71",
+        b"avc1",
+        b"hvc1",
+        b"M4V ",
+        b"M4VP",
+        b"M4VH",
+        b"dash",
+        b"MSNV",
+        b"f4v ",
+    }
+    | {b"iso%d" % number for number in range(2, 10)}
+)
+_MOST_BRANDS = 64
+
+
 def kind_of(data: bytes) -> str | None:
-    """Return the media type by a file's first bytes; None for any that the API does not take."""
+    """Return the media type by a file's first bytes; None for one that is not known."""
     if data.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
-    if data[4:8] == b"ftyp":
-        return "video/mp4"
-    return None
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        return "image/gif"
+    if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")):
+        return "image/jxl"
+    return _kind_of_brands(data) if data[4:8] == b"ftyp" else None
+
+
+def _kind_of_brands(data: bytes) -> str | None:
+    """The container is the same for photos, films and music; the brands say which it is, the main one first."""
+    main = data[8:12]
+    end = min(int.from_bytes(data[:4]), len(data), 16 + 4 * _MOST_BRANDS)
+    others = [data[at : at + 4] for at in range(16, end - 3, 4)]
+    if main in _BRANDS:
+        return _BRANDS[main]
+    if main in _IMAGE_BRANDS:
+        found = [_BRANDS[brand] for brand in others if brand in _BRANDS]
+        return next((kind for kind in found if kind in ("image/avif", "image/heic")), "image/heif")
+    return "video/mp4" if _VIDEO_BRANDS.intersection((main, *others)) else None
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:

@@ -55,7 +55,7 @@ from bfl_async.errors import (
     UntrustedURLError,
 )
 from bfl_async.transport.guard import KeyGuard, Origin, origin_of, without_query
-from bfl_async.types import Reply
+from bfl_async.types import Reply, Sink
 
 if TYPE_CHECKING:
     import ssl
@@ -86,7 +86,7 @@ _MAX_HOPS = 5
 _LEAST_KEY_BYTES = 8  # a shorter one is a test's, and occurs in any text
 _LEAST_HEADER_BYTES = 16  # a shorter value of a header is a word, and no secret
 _MAX_REPLY_BYTES = 16 * 2**20  # of JSON
-_MAX_DOWNLOAD_BYTES = 1 * 2**30
+_MAX_DOWNLOAD_BYTES = 512 * 2**20  # held in memory, of a caller that gives no sink
 _NO_WAIT = nullcontext()
 _NO_TIMEOUTS = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -260,7 +260,10 @@ class HTTPTransport:
         self._submit_headers["Content-Type"] = "application/json"
         values = [value.encode() for value in (headers or {}).values()]
         self._secrets = [value for value in values if len(value) >= _LEAST_HEADER_BYTES]
-        self._download_headers = CIMultiDict({"User-Agent": agent, "Accept": "*/*"})
+        # Images and videos do not compress. What is inflated could be of any size.
+        self._download_headers = CIMultiDict(
+            {"User-Agent": agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+        )
         self._reply_s = timeouts.reply
         self._poll_s = min(timeouts.reply, _POLL_REPLY_S)
         # With the wait for the key, the wait behind other polls, and each redirect followed.
@@ -379,11 +382,18 @@ class HTTPTransport:
 
         A host that is silent for some seconds is given up before the timeout, so that there is time to try again.
         """
+        return await self._download(url, None, timeout)
+
+    async def download_to(self, url: str, sink: Sink, *, timeout: float) -> Reply:
+        """As `download`, with the body going to the sink; see `StreamingTransport.download_to`."""
+        return await self._download(url, sink, timeout)
+
+    async def _download(self, url: str, sink: Sink | None, timeout: float) -> Reply:
         silence = _Silence.of(timeout, self._given_up.pop(url, 0.0))
         limit = TimeLimit(timeout)
         try:
             async with limit, self._downloads:
-                return await self._follow(url, self._download_headers, silence, keyed=False)
+                return await self._follow(url, self._download_headers, silence, keyed=False, sink=sink)
         except ReplyTimeoutError:
             self._given_up[url] = silence.first_s
             if len(self._given_up) > _MAX_GIVEN_UP:
@@ -418,7 +428,15 @@ class HTTPTransport:
             headers, **{"x-key": check_key(raw, "the api_key function returned an empty text")}
         )
 
-    async def _follow(self, url: str, headers: Mapping[str, str], silence: _Silence, *, keyed: bool) -> Reply:
+    async def _follow(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        silence: _Silence,
+        *,
+        keyed: bool,
+        sink: Sink | None = None,
+    ) -> Reply:
         max_bytes = _MAX_REPLY_BYTES if keyed else _MAX_DOWNLOAD_BYTES
         may_ask = self._may_carry_key if keyed else self._guard.may_download
         for _ in range(_MAX_HOPS + 1):
@@ -430,7 +448,14 @@ class HTTPTransport:
                     else f"refused to download from {without_query(url)}; nothing was sent there"
                 )
             reply = await self._call(
-                "GET", url, headers, TimeLimit(silence.first_s), max_bytes, keyed=keyed, next_s=silence.next_s
+                "GET",
+                url,
+                headers,
+                TimeLimit(silence.first_s),
+                max_bytes,
+                keyed=keyed,
+                next_s=silence.next_s,
+                sink=sink,
             )
             target = reply.headers.get("location")
             if reply.status_code not in _REDIRECTS or not target:
@@ -464,6 +489,7 @@ class HTTPTransport:
         keyed: bool,
         body: _Body | None = None,
         next_s: float | None = None,
+        sink: Sink | None = None,
     ) -> Reply:
         session = self._session if keyed else self._download_session
         if self._closed:
@@ -487,11 +513,15 @@ class HTTPTransport:
                     proxy=proxy,
                     allow_redirects=False,
                     raise_for_status=False,
-                    auto_decompress=True,
+                    auto_decompress=keyed,
                     # A middleware of the caller's session might repeat a POST, which would pay twice.
                     middlewares=() if method == "POST" else None,
                 ) as response,
             ):
+                if sink is not None:
+                    if 200 <= response.status < 300:
+                        await _pour(response, sink, limit, next_s)
+                    return Reply(response.status, response.headers, b"")
                 content = await _read(response, max_bytes, limit, next_s)
                 if response.status >= 400:
                     content = self._masked(content, headers)
@@ -630,6 +660,20 @@ async def _read(
             raise _too_large(response, max_bytes)
         buffer.write(chunk)
     return buffer.getvalue()
+
+
+async def _pour(response: aiohttp.ClientResponse, sink: Sink, limit: TimeLimit, next_s: float | None) -> None:
+    """Hand a body over piece by piece. The silence of the host counts, and not the time that the sink takes."""
+    sink.begin(response.headers)
+    incoming = response.content
+    missing = _MIN_PROGRESS_BYTES
+    while not incoming.at_eof():
+        chunk = await incoming.readany()
+        await sink.write(chunk)
+        missing -= len(chunk)
+        if next_s is not None and missing <= 0:
+            limit.restart(next_s)
+            missing = _MIN_PROGRESS_BYTES
 
 
 def _too_large(response: aiohttp.ClientResponse, max_bytes: int) -> TransportError:

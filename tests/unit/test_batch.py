@@ -575,7 +575,7 @@ async def test_a_full_folder_stops_the_run_and_the_next_one_saves_what_was_paid(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch, pytest.raises(SaveError, match="run the same again") as caught:
-        patch.setattr("bfl_async._manifest.flush_to_disk", no_space)
+        patch.setattr("bfl_async._incoming.flush_to_disk", no_space)
         await run(tmp_path, api, cats("a", "b", "c", "d"), limit=1)
     assert caught.value.errno == errno.ENOSPC
     assert "ready" in states(tmp_path)

@@ -36,7 +36,6 @@ from bfl_async import (
 )
 from bfl_async import _scheduler as scheduler_module
 from bfl_async._wire import body_text, detail_of, encode_body
-from bfl_async.download import Download, write_file
 from bfl_async.limiter import LocalLimiter
 from bfl_async.types import JSON, Lease, Reply
 from tests.fake import JPEG, FakeAPI, prompts, reply, spin, status
@@ -401,10 +400,13 @@ async def test_results_can_be_copied_and_hashed() -> None:
             assert {twin, result} == {result}
 
 
-def test_long_names_are_cut_in_bytes(tmp_path: Path) -> None:
+async def test_long_names_are_cut_in_bytes(tmp_path: Path) -> None:
     """A name of 84 characters can have 244 bytes."""
     name = "猫" * 80 + ".jpg"
-    assert write_file(tmp_path / name, Download(JPEG, "image/jpeg"), "t").read_bytes() == JPEG
+    api = FakeAPI(service_s=0)
+    async with api.client() as bfl:
+        result = await bfl.generate(a_request())
+        assert (await result.save(tmp_path / name)).read_bytes() == JPEG
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
