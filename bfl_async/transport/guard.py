@@ -7,6 +7,7 @@ not plain ASCII) is refused rather than interpreted.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from functools import lru_cache
 from typing import NamedTuple
@@ -83,29 +84,82 @@ class KeyGuard:
         )
 
     def may_download(self, url: str) -> bool:
-        """True for a URL that a result can have: https to a named host, or what the base URL itself is.
+        """True for a URL that a result can have: https, port 443, under a public name; or what the base URL itself is.
 
-        Plain http and addresses only where the base URL is of that kind: an answer must not make this machine
-        ask its neighbours.
+        An answer must not make this machine ask its neighbours. So plain http, addresses, names of a local network and
+        other ports are only for the host of the base URL, where that is of this kind. All of this machine counts as one
+        host. A public name may still lead inside: `may_lead_inside` and `is_public` are for its addresses.
         """
         origin = origin_of(url)
         if origin is None:
             return False
-        if origin.host == self._base.host or (is_loopback(origin.host) and is_loopback(self._base.host)):
-            return origin.scheme == "https" or self._base.scheme == "http"
-        return origin.scheme == "https" and not _may_be_inside(origin.host)
+        if self._is_base_host(origin.host):
+            if self._base.scheme == "http":
+                # The caller allowed a server that is not BFL's, such as a sandbox. Its images may have their own port.
+                return True
+            return origin.scheme == "https" and (
+                origin.port in (443, self._base.port) or is_loopback(origin.host)
+            )
+        return origin.scheme == "https" and origin.port == 443 and not _may_be_inside(origin.host)
+
+    def may_lead_inside(self, host: str) -> bool:
+        """True for a host whose addresses are the caller's own choice: that of the base URL."""
+        return self._is_base_host(host)
+
+    def _is_base_host(self, host: str) -> bool:
+        return host == self._base.host or (is_loopback(host) and is_loopback(self._base.host))
 
 
 def _within(host: str, domain: str) -> bool:
     return host == domain or host.endswith("." + domain)
 
 
+# Names that are for use inside a network: of RFC 6762 (with its appendix), RFC 8375, RFC 6761, and ICANN's `.internal`.
+_PRIVATE = frozenset(
+    {
+        "local",
+        "localdomain",
+        "localhost",
+        "internal",
+        "intranet",
+        "private",
+        "corp",
+        "home",
+        "lan",
+        "arpa",
+        "onion",
+    }
+    | {"localdomain4", "localdomain6", "localhost4", "localhost6", "invalid"}
+)
+
+
 def _may_be_inside(host: str) -> bool:
-    """True for this machine and for addresses: results are served under names, and an address may be any machine's."""
-    if is_loopback(host) or host.endswith(".localdomain") or ":" in host:
+    """True for this machine, names without a public domain, and addresses: results are served under public names."""
+    if is_loopback(host) or ":" in host or "." not in host or host.rpartition(".")[2] in _PRIVATE:
         return True
     # Digits and dots, or hexadecimal, are read as addresses by some resolvers.
     return bool(re.fullmatch(r"(0x[0-9a-f]+|[0-9]+)(\.(0x[0-9a-f]+|[0-9]+))*", host))
+
+
+# Addresses of IPv6 that carry one of IPv4 at their end: those of NAT64 are made by the network's name service.
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def is_public(address: str) -> bool:
+    """True for an address that can be reached from anywhere, and so is no machine inside a network."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(found, ipaddress.IPv6Address):
+        inner = found.ipv4_mapped or found.sixtofour
+        if found in _NAT64:
+            inner = ipaddress.IPv4Address(int(found) & 0xFFFF_FFFF)
+        if inner is not None:
+            return is_public(str(inner))
+        if found.is_site_local:
+            return False
+    return found.is_global and not (found.is_multicast or found.is_reserved or found.is_unspecified)
 
 
 def without_query(url: str) -> str:

@@ -54,12 +54,12 @@ from bfl_async.errors import (
     TransportError,
     UntrustedURLError,
 )
-from bfl_async.transport.guard import KeyGuard, Origin, origin_of, without_query
+from bfl_async.transport.guard import KeyGuard, Origin, is_public, origin_of, without_query
 from bfl_async.types import Reply, Sink
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aiohttp.abc import AbstractStreamWriter
 
@@ -223,6 +223,35 @@ class _LookupLoop:
         return await self.threads.run(socket.getnameinfo, sockaddr, flags)
 
 
+class _LeadsInsideError(OSError):
+    """A public name has no public address."""
+
+
+class _PublicNames(aiohttp.abc.AbstractResolver):
+    """Finds only addresses that are public, of all hosts but those that may have others.
+
+    The connection is made to one of these very addresses: a name cannot be changed between the check and the use.
+    """
+
+    def __init__(self, inner: aiohttp.abc.AbstractResolver, may_lead_inside: Callable[[str], bool]) -> None:
+        self._inner = inner
+        self._may_lead_inside = may_lead_inside
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        found = await self._inner.resolve(host, port, family)
+        if self._may_lead_inside(host):
+            return found
+        public = [each for each in found if is_public(each["host"])]
+        if found and not public:
+            raise _LeadsInsideError(f"{found[0]['host']} is no public address")
+        return public
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
 class HTTPTransport:
     """The BFL API over aiohttp.
 
@@ -306,17 +335,25 @@ class HTTPTransport:
         tls: ssl.SSLContext | None = None
         if self._base_url.startswith("https:") and names_certificates():
             tls = await _tls_of_environment()
-        self._session = self._new_session(tls)
-        self._download_session = self._new_session(tls)
+        self._session = self._new_session(tls, self._resolver())
+        inner = self._resolver() or aiohttp.DefaultResolver()
+        self._download_session = self._new_session(tls, _PublicNames(inner, self._may_lead_inside))
 
-    def _new_session(self, tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
+    def _may_lead_inside(self, host: str) -> bool:
+        """True for the base URL's host, and for a proxy, which the user named."""
+        proxies = [proxy for proxy in self._proxies.values() if proxy is not None]
+        return self._guard.may_lead_inside(host) or any(urlsplit(proxy).hostname == host for proxy in proxies)
+
+    def _new_session(
+        self, tls: ssl.SSLContext | None, resolver: aiohttp.abc.AbstractResolver | None
+    ) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             # No limit: submits are bounded by slots, polls and downloads by semaphores of their own.
             connector=aiohttp.TCPConnector(
                 limit=0,
                 limit_per_host=0,
                 keepalive_timeout=KEEPALIVE_S,
-                resolver=self._resolver(),
+                resolver=resolver,
                 ssl=True if tls is None else tls,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -731,6 +768,11 @@ def _after_stall(limit: TimeLimit) -> str:
 
 
 def _reason(exc: BaseException) -> str:
+    if isinstance(exc, aiohttp.ClientConnectorDNSError) and isinstance(exc.os_error, _LeadsInsideError):
+        return (
+            f"{exc.os_error}, and results do not come from inside a network (where that is right for you, give the "
+            "client a session= of your own)"
+        )
     if isinstance(exc, aiohttp.ClientConnectorDNSError):
         return "its name cannot be found"
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):

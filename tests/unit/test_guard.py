@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yarl
 
-from bfl_async.transport.guard import KeyGuard, origin_of, without_query
+from bfl_async.transport.guard import KeyGuard, is_public, origin_of, without_query
 
 HOSTILE = [
     "https://bfl.ai.evil.com/x",
@@ -123,6 +123,24 @@ def test_former_domain_only_where_the_base_url_is_there() -> None:
         ("https://[::ffff:127.0.0.1]/x", False),
         ("file:///etc/passwd", False),
         ("https://user@host/x", False),
+        ("https://delivery-eu1.bfl.ai:443/x", True),
+        ("https://delivery-eu1.bfl.ai:8443/x", False),
+        ("https://delivery-eu1.bfl.ai:80/x", False),
+        ("https://localhost6/x", False),
+        ("https://vault/x", False),
+        ("https://vault:8200/x", False),
+        ("https://kubernetes.default.svc.cluster.local/x", False),
+        ("https://metadata.google.internal/x", False),
+        ("https://printer.lan/x", False),
+        ("https://nas.home.arpa/x", False),
+        ("https://1.0.0.127.in-addr.arpa/x", False),
+        ("https://git.corp/x", False),
+        ("https://router.home/x", False),
+        ("https://wiki.intranet/x", False),
+        ("https://host.localdomain4/x", False),
+        ("https://a.LOCAL/x", False),
+        ("https://local.example.com/x", True),
+        ("https://internal.example.com/x", True),
     ],
 )
 def test_results_come_over_https_from_public_hosts(url: str, expected: bool) -> None:
@@ -138,6 +156,59 @@ def test_local_server_may_serve_its_results_from_another_local_port() -> None:
     assert guard.may_download("https://delivery.bfl.ai/x")
     assert not guard.may_download("http://delivery.bfl.ai/x")
     assert not guard.may_download("http://10.0.0.1/x")
+
+
+def test_only_the_base_urls_own_host_may_be_inside() -> None:
+    """Over https on its own port, and 443; over plain http, which the caller allowed, on any port."""
+    guard = KeyGuard("https://gateway.corp:8443")
+    assert guard.may_download("https://gateway.corp:8443/x")
+    assert guard.may_download("https://gateway.corp/x")
+    assert not guard.may_download("https://gateway.corp:9443/x")
+    assert not guard.may_download("http://gateway.corp/x")
+    assert not guard.may_download("https://other.corp/x")
+    plain = KeyGuard("http://sandbox:8080")
+    assert plain.may_download("http://sandbox:9090/x")
+    assert not plain.may_download("http://database:9090/x")
+    assert guard.may_lead_inside("gateway.corp")
+    assert not guard.may_lead_inside("delivery.bfl.ai")
+    assert KeyGuard("http://127.0.0.1:1").may_lead_inside("localhost")
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("93.184.216.34", True),
+        ("2606:4700::1111", True),
+        ("64:ff9b::5db8:d822", True),
+        ("127.0.0.1", False),
+        ("127.8.8.8", False),
+        ("0.0.0.0", False),
+        ("10.1.2.3", False),
+        ("172.31.0.1", False),
+        ("192.168.1.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("198.18.0.1", False),
+        ("224.0.0.251", False),
+        ("240.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::", False),
+        ("::1", False),
+        ("::ffff:192.168.0.1", False),
+        ("::ffff:7f00:1", False),
+        ("64:ff9b::7f00:1", False),
+        ("2002:7f00:1::", False),
+        ("fe80::1", False),
+        ("fe80::1%eth0", False),
+        ("fd12:3456::1", False),
+        ("fec0::1", False),
+        ("ff02::1", False),
+        ("no address", False),
+    ],
+)
+def test_addresses_inside_a_network_are_not_public(address: str, expected: bool) -> None:
+    """Also as a part of another address."""
+    assert is_public(address) is expected
 
 
 def test_shown_urls_have_no_query() -> None:
