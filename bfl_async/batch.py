@@ -88,6 +88,7 @@ from bfl_async.errors import (
 )
 from bfl_async.ledger.sqlite import SQLiteLedger
 from bfl_async.models import CATALOG, ImageRequest, PassThroughRequest, as_request, request
+from bfl_async.models.media import FileWithin
 from bfl_async.result import Result
 from bfl_async.types import (
     JSON,
@@ -127,8 +128,9 @@ _PRIORITY = 10  # a batch stands behind single requests, as a stream does
 _OUTAGE_S = 3600.0  # for so long no connection can be made before a run that worked gives up
 _CLOSE_S = 10.0  # for POSTs on their way when the batch is closed
 _LEAST_DOWNLOAD_S, _MOST_DOWNLOAD_S = 60.0, 600.0
-# A field that names a file is kept as {"$path": name, "$sha256": digest}. The digest is what it is known by.
-_PATH, _DIGEST = "$path", "$sha256"
+# A field that names a file is kept as {"$path": name, "$sha256": digest}. The digest is what it is known by. One that
+# must lie in a folder has the folder's name as well, and a run that reads it days later checks it again.
+_PATH, _DIGEST, _WITHIN = "$path", "$sha256", "$within"
 # How the notes of a ledger name what is known of input files.
 _FILE_NOTE = "file "
 
@@ -1526,10 +1528,15 @@ def fields_of(wanted: ImageRequest, digest_of: Callable[[Path], str] | None = No
 
 
 def _has_path(value: object) -> bool:
-    return isinstance(value, Path) or (isinstance(value, list | tuple) and any(map(_has_path, value)))
+    return isinstance(value, Path | FileWithin) or (
+        isinstance(value, list | tuple) and any(map(_has_path, value))
+    )
 
 
 def _kept(value: object, digest_of: Callable[[Path], str] | None) -> JSON:
+    if isinstance(value, FileWithin):
+        kept = cast("Mapping[str, JSON]", _kept(value.path, digest_of))
+        return {**kept, _WITHIN: str(value.folder.absolute())}
     if isinstance(value, Path):
         place: dict[str, JSON] = {_PATH: str(value.absolute())}
         if digest_of is not None:
@@ -1547,7 +1554,7 @@ def _kept(value: object, digest_of: Callable[[Path], str] | None) -> JSON:
 
 
 def _is_place(value: object) -> TypeGuard[Mapping[str, JSON]]:
-    return isinstance(value, Mapping) and _PATH in value and set(value) <= {_PATH, _DIGEST}
+    return isinstance(value, Mapping) and _PATH in value and set(value) <= {_PATH, _DIGEST, _WITHIN}
 
 
 def _without_places(value: JSON) -> JSON:
@@ -1562,7 +1569,8 @@ def _without_places(value: JSON) -> JSON:
 
 def _given(value: JSON) -> object:
     if _is_place(value):
-        return Path(str(value[_PATH]))
+        path, folder = Path(str(value[_PATH])), value.get(_WITHIN)
+        return path if folder is None else FileWithin(path, Path(str(folder)))
     if isinstance(value, list):
         return [_given(one) for one in value]
     return value

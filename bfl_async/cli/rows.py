@@ -25,6 +25,7 @@ from bfl_async.cli.formats import kind_of as kind_of
 from bfl_async.cli.table import CARRIAGE_RETURN, Delimiter, Record, RecordError, TableReader
 from bfl_async.errors import InvalidRequestError
 from bfl_async.models import CATALOG, ImageRequest, check_model_name, plain_number, request
+from bfl_async.models.media import FileWithin
 
 _BAD_ROWS_SHOWN = 20
 # A message names what is wrong; it does not repeat a row.
@@ -249,7 +250,7 @@ class Rows:
             )
         if not is_file:
             raise RowError(f"{where}: there is no file {_quoted(str(path))}")
-        return path
+        return path if self._allow_outside else FileWithin(path, self._folder)
 
 
 def _good(one: Given | RowError) -> Given:

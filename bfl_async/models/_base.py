@@ -10,7 +10,17 @@ from typing import ClassVar, Literal, cast, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from bfl_async.errors import InvalidRequestError
-from bfl_async.models.media import Media, MediaProblem, MediaRule, is_heavy, load, shown, size_of
+from bfl_async.models.media import (
+    Media,
+    MediaProblem,
+    MediaRule,
+    head_of,
+    image_size,
+    is_heavy,
+    is_turned,
+    load,
+    shown,
+)
 from bfl_async.types import JSON
 
 
@@ -120,13 +130,20 @@ def _sent(value: object, rule: MediaRule) -> JSON:
 
 
 def size_problem(first: object, second: object) -> str | None:
-    """Return what is wrong with two images that must have the same size; None if nothing is, or none is known."""
+    """Return what is wrong with two images that must have the same size; None if nothing is, or none is known.
+
+    A photo may be stored on its side, with a tag that says so. Whether the other image was made for it as it is stored
+    or as it is shown, is for the server to judge.
+    """
     if not isinstance(first, Media) or not isinstance(second, Media):
         return None
-    sizes = size_of(first), size_of(second)
+    heads = head_of(first), head_of(second)
+    sizes = image_size(heads[0]), image_size(heads[1])
     if None in sizes or sizes[0] == sizes[1]:
         return None
     (width, height), (other_width, other_height) = cast("tuple[tuple[int, int], tuple[int, int]]", sizes)
+    if (width, height) == (other_height, other_width) and any(map(is_turned, heads)):
+        return None
     return f"has {other_width} x {other_height} px, but the image has {width} x {height} px"
 
 

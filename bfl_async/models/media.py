@@ -14,6 +14,8 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import errno
+import inspect
 import io
 import os
 import re
@@ -22,10 +24,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol, TypeAlias, cast
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MP = 1024 * 1024
 """Pixels of a megapixel, in the API's prices and bounds."""
@@ -35,6 +40,8 @@ _HEAD_BYTES = 256 * 1024  # a JPEG's size may stand behind profiles and previews
 _SLICE_BYTES = 384 * 1024  # of what is encoded at a time: a multiple of 3, and a head is within the first
 _SLICE_CHARS = _SLICE_BYTES // 3 * 4
 _MOOV_BYTES = 20 * _MB
+# Marks of a JPEG, chunks of a PNG, and boxes of an mp4 that are looked at: whoever made the file chose their number.
+_MOST_STEPS = 10_000
 _WHOLE_CHARS = 1_000_000  # base64 up to here is checked to its end when the request is made
 _JUDGED_CHARS = 1_000  # shorter base64 that is no picture is a mistake; of longer ones the server judges
 _SHOWN_NAME = 80
@@ -61,7 +68,57 @@ class PillowImage(Protocol):
 MediaSource: TypeAlias = str | bytes | Path | BinaryIO | PillowImage
 """What a field for an image or a video takes: an http(s) URL, a data URL or base64 as `str`; else the file."""
 
-Media: TypeAlias = str | bytes | Path
+
+@dataclass(frozen=True, slots=True)
+class FileWithin:
+    """A file that must lie in a folder, also when it is read, which may be days later.
+
+    It stands where a `Path` can, for names that come from strangers, such as those in the rows of a batch. Links are
+    followed as far as they stay in the folder.
+
+    Args:
+        path: The file.
+        folder: Where it must lie, at any depth.
+    """
+
+    path: Path
+    folder: Path
+
+    def open(self) -> int:
+        """Open the file for reading; return its descriptor.
+
+        Raises:
+            OSError, ValueError: It cannot be opened, or lies outside.
+        """
+        folder, path = self.folder.resolve(), self.path.resolve()
+        if not path.is_relative_to(folder):
+            raise PermissionError(errno.EPERM, f"it lies outside the folder {folder.name!r}")
+        if os.open not in os.supports_dir_fd:
+            handle = os.open(path, _READ)
+            # Without descriptors of folders: at least, it is the file that was looked at.
+            if not os.path.samestat(os.fstat(handle), os.lstat(path)):
+                os.close(handle)
+                raise PermissionError(errno.EPERM, "it was replaced while it was opened")
+            return handle
+        # From the folder downwards, without following links: no name can come to mean another file meanwhile.
+        *above, name = path.relative_to(folder).parts or (".",)
+        at = os.open(folder, _FOLDER)
+        try:
+            for part in above:
+                inner = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
+                os.close(at)
+                at = inner
+            return os.open(name, _READ | os.O_NOFOLLOW, dir_fd=at)
+        finally:
+            os.close(at)
+
+
+# O_PATH: a folder that may be passed through but not listed will do.
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
+# Without O_NONBLOCK, opening a pipe would wait for a writer.
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+Media: TypeAlias = str | bytes | Path | FileWithin
 """What a request holds of it."""
 
 
@@ -134,7 +191,7 @@ def take(value: object, rule: MediaRule) -> Media:
             data = bytes(value)
             check_bytes(data, rule)
             return data
-        case Path():
+        case Path() | FileWithin():
             return value
     data = _bytes_of(value, rule)
     check_bytes(data, rule)
@@ -155,23 +212,62 @@ def _bytes_of(value: object, rule: MediaRule) -> bytes:
             f"is of type {type(value).__name__}: give a pathlib.Path, bytes, a binary file, a Pillow image, or a str "
             "that is an http(s) URL, a data URL or base64"
         )
+    if inspect.iscoroutinefunction(read):
+        raise MediaProblem(_ASYNC_FILE)
     try:
         data = read(rule.max_bytes + 1)
     except (OSError, ValueError) as exc:  # ValueError: it is closed
         raise MediaProblem(f"is a file that cannot be read: {exc}") from None
+    if inspect.isawaitable(data):
+        # It is not going to be awaited, and should not warn about it.
+        for name in ("close", "cancel"):
+            end = getattr(data, name, None)
+            if callable(end):
+                end()
+        raise MediaProblem(_ASYNC_FILE)
     if not isinstance(data, bytes):
         raise MediaProblem(f"is a file that reads {type(data).__name__} and no bytes: open it with 'rb'")
     return data
 
 
+_ASYNC_FILE = "is an asynchronous file, such as an upload: await its read(), and pass the bytes"
+
+
 def _png_of(image: PillowImage) -> bytes:
-    """PNG keeps every pixel. A mode that PNG has no word for, such as CMYK, is the caller's to convert."""
+    """PNG keeps every pixel, and the colour profile. A mode that it has no word for, such as CMYK, is the caller's to
+    convert.
+
+    The orientation of a photo is a tag, which not everything reads in a PNG. So the pixels are turned as it says.
+    """
     buffer = io.BytesIO()
     try:
+        image = _turned(image)
         image.save(buffer, format="PNG")
-    except (OSError, ValueError) as exc:
-        raise MediaProblem(f"is a Pillow image that cannot be written as PNG: {exc}") from None
+    # Pillow's plugins raise anything.
+    except Exception as exc:
+        if getattr(image, "fp", buffer) is None and not isinstance(exc, OSError):
+            raise MediaProblem(
+                "is a Pillow image that can no longer be read: open it again after verify() or close()"
+            ) from None
+        raise MediaProblem(
+            f"is a Pillow image that cannot be written as PNG: {str(exc) or type(exc).__name__}"
+        ) from None
     return buffer.getvalue()
+
+
+def _turned(image: PillowImage) -> PillowImage:
+    # Loaded, as the caller has an image of it.
+    from PIL import ExifTags, ImageOps
+
+    given = cast("Image", image)
+    orientation = None
+    # Tags that are broken say nothing.
+    with contextlib.suppress(Exception):
+        orientation = given.getexif().get(ExifTags.Base.Orientation)
+    if orientation not in range(2, 9):
+        return image
+    turned = ImageOps.exif_transpose(given)
+    return cast("PillowImage", turned)
 
 
 def is_url(text: str) -> bool:
@@ -381,8 +477,8 @@ _NO_FRAME = frozenset({0xC4, 0xC8, 0xCC})  # tables and extensions between the S
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     at = 2
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
+    for _ in range(_MOST_STEPS):
+        if at + 4 > len(data) or data[at] != 0xFF:
             return None
         mark = data[at + 1]
         if mark == 0xFF:  # padding
@@ -418,6 +514,53 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
         case b"VP8X" if len(data) >= 30:
             return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
     return None
+
+
+def is_turned(data: bytes) -> bool:
+    """True for an image that is shown on its side: its tags say so, and its width and height are exchanged then."""
+    match kind_of(data):
+        case "image/jpeg":
+            tags = _jpeg_tags(data)
+        case "image/png":
+            tags = _png_tags(data)
+        case _:
+            tags = b""
+    return _orientation(tags) in range(5, 9)
+
+
+def _jpeg_tags(data: bytes) -> bytes:
+    at = 2
+    for _ in range(_MOST_STEPS):
+        if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] in (0xD9, 0xDA):
+            break
+        length = int.from_bytes(data[at + 2 : at + 4])
+        if data[at + 1] == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
+            return data[at + 10 : at + 2 + length]
+        at += 2 + max(2, length)
+    return b""
+
+
+def _png_tags(data: bytes) -> bytes:
+    at = 8
+    for _ in range(_MOST_STEPS):
+        if at + 8 > len(data) or data[at + 4 : at + 8] == b"IDAT":
+            break
+        length = int.from_bytes(data[at : at + 4])
+        if data[at + 4 : at + 8] == b"eXIf":
+            return data[at + 8 : at + 8 + length]
+        at += 12 + length
+    return b""
+
+
+def _orientation(tags: bytes) -> int:
+    """The orientation in a block of EXIF; 0 where it has none."""
+    order: Literal["little", "big"] = "little" if tags[:2] == b"II" else "big"
+    at = int.from_bytes(tags[4:8], order)
+    count = int.from_bytes(tags[at : at + 2], order)
+    for entry in range(at + 2, min(at + 2 + 12 * count, len(tags) - 11), 12):
+        if int.from_bytes(tags[entry : entry + 2], order) == 0x0112:
+            return int.from_bytes(tags[entry + 8 : entry + 10], order)
+    return 0
 
 
 class VideoFacts(NamedTuple):
@@ -457,7 +600,9 @@ def _mvhd_seconds(box: bytes) -> float:
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
     """The boxes of an mp4 between two offsets: each one's type, and where its content begins and ends."""
-    while at + 8 <= end:
+    for _ in range(_MOST_STEPS):
+        if at + 8 > end:
+            return
         size, kind, head = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8], 8
         if size == 1:
             size, head = int.from_bytes(data[at + 8 : at + 16]), 16
@@ -487,7 +632,7 @@ def load(value: Media, rule: MediaRule) -> str:
         if len(value) > _WHOLE_CHARS:
             _check_text(value, rule, whole=True)
         return value if rule.kind == "video" and _DATA_URL.match(value) else _payload(value)
-    slices = _slices_of(value, rule) if isinstance(value, Path) else _slices(value)
+    slices = _slices(value) if isinstance(value, bytes) else _slices_of(value, rule)
     return "".join([base64.b64encode(piece).decode("ascii") for piece in slices])
 
 
@@ -497,7 +642,7 @@ def _slices(data: bytes) -> Iterator[memoryview]:
         yield view[at : at + _SLICE_BYTES]
 
 
-def _slices_of(path: Path, rule: MediaRule) -> Iterator[bytes]:
+def _slices_of(path: Path | FileWithin, rule: MediaRule) -> Iterator[bytes]:
     """A file's bytes, checked: its head before the first slice, its length as it is read."""
     with _opened(path) as file:
         count = 0
@@ -519,16 +664,16 @@ def _slices_of(path: Path, rule: MediaRule) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path | FileWithin) -> Iterator[BinaryIO]:
     """Open a regular file.
 
     Raises:
         MediaProblem: It is none, or the operating system refuses.
     """
     try:
-        # Without O_NONBLOCK, opening a pipe would wait for a writer.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
+        handle = path.open() if isinstance(path, FileWithin) else os.open(path, _READ)
+    except (OSError, ValueError, RuntimeError) as exc:
+        # ValueError: a NUL in the name. RuntimeError: links in a circle.
         raise MediaProblem(_unreadable(path, exc)) from None
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
@@ -537,11 +682,13 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _unreadable(path: Path, exc: Exception) -> str:
+def _unreadable(path: Path | FileWithin, exc: Exception) -> str:
     return f"{_shown(path)} cannot be read: {getattr(exc, 'strerror', None) or type(exc).__name__}"
 
 
-def _shown(path: Path) -> str:
+def _shown(path: Path | FileWithin) -> str:
+    if isinstance(path, FileWithin):
+        path = path.path
     return repr(path.name[:_SHOWN_NAME] or str(path)[:_SHOWN_NAME])
 
 
@@ -550,7 +697,7 @@ def head_of(value: Media) -> bytes:
     if isinstance(value, bytes):
         return value
     try:
-        if isinstance(value, Path):
+        if not isinstance(value, str):
             with _opened(value) as file:
                 return file.read(_HEAD_BYTES)
         return b"" if is_url(value) else _decode(_payload(value)[:_SLICE_CHARS])
@@ -568,11 +715,13 @@ def facts_of(value: Media) -> VideoFacts | None:
 
     The header may stand at a file's end: a `Path` is read box by box, which costs a few small reads.
     """
-    if not isinstance(value, Path):
+    if isinstance(value, str | bytes):
         return video_facts(head_of(value))
     try:
         with _opened(value) as file:
-            while len(head := file.read(16)) >= 8:
+            for _ in range(_MOST_STEPS):
+                if len(head := file.read(16)) < 8:
+                    return None
                 size = int.from_bytes(head[:4])
                 size = int.from_bytes(head[8:16]) if size == 1 else size
                 file.seek(-len(head), os.SEEK_CUR)
@@ -590,7 +739,9 @@ def is_heavy(value: object) -> bool:
     """True for an input whose sending needs work that an event loop should not do."""
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return any(is_heavy(item) for item in value)
-    return isinstance(value, bytes | Path) or (isinstance(value, str) and len(value) > _WHOLE_CHARS)
+    return isinstance(value, bytes | Path | FileWithin) or (
+        isinstance(value, str) and len(value) > _WHOLE_CHARS
+    )
 
 
 def shown(value: object) -> str:
@@ -602,6 +753,8 @@ def shown(value: object) -> str:
             return f"<{kind_of(value) or 'bytes'}, {len(value)} bytes{px}>"
         case Path():
             return repr(value)
+        case FileWithin():
+            return repr(value.path)
         case str():
             return (
                 repr(value.partition("?")[0][:100]) if is_url(value) else f"<base64, {len(value)} characters>"
