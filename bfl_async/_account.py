@@ -13,9 +13,11 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from bfl_async import _bounds
+from bfl_async._bounds import Bounds
 from bfl_async._cancellation import is_cancelled
 from bfl_async._time import TimeLimit
-from bfl_async._wire import body_text, encode_body, json_object, number_of, status_error
+from bfl_async._wire import body_text, encode_body, number_of, read_body, status_error
 from bfl_async.errors import (
     BFLError,
     ConnectError,
@@ -61,7 +63,7 @@ async def credits(transport: Transport) -> float:
     """Return the balance; see `AsyncBFL.credits`."""
     what = "the question for credits"
     reply = await _ask(transport, "/v1/credits")
-    balance = number_of(_object(reply, what).get("credits"))
+    balance = number_of(_object(reply, what, _bounds.CREDITS).get("credits"))
     if balance is None:
         raise _unreadable(reply, what)
     return balance
@@ -220,8 +222,8 @@ def _good(reply: Reply, what: str) -> Reply:
     return reply
 
 
-def _object(reply: Reply, what: str) -> Mapping[str, JSON]:
-    said = json_object(_good(reply, what).body)
+def _object(reply: Reply, what: str, bounds: Bounds = _bounds.ACCOUNT) -> Mapping[str, JSON]:
+    said = read_body(_good(reply, what).body, bounds).data
     if said is None:
         raise _unreadable(reply, what)
     return said

@@ -19,6 +19,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from bfl_async._secrets import Secret, Unusable, conceal
+from bfl_async._text import printable
 from bfl_async.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -202,18 +204,23 @@ def limits_from(limits: int | Limits) -> Limits:
     return limits if isinstance(limits, Limits) else Limits(account=limits)
 
 
-def resolve_key(api_key: str | None) -> str:
+def resolve_key(api_key: object) -> Secret:
     """Return the API key: the argument, else `BFL_API_KEY`; see `check_key`.
+
+    Args:
+        api_key: Concealed by the caller, whose frames an error passes through as well.
 
     Raises:
         ConfigError: There is none, or it cannot be a header's value.
     """
     if api_key is not None:
         return check_key(api_key, "the api_key argument is empty", source="api_key")
-    return check_key(os.environ.get("BFL_API_KEY", ""), "BFL_API_KEY is not set", source="BFL_API_KEY")
+    return check_key(
+        conceal(os.environ.get("BFL_API_KEY", "")), "BFL_API_KEY is not set", source="BFL_API_KEY"
+    )
 
 
-def check_key(raw: object, missing: str, *, source: str = "the API key") -> str:
+def check_key(raw: object, missing: str, *, source: str = "the API key") -> Secret:
     """Return a key without white space and quotes around it.
 
     Keys pasted with quotes or a line end are a common cause of 403 (gelasdev/ComfyUI-FLUX-BFL-API#16).
@@ -224,9 +231,11 @@ def check_key(raw: object, missing: str, *, source: str = "the API key") -> str:
     Raises:
         ConfigError: It is empty, not a text, or cannot be a header's value.
     """
+    raw = conceal(raw)
     if not isinstance(raw, str):
-        raise ConfigError(f"an API key is a text, not {type(raw).__name__}")
-    key = raw.strip().strip("\"'").strip()
+        kind = raw.kind if isinstance(raw, Unusable) else type(raw).__name__
+        raise ConfigError(f"an API key is a text, not {kind}")
+    key = Secret(raw.strip().strip("\"'").strip())
     if not key:
         raise ConfigError(f"no API key: {missing}; set BFL_API_KEY or pass api_key=")
     if not (key.isascii() and key.isprintable()) or " " in key:
@@ -246,6 +255,28 @@ _OUR_HEADERS = frozenset(
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
+# Every request of a session carries its headers, downloads from other hosts too.
+_SESSION_SECRETS = frozenset(
+    ["x-key", "authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"]
+)
+
+
+def check_session(session: object) -> None:
+    """Check that a caller's session adds no secret of its own to the calls that it makes for us.
+
+    Raises:
+        ConfigError: It has `auth=`, or a header that is one. No value is shown.
+    """
+    if getattr(session, "auth", None) is not None:
+        raise ConfigError("session has auth=, which would be sent to the image host as well: leave it out")
+    for name in getattr(session, "headers", None) or ():
+        if str(name).lower() in _SESSION_SECRETS:
+            raise ConfigError(
+                f"session has a header {printable(str(name), 40)} of its own, which would be sent to the image host as "
+                "well: pass api_key= or default_headers= instead"
+            )
+
+
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return headers that a caller wants to be sent with each call.
 
@@ -261,7 +292,7 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
             raise ConfigError(f"default_headers: {name} is set by the client itself")
         if not isinstance(value, str) or not (value.isascii() and value.isprintable()):
             raise ConfigError(f"default_headers: the value of {name} is not printable ASCII")
-    return dict(headers)
+    return {name: Secret(value) for name, value in headers.items()}
 
 
 def check_proxy(proxy: str, source: str = "proxy") -> str:
@@ -274,9 +305,8 @@ def check_proxy(proxy: str, source: str = "proxy") -> str:
     Raises:
         ConfigError: The value cannot be used. It is not shown.
     """
-    url = proxy.strip() if isinstance(proxy, str) else ""
-    if "://" not in url:
-        url = f"http://{url}"
+    proxy = Secret(proxy.strip() if isinstance(proxy, str) else "")
+    url = proxy if "://" in proxy else Secret(f"http://{proxy}")
     scheme = url.partition("://")[0].lower()
     if scheme.startswith("socks"):
         problem = "SOCKS is not supported (in Python, pass session= with a connector that speaks it)"
@@ -285,7 +315,7 @@ def check_proxy(proxy: str, source: str = "proxy") -> str:
     elif not _is_proxy(url):
         problem = "this value cannot be read (special characters in a password must be percent-encoded)"
     else:
-        return url
+        return Secret(url)
     raise ConfigError(f"{source} takes [http[s]://][user:password@]host[:port]; {problem}")
 
 
@@ -439,7 +469,8 @@ def resolve_base_url(base_url: str | None, *, allow_http: bool) -> str:
         raise ConfigError(f"base_url takes a URL as a text, not {type(raw).__name__}")
     url = raw.strip().strip("\"'").rstrip("/") or DEFAULT_BASE_URL
     url = _REGIONS.get(url, url)
-    shown = f"{source} {_without_secrets(url)}"
+    # It may be the key, set in the wrong place.
+    shown = f"{source} ({len(raw)} characters)"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -451,7 +482,8 @@ def resolve_base_url(base_url: str | None, *, allow_http: bool) -> str:
         raise ConfigError(f"{shown} must hold nothing but scheme, host, port and path")
     if parts.scheme == "http" and not (allow_http or is_loopback(host)):
         raise ConfigError(
-            f"{shown} would send the API key unencrypted: use https (or pass allow_http=True to AsyncBFL)"
+            f"{source} {printable(f'http://{host}')} would send the API key unencrypted: use https (or pass "
+            "allow_http=True to AsyncBFL)"
         )
     return url
 
@@ -481,15 +513,6 @@ def state_folder() -> Path:
         return Path.home() / ".local" / "state" / "bfl-async"
     except RuntimeError as exc:
         raise ConfigError("this user has no home folder: set XDG_STATE_HOME to an absolute path") from exc
-
-
-def _without_secrets(url: str) -> str:
-    """Return the repr of a URL for a message, cut, without user name, password, query and fragment."""
-    head = re.split(r"[?#]", url, maxsplit=1)[0]
-    if "@" in url[len(head) :]:
-        # The mark may be part of a password, which then begins in the head.
-        return "(not shown)"
-    return _short(head.rpartition("@")[2])
 
 
 def is_loopback(host: str) -> bool:

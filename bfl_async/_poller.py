@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from bfl_async import _bounds
 from bfl_async._cancellation import is_cancelled
 from bfl_async._handle import Entry
 from bfl_async._polling import Polling
@@ -21,12 +22,16 @@ from bfl_async._retry import poll_backoff_s
 from bfl_async._time import TimeLimit, is_stall
 from bfl_async._timings import Reading, Timings
 from bfl_async._wire import (
+    Content,
+    HiddenTexts,
     draft_cache_url,
     moderation_reasons,
-    parse_poll,
+    poll_of,
+    read_body,
     result_path,
     retry_after_s,
     sample_url,
+    shown_status,
     status_error,
 )
 from bfl_async.errors import (
@@ -83,10 +88,13 @@ _TOGETHER_S, _LEAST_TOGETHER_S = 0.24, 0.002
 _OF_GAP, _FOR_ALL_TASKS_S = 1 / 3, 4.0
 
 
-def settlement_of(reply: PollReply, task_id: str) -> Settlement | None:
+def settlement_of(reply: PollReply, task_id: str, hidden: HiddenTexts | None = None) -> Settlement | None:
     """Return the settlement that a poll's reply ends the task with; None while it is in flight.
 
     `Task not found` is None here: one such answer proves nothing, see `NotFoundRow`.
+
+    Args:
+        hidden: Texts of the request, which no reason may show.
     """
     status = reply.status
     if status is _PENDING:
@@ -96,7 +104,7 @@ def settlement_of(reply: PollReply, task_id: str) -> Settlement | None:
     if not isinstance(status, TaskStatus):
         return None  # newer than this release: in flight
     if status.is_moderation:
-        reasons = moderation_reasons(reply.details)
+        reasons = moderation_reasons(reply.details, hidden)
         stage = "request" if status is TaskStatus.REQUEST_MODERATED else "content"
         refused = "the prompt or an input" if stage == "request" else "the output"
         why = f" ({', '.join(reasons)})" if reasons else ""
@@ -258,9 +266,10 @@ class Poller:
             if reply is not None:
                 timings.round_trips.note_poll(now - sent_at, paced_s=paced_s)
                 entry.poll_reply = reply
-                answer = self._parse(reply, entry.task_id)
+                content = read_body(reply.body, _bounds.POLL)
+                answer = self._answer_of(reply, content, entry.task_id)
                 if answer is None:
-                    entry.problem = _problem(reply, entry.task_id)
+                    entry.problem = _problem(reply, content, entry)
                 if answer is None or reply.status_code >= 400:
                     # Beside a good answer the header is routine, and waiting for it would miss the end.
                     retry_after = retry_after_s(reply.headers, now=time.time())
@@ -307,14 +316,16 @@ class Poller:
             await asyncio.sleep(wait_s)
             sent_at = loop.time()
             reply = await self._ask(entry, url, sent_at, sent_at, sent_at + _URL_POLL_S)
-            answer = self._parse(reply, entry.task_id) if isinstance(reply, Reply) else None
+            answer = None
+            if isinstance(reply, Reply):
+                answer = self._answer_of(reply, read_body(reply.body, _bounds.POLL), entry.task_id)
             self.polls += 1
             entry.polls += 1
             if self._reporter is not None:
                 self._reporter.polled(entry, answer, loop.time() - sent_at)
             if isinstance(reply, Reply) and answer is not None:
                 entry.poll_reply = reply
-                settlement = settlement_of(answer, entry.task_id)
+                settlement = settlement_of(answer, entry.task_id, _hidden_of(entry))
                 if settlement is not None and has_result(settlement):
                     return settlement
         return ready
@@ -359,13 +370,13 @@ class Poller:
         return max(_LAST_POLL_S, _ROUND_TRIPS * (timings.round_trips.poll_s or 0.0))
 
     @staticmethod
-    def _parse(reply: Reply, task_id: str | None) -> PollReply | None:
+    def _answer_of(reply: Reply, content: Content, task_id: str | None) -> PollReply | None:
         """Return what a poll's answer says, whatever its HTTP code; None where it says nothing that counts.
 
         A status body under 422 and 503 is the API's own. Under another 5xx it may be a gateway's: there only one that
         names this task ends it.
         """
-        answer = parse_poll(reply.body)
+        answer = poll_of(content.data)
         if answer is None or reply.status_code < 500 or reply.status_code == 503:
             return answer
         return answer if answer.raw.get("id") == task_id else None
@@ -386,9 +397,9 @@ class Poller:
         if not isinstance(word, TaskStatus) and word not in self._strange and len(self._strange) < _STRANGE:
             self._strange.add(word)
             _log.info(
-                "the server uses a status that this release does not know: %.100r, read as in flight",
-                word,
-                extra={**entry.facts(), "bfl_status": word[:100]},
+                "the server uses a status that this release does not know: %s, read as in flight",
+                shown_status(word),
+                extra={**entry.facts(), "bfl_status": shown_status(word).strip("'")},
             )
         changed = (answer.status, answer.progress) != (entry.status, entry.progress)
         entry.status, entry.progress = answer.status, answer.progress
@@ -405,7 +416,9 @@ class Poller:
                 return Failed(error)
         else:
             not_found.interrupt()
-        settlement = settlement_of(answer, entry.task_id)
+        # Most answers find the task pending, and have nothing to hide.
+        hidden = None if answer.status is _PENDING else _hidden_of(entry)
+        settlement = settlement_of(answer, entry.task_id, hidden)
         if settlement is None and changed:
             entry.touch()
         return settlement
@@ -462,19 +475,31 @@ def _set(future: asyncio.Future[bool], value: bool) -> None:
         future.set_result(value)
 
 
-def _problem(reply: Reply, task_id: str) -> BFLError:
+def _hidden_of(entry: Entry) -> HiddenTexts | None:
+    """Return the texts of a request that no error or log record about its task may show."""
+    request = entry.request
+    if request is None:
+        return None
+    # Its fields, without reading or encoding a file.
+    return HiddenTexts({**vars(request), **(getattr(request, "__pydantic_extra__", None) or {})})
+
+
+def _problem(reply: Reply, content: Content, entry: Entry) -> BFLError:
     if reply.status_code >= 300:
-        error: BFLError = status_error(reply, what="a poll", now=time.time())
+        error: BFLError = status_error(
+            reply, what="a poll", now=time.time(), hidden=_hidden_of(entry), content=content
+        )
     else:
         error = ReplyShapeError("a poll's answer holds no status that can be read")
-    error.task_id = task_id
+    error.task_id = entry.task_id
     return error
 
 
 def _deadline_error(entry: Entry) -> TaskTimeoutError:
     status = None if entry.status is None else str(entry.status)
+    shown = status if status is None else shown_status(status)
     error = TaskTimeoutError(
-        f"task {entry.task_id} was not finished by its deadline (last status {status!r}): it may go on and "
+        f"task {entry.task_id} was not finished by its deadline (last status {shown}): it may go on and "
         "can be attached; Timeouts(task=...) sets the deadline",
         task_id=entry.task_id,
         status=status,

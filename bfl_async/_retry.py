@@ -7,9 +7,17 @@ the answer was lost. Polls and downloads cost nothing and are repeated with back
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 
-from bfl_async._wire import body_text, is_json, makes_task, parse_receipt, status_error
+from bfl_async import _bounds
+from bfl_async._wire import (
+    Content,
+    HiddenTexts,
+    body_text,
+    makes_task,
+    read_body,
+    receipt_of,
+    status_error,
+)
 from bfl_async.errors import AmbiguousSubmitError, BFLError, ConfigError, ConnectError
 from bfl_async.types import Accepted, Answered, Busy, NotSent, Refused, Reply, SubmitAnswer, Unknown
 
@@ -22,30 +30,32 @@ _MAX_DOWNLOAD_BACKOFF_S = 5.0
 
 
 def judge_submit(
-    reply: Reply, *, model: str, now: float, hidden: Iterable[str] = (), any_endpoint: bool = False
+    reply: Reply, *, model: str, now: float, hidden: HiddenTexts | None = None, any_endpoint: bool = False
 ) -> SubmitAnswer:
     """Return what a submit's reply means: the table of invariant 2.
 
     Args:
         now: Unix time, for a `Retry-After` that is a date.
-        hidden: Texts of the request, which no message is to show.
+        hidden: Texts of the request, which no message may show.
         any_endpoint: The endpoint may be one that makes no task. A reply that cannot be read leaves that unknown.
     """
     code = reply.status_code
     named = None if any_endpoint else model
     if 200 <= code < 300:
-        if any_endpoint and (not reply.body or (is_json(reply.body) and not makes_task(reply.body))):
+        content = read_body(reply.body, _bounds.ACCOUNT if any_endpoint else _bounds.RECEIPT)
+        if any_endpoint and (not reply.body or (content.is_json and not makes_task(content.data))):
             return Answered(reply)
-        receipt = parse_receipt(reply.body)
+        receipt = receipt_of(content.data)
         if receipt is not None:
             return Accepted(receipt)
-        return Unknown(_ambiguous(reply, "its answer names no task that can be read"))
-    if code == 429 or (code == 503 and is_json(reply.body)):
-        error = status_error(reply, what="the submit", now=now, model=named, hidden=hidden)
+        return Unknown(_ambiguous(reply, "its answer names no task that can be read", content, hidden))
+    content = read_body(reply.body, _bounds.ERROR)
+    if (code >= 500 or code < 200) and not (code == 503 and content.is_json):
+        return Unknown(_ambiguous(reply, "the server failed after it had the request", content, hidden))
+    error = status_error(reply, what="the submit", now=now, model=named, hidden=hidden, content=content)
+    if code in (429, 503):
         return Busy(error, error.retry_after_s, no_slot=code == 429)
-    if code >= 500 or code < 200:
-        return Unknown(_ambiguous(reply, "the server failed after it had the request"))
-    return Refused(status_error(reply, what="the submit", now=now, model=named, hidden=hidden))
+    return Refused(error)
 
 
 def judge_submit_error(error: BFLError) -> SubmitAnswer:
@@ -64,11 +74,11 @@ def judge_submit_error(error: BFLError) -> SubmitAnswer:
 _AMBIGUOUS = "the submit left and its answer is lost, so a task may exist and be paid; it is not sent again"
 
 
-def _ambiguous(reply: Reply, why: str) -> AmbiguousSubmitError:
+def _ambiguous(reply: Reply, why: str, content: Content, hidden: HiddenTexts | None) -> AmbiguousSubmitError:
     return AmbiguousSubmitError(
         f"{_AMBIGUOUS}: HTTP {reply.status_code}, {why}",
         status_code=reply.status_code,
-        body=body_text(reply.body),
+        body=body_text(reply.body, content, hidden),
     )
 
 

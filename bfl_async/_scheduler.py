@@ -23,7 +23,7 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, assert_never, get_args
 
 from bfl_async._cancellation import is_cancelled
@@ -37,7 +37,7 @@ from bfl_async._tasks import new_task
 from bfl_async._threads import Threads
 from bfl_async._time import TimeBudget, TimeLimit
 from bfl_async._timings import Reading, Timings, TimingsBook, size_of
-from bfl_async._wire import HiddenTexts, chars_of, dump_json, encode_body, texts_of
+from bfl_async._wire import HiddenTexts, chars_of, dump_json, encode_body, texts_in
 from bfl_async.download import Downloads
 from bfl_async.errors import (
     AmbiguousSubmitError,
@@ -491,21 +491,21 @@ class Scheduler:
                 assert_never(answer)
         return False
 
-    async def _encode(self, request: Request, more: Mapping[str, JSON]) -> tuple[bytes, Iterable[str]]:
-        """Return the JSON text of a submit with `more` fields, and the texts that no error is to show."""
+    async def _encode(self, request: Request, more: Mapping[str, JSON]) -> tuple[bytes, HiddenTexts]:
+        """Return the JSON text of a submit with `more` fields, and the texts that no error may show."""
         if request.has_files:
             return await self._encoders.run(_body_and_texts, request, more)
         body = {**request.body(), **more} if more else request.body()
         if chars_of(body) < _LARGE_BODY_CHARS:
             return dump_json(body), HiddenTexts(body)
-        return await self._encoders.run(encode_body, body), texts_of(body)
+        return await self._encoders.run(encode_body, body), HiddenTexts(texts_in(body))
 
     @staticmethod
     def _is_late(entry: Entry) -> bool:
         """Return whether the caller's time is up, so that nothing may be sent for it any more."""
         return entry.deadline is not None and asyncio.get_running_loop().time() >= entry.deadline
 
-    async def _post(self, entry: Entry, encoded: bytes, texts: Iterable[str]) -> SubmitAnswer:
+    async def _post(self, entry: Entry, encoded: bytes, texts: HiddenTexts) -> SubmitAnswer:
         info = entry.info
         entry.submit_reply = None
         try:
@@ -1138,10 +1138,10 @@ def _closed(entry: Entry, tasks: tuple[TaskRecord, ...] | None = None) -> Client
     return ClientClosedError(f"the client was closed: {where}", task_id=entry.task_id, tasks=tasks)
 
 
-def _body_and_texts(request: Request, more: Mapping[str, JSON]) -> tuple[bytes, list[str]]:
+def _body_and_texts(request: Request, more: Mapping[str, JSON]) -> tuple[bytes, HiddenTexts]:
     """Read, encode: called in a worker thread."""
     body = {**request.body(), **more}
-    texts = texts_of(body)
+    texts = HiddenTexts(texts_in(body))
     encoding = [body]
     del body
     return encode_body(encoding.pop()), texts

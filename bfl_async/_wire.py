@@ -11,15 +11,20 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import unicodedata
+import zlib
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import islice
-from typing import cast
+from typing import NamedTuple, cast
 from urllib.parse import quote, unquote
 
 from pydantic_core import from_json
 
+from bfl_async import _bounds
+from bfl_async._bounds import MAX_DEPTH, MAX_ERROR_PAIRS, Bounds, is_within
+from bfl_async._text import MAX_TEXT, printable
 from bfl_async.errors import (
     APIStatusError,
     AuthenticationError,
@@ -94,12 +99,41 @@ def dump_json(value: JSON | Mapping[str, JSON]) -> bytes:
     return _ENCODER.encode(value).encode()
 
 
-def is_json(body: bytes) -> bool:
-    """Return whether `body` is JSON without any flaw: the API itself answered, not a gateway in front of it.
+class Content(NamedTuple):
+    """What a reply's body holds."""
 
-    Strict on purpose, unlike `json_object`. A 503 with JSON proves that no task exists, so its submit is sent
-    again: a wrong yes pays twice, a wrong no only reports an ambiguous submit.
+    # The object; None if there is none, if it breaks off, or if it is beyond the bounds.
+    data: Mapping[str, JSON] | None
+    # Whether the body is JSON without any flaw: the API itself answered, not a gateway in front of it.
+    is_json: bool
+
+
+_NOTHING = Content(None, False)
+# Only so much is read by a second parser, to find out whether it is JSON that the first one does not take.
+_SECOND_PARSE_BYTES = 4 * 2**10
+
+
+def read_body(body: bytes, bounds: Bounds) -> Content:
+    """Parse a reply's body, once. Every reply, receipt, error and delivery is read here.
+
+    A flaw in one field does not cost the others, because a paid task may depend on them: see `_repaired`. But
+    `is_json` is strict. A 503 with JSON proves that no task exists, so its submit is sent again: a wrong yes pays
+    twice, a wrong no only reports an ambiguous submit.
     """
+    if not is_within(body, bounds):
+        return _NOTHING
+    try:
+        value: object = from_json(body)
+    except ValueError:
+        return Content(_repaired(body), len(body) <= _SECOND_PARSE_BYTES and _is_strict(body))
+    if not isinstance(value, dict):
+        return Content(None, True)
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
+        value = _pruned(value, MAX_DEPTH)
+    return Content(cast("Mapping[str, JSON]", value), True)
+
+
+def _is_strict(body: bytes) -> bool:
     try:
         json.loads(body)
     except (ValueError, RecursionError):
@@ -107,24 +141,37 @@ def is_json(body: bytes) -> bool:
     return True
 
 
-def json_object(body: bytes) -> Mapping[str, JSON] | None:
-    """Return the JSON object in `body`; None if there is none, or if it breaks off.
+def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Return a body without its Content-Encoding, of which at most `max_bytes` + 1 bytes are made.
 
-    A flaw in one field does not cost the others, because a paid task may depend on them: see `_repaired`.
+    Raises:
+        ValueError: It is not what its header says, breaks off, or has an encoding that was not asked for.
     """
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding in ("gzip", "x-gzip"):
+        wbits = 16 + zlib.MAX_WBITS
+    elif encoding == "deflate":
+        # Some servers leave out the header of zlib.
+        wbits = zlib.MAX_WBITS if body[:1] and body[0] & 0x0F == 8 else -zlib.MAX_WBITS
+    else:
+        raise ValueError("an encoding that was not asked for")
+    unpacking = zlib.decompressobj(wbits)
     try:
-        value: object = from_json(body)
-    except ValueError:
-        return _repaired(body)
-    if not isinstance(value, dict):
-        return None
-    if body.count(b"{") + body.count(b"[") > _DEEPEST:
-        value = _pruned(value, _DEEPEST)
-    return cast("Mapping[str, JSON]", value)
+        unpacked = unpacking.decompress(body, max_bytes + 1)
+    except zlib.error as exc:
+        raise ValueError("not what its Content-Encoding says") from exc
+    if len(unpacked) <= max_bytes and not unpacking.eof:
+        raise ValueError("it breaks off")
+    return unpacked
 
 
-# No reply of the API comes near this depth. A value nested by the hundred can be read, but not pickled.
-_DEEPEST = 64
+def json_object(body: bytes, bounds: Bounds = _bounds.DELIVERY) -> Mapping[str, JSON] | None:
+    """Return the JSON object in `body`; None if there is none; see `read_body`."""
+    return read_body(body, bounds).data
+
+
 _TOO_DEEP = "…"
 
 
@@ -139,8 +186,8 @@ def _pruned(value: object, depth: int) -> object:
     return {name: _pruned(item, depth - 1) for name, item in value.items()}
 
 
-# Bounds the work in Python on a hostile body to some 50 ms. The rest runs at the speed of C, in linear time.
-_MOST_REPAIRS = 100_000
+# Bounds the work in Python on a hostile body to a few ms. The rest runs at the speed of C, in linear time.
+_MOST_REPAIRS = 10_000
 # Every Python reads an integer of this many digits; more may raise ValueError, in reading and in writing.
 _MOST_DIGITS = 640
 
@@ -149,17 +196,13 @@ def _repaired(body: bytes) -> Mapping[str, JSON] | None:
     """Read an object that is not quite JSON; None if there is no whole object at the start of `body`.
 
     Bytes that are not UTF-8 become U+FFFD. Control characters and backslashes that begin no escape count as
-    themselves. An integer that Python would not read becomes its text. A value nested deeper than `_DEEPEST` becomes
+    themselves. An integer that Python would not read becomes its text. A value nested deeper than `MAX_DEPTH` becomes
     "…". Text after the object is ignored.
 
     The flaws are repaired in the text, and the repaired text is read by the standard library.
     """
-    encoding = json.detect_encoding(body)
-    try:
-        # Only the UTF-8 decoder replaces bad bytes in C: the others would hold the loop for seconds.
-        text = body.decode(encoding, "replace" if encoding.startswith("utf-8") else "strict").lstrip()
-    except ValueError:
-        return None
+    # JSON is UTF-8 (RFC 8259). A key that a reply repeats in another encoding would also not be found in it.
+    text = body.decode("utf-8-sig", "replace").lstrip()
     if not text.startswith("{"):
         return None
     found = _first_object(text)
@@ -197,7 +240,7 @@ def _escaped(run: re.Match[str]) -> str:
 
 
 def _first_object(text: str) -> str | None:
-    """Return the object at the start of `text`, with "…" for what is nested deeper than `_DEEPEST`.
+    """Return the object at the start of `text`, with "…" for what is nested deeper than `MAX_DEPTH`.
 
     None if it has no end.
     """
@@ -213,12 +256,12 @@ def _first_object(text: str) -> str | None:
         if first == '"':
             continue
         if first in "[{":
-            if depth <= _DEEPEST < depth + count:
-                kept += text[start : at + _DEEPEST - depth], f'"{_TOO_DEEP}"'
+            if depth <= MAX_DEPTH < depth + count:
+                kept += text[start : at + MAX_DEPTH - depth], f'"{_TOO_DEEP}"'
             depth += count
         else:
-            if depth - count <= _DEEPEST < depth:
-                start = at + depth - _DEEPEST
+            if depth - count <= MAX_DEPTH < depth:
+                start = at + depth - MAX_DEPTH
             if depth <= count:
                 return "".join((*kept, text[start : at + depth]))
             depth -= count
@@ -230,29 +273,51 @@ def _is_damaged(text: str) -> bool:
     return "\ufffd" in text
 
 
+def _shown_id(text: str) -> str:
+    """Return an id as it is kept: at most 200 printable characters, since it appears in logs and errors."""
+    return text if len(text) <= MAX_TEXT and text.isprintable() else printable(text)
+
+
+def task_id_of(data: Mapping[str, JSON]) -> tuple[str, bool] | None:
+    """Return the task id in a reply, and whether it is whole; None if there is none.
+
+    One that was cut, escaped or damaged no longer leads to the task.
+    """
+    for name in ("id", "task_id"):
+        found = data.get(name)
+        if isinstance(found, int) and not isinstance(found, bool) and abs(found) < 10**30:
+            found = str(found)
+        if isinstance(found, str) and found.strip():
+            kept = _shown_id(found)
+            return kept, kept == found and not _is_damaged(kept)
+    return None
+
+
 def parse_receipt(body: bytes) -> Receipt | None:
     """Return the receipt in a submit's 2xx reply; None when it cannot be read or names no task."""
-    data = json_object(body)
-    if data is None:
+    return receipt_of(read_body(body, _bounds.RECEIPT).data)
+
+
+def receipt_of(data: Mapping[str, JSON] | None) -> Receipt | None:
+    """Return the receipt that a submit's reply holds; None if it names no task."""
+    found = None if data is None else task_id_of(data)
+    if data is None or found is None:
         return None
-    task_id = data.get("id", data.get("task_id"))
-    if isinstance(task_id, int) and not isinstance(task_id, bool):
-        task_id = str(task_id)
-    if not isinstance(task_id, str) or not task_id.strip():
-        return None
+    task_id, is_whole = found
     url = data.get("polling_url")
     if not isinstance(url, str) or not url or _is_damaged(url):
         # The task is then polled by its id.
-        if _is_damaged(task_id):
+        if not is_whole:
             return None
         url = None
     return Receipt(task_id, url, parse_cost(data.get("cost")))
 
 
-def makes_task(body: bytes) -> bool:
-    """True for a reply that tells of a task: an id, and where its end will be told."""
-    data = json_object(body) or {}
-    return bool(data.get("id")) and bool(data.get("polling_url") or data.get("webhook_url"))
+def makes_task(data: Mapping[str, JSON] | None) -> bool:
+    """Return whether a reply tells of a task: an id, and where its end will be reported."""
+    return (
+        data is not None and bool(data.get("id")) and bool(data.get("polling_url") or data.get("webhook_url"))
+    )
 
 
 _KNOWN_WORDS = {status.value.lower(): status for status in TaskStatus}
@@ -266,12 +331,28 @@ def status_of(word: str) -> TaskStatus | str:
     """
     status = status_from(word)
     # Nearly always the word is exact.
-    return status if isinstance(status, TaskStatus) else _KNOWN_WORDS.get(word.strip().lower(), word)
+    if isinstance(status, TaskStatus):
+        return status
+    # The longest known word is far shorter.
+    word = _shown_id(word) if len(word) > MAX_TEXT else word
+    return _KNOWN_WORDS.get(word.strip().lower()) or _shown_id(word)
+
+
+_PLAIN_STATUS = re.compile(r"[A-Za-z ]{1,40}")
+
+
+def shown_status(status: str) -> str:
+    """Return a status for a log record or a message. A word that is not plain may be anything, such as the prompt."""
+    return repr(str(status)) if _PLAIN_STATUS.fullmatch(status) else "(not shown)"
 
 
 def parse_poll(body: bytes) -> PollReply | None:
     """Return the status in a poll's reply, whatever its HTTP code; None when there is none."""
-    data = json_object(body)
+    return poll_of(read_body(body, _bounds.POLL).data)
+
+
+def poll_of(data: Mapping[str, JSON] | None) -> PollReply | None:
+    """Return the status that a reply holds; None if there is none."""
     if data is None:
         return None
     word = data.get("status")
@@ -351,12 +432,20 @@ def expiry_of(url: str) -> float | None:
         return None
 
 
-def moderation_reasons(details: Mapping[str, JSON] | None) -> tuple[str, ...]:
-    """Return the reasons that a moderated task's details list."""
+_MAX_REASONS = 20
+
+
+def moderation_reasons(
+    details: Mapping[str, JSON] | None, hidden: HiddenTexts | None = None
+) -> tuple[str, ...]:
+    """Return the reasons that a moderated task's details list: at most 20, of at most 200 characters."""
     found = details.get("Moderation Reasons") if details is not None else None
     if isinstance(found, str):
-        return (found,)
-    return tuple(item for item in found if isinstance(item, str)) if isinstance(found, list) else ()
+        found = [found]
+    if not isinstance(found, list):
+        return ()
+    texts = [item for item in found if isinstance(item, str)]
+    return tuple(printable(hide(text[: 4 * MAX_TEXT], hidden)) for text in texts[:_MAX_REASONS])
 
 
 def result_path(task_id: str) -> str:
@@ -414,76 +503,224 @@ def _without_queries(text: str) -> str:
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{200,}={0,2}")
 
 
-def body_text(body: bytes) -> str:
-    """Return a reply's text for an error: cut, without images and the queries of URLs, which may be signed."""
-    text = body[: 4 * BODY_CHARS].decode("utf-8", "replace")
-    return _without_data(text)[:BODY_CHARS]
+def body_text(body: bytes, content: Content | None = None, hidden: HiddenTexts | None = None) -> str:
+    """Return a reply's text for an error: cut, without images and the queries of URLs, which may be signed.
+
+    Args:
+        content: What `read_body` found in it. What a validation error repeats of the request is then left out.
+        hidden: Texts that must not be shown.
+    """
+    data = None if content is None else content.data
+    if data is None or (hidden is None and not isinstance(data.get("detail"), list)):
+        text = body[: 4 * BODY_CHARS].decode("utf-8", "replace")
+    else:
+        # Written again, so that no escape hides a text from `hide`.
+        text = json.dumps(_without_inputs(data), ensure_ascii=False)[: 4 * BODY_CHARS]
+        text = text.encode("utf-8", "replace").decode()
+    return _without_data(hide(text, hidden))[:BODY_CHARS]
+
+
+def _without_inputs(data: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    """Return an error's object without what its pairs repeat of the request."""
+    detail = data.get("detail")
+    if not isinstance(detail, list):
+        return data
+    kept: list[JSON] = [
+        {name: value for name, value in item.items() if name not in ("input", "ctx")}
+        if isinstance(item, dict)
+        else item
+        for item in detail[:MAX_ERROR_PAIRS]
+    ]
+    return {**data, "detail": kept}
 
 
 def _without_data(text: str) -> str:
     return _BASE64.sub("…", _without_queries(text))
 
 
-def detail_of(body: bytes, hidden: Iterable[str] = ()) -> tuple[str, tuple[tuple[str, str], ...]]:
+# Of all messages together that are read of one error.
+_MAX_PAIR_CHARS = 8_000
+
+
+def detail_of(
+    data: Mapping[str, JSON] | None, hidden: HiddenTexts | None = None
+) -> tuple[str, tuple[tuple[str, str], ...]]:
     """Return what an error reply says: one line, and the (path, message) pairs of a validation error.
 
     Args:
-        hidden: Texts that are not to be shown, such as the prompt, should the server repeat them.
+        hidden: Texts that must not be shown, such as the prompt, should the server repeat them.
     """
-    data = json_object(body)
     detail = None if data is None else data.get("detail", data.get("message"))
     if isinstance(detail, str):
-        return _line(detail, hidden)[:300], ()
+        return _line(detail, hidden, 300), ()
     if isinstance(detail, list):
-        pairs = tuple(_pair(item, hidden) for item in detail if isinstance(item, Mapping))
-        return "; ".join(f"{path}: {message}" for path, message in pairs)[:600], pairs
+        pairs: list[tuple[str, str]] = []
+        chars = 0
+        for item in detail[:MAX_ERROR_PAIRS]:
+            if isinstance(item, Mapping) and chars <= _MAX_PAIR_CHARS:
+                pairs.append(pair := _pair(item, hidden))
+                chars += len(pair[0]) + len(pair[1])
+        text = "; ".join(f"{path}: {message}" for path, message in pairs[:10])
+        return text if len(text) <= 600 else f"{text[:599]}…", tuple(pairs)
     return "", ()
 
 
-def _pair(item: Mapping[str, JSON], hidden: Iterable[str]) -> tuple[str, str]:
+def _pair(item: Mapping[str, JSON], hidden: HiddenTexts | None) -> tuple[str, str]:
     loc = item.get("loc")
-    parts = [str(part) for part in loc] if isinstance(loc, list) else []
-    path = ".".join(parts[1:] if parts[:1] == ["body"] else parts) or "request"
-    return path, _line(str(item.get("msg", "invalid")), hidden)
+    parts = [_part(part) for part in loc[:20]] if isinstance(loc, list) else []
+    path = ".".join(parts[1:] if parts[:1] == ["body"] else parts)
+    return (
+        _line(path, hidden, MAX_TEXT) or "request",
+        _line(_part(item.get("msg", "invalid")), hidden, MAX_TEXT),
+    )
 
 
-def _line(text: str, hidden: Iterable[str]) -> str:
-    """The text on one line, without images and queries of URLs, and without what is hidden."""
-    for secret in hidden:
-        text = text.replace(secret, "…")
-    return " ".join(_without_data(text).split())
+def _part(value: JSON) -> str:
+    """Return a text, or a number as one. Nothing else is written out."""
+    if isinstance(value, str):
+        return value[: 4 * MAX_TEXT]
+    return str(value) if isinstance(value, int) and abs(value) < 10**30 else "…"
 
 
-_LEAST_HIDDEN_CHARS = 4  # shorter values, such as "jpeg" without its last letter, occur in any text
-_MOST_HIDDEN_CHARS = 256 * 1024  # longer ones are images: they are known by their look, and not kept here
+def _line(text: str, hidden: HiddenTexts | None, limit: int) -> str:
+    """Return the text on one line, without images and queries of URLs, and without what is hidden."""
+    return printable(_without_data(hide(text[: 4 * limit], hidden)), limit)
 
 
-def texts_of(body: Mapping[str, JSON]) -> list[str]:
-    """Return the texts of a request that an error is not to show, longest first."""
-    texts = [
-        value
+# Shorter values, such as "jpeg" without its last letter, occur in any text.
+_LEAST_HIDDEN_CHARS = 4
+# Longer ones are images: they are recognised by their look, and not kept here.
+_MOST_HIDDEN_CHARS = 32 * 1024
+# Of all texts of a request together.
+_MOST_COMPARED_CHARS = 64 * 1024
+# Letters and digits in a row that are the same as in a hidden text are recognised from so many on.
+_STRETCH = 12
+
+
+def texts_in(body: Mapping[str, object]) -> dict[str, str]:
+    """Return the texts of a request that an error must not show, by field."""
+    return {
+        name: value
         for name, value in body.items()
         if isinstance(value, str)
         and _LEAST_HIDDEN_CHARS <= len(value) <= _MOST_HIDDEN_CHARS
         and name != "output_format"
-    ]
-    return sorted(texts, key=len, reverse=True)
+    }
 
 
 class HiddenTexts:
-    """What `texts_of` returns, looked for when an error asks: most requests meet none."""
+    """Texts of a request that no error, log record or span shows. They are prepared when they are first needed."""
 
-    __slots__ = ("_body",)
+    __slots__ = ("_body", "_stretches", "_words")
 
-    def __init__(self, body: Mapping[str, JSON]) -> None:
+    def __init__(self, body: Mapping[str, object]) -> None:
         self._body = body
+        # Runs of `_STRETCH` letters and digits, and whole texts that are shorter.
+        self._stretches: set[str] | None = None
+        self._words: list[str] = []
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(texts_of(self._body))
+    def prepared(self) -> tuple[set[str], list[str]]:
+        """Return the stretches of the texts, and the texts that are shorter than one."""
+        if self._stretches is None:
+            self._stretches = set()
+            left = _MOST_COMPARED_CHARS
+            for text in sorted(texts_in(self._body).values(), key=len):
+                left -= len(text)
+                if left < 0:
+                    break
+                folded = "".join(word for word, _, _ in _words(unicodedata.normalize("NFKC", text)))
+                if len(folded) >= _STRETCH:
+                    self._stretches.update(
+                        folded[at : at + _STRETCH] for at in range(len(folded) - _STRETCH + 1)
+                    )
+                elif len(folded) >= _LEAST_HIDDEN_CHARS:
+                    self._words.append(folded)
+        return self._stretches, self._words
+
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+def _words(text: str) -> Iterator[tuple[str, int, int]]:
+    """The words of a text in one case, each with its place."""
+    return ((found[0].casefold(), found.start(), found.end()) for found in _WORD.finditer(text))
+
+
+def hide(text: str, hidden: HiddenTexts | None) -> str:
+    """Return a text with an ellipsis for what is the same as in a hidden text.
+
+    Only letters and digits are compared, in one case and one form of Unicode: white space, punctuation and escapes make
+    no difference. Found are whole texts, and parts of them from `_STRETCH` letters and digits on.
+
+    Args:
+        text: Cut by the caller; the time that this takes depends on its length.
+    """
+    if hidden is None or not text:
+        return text
+    stretches, words = hidden.prepared()
+    if not stretches and not words:
+        return text
+    normal = unicodedata.normalize("NFKC", text)[: 2 * len(text)]
+    folded: list[str] = []
+    places: list[tuple[int, int, int]] = []
+    length = 0
+    for word, start, end in _words(normal):
+        folded.append(word)
+        length += len(word)
+        places.append((length, start, end))
+    line = "".join(folded)
+    spans = [
+        (at, at + _STRETCH) for at in range(len(line) - _STRETCH + 1) if line[at : at + _STRETCH] in stretches
+    ]
+    ends = {0, *(end for end, _, _ in places)}
+    for word in words:
+        at = line.find(word)
+        while at >= 0:
+            # A short text within a longer word is a coincidence.
+            if at in ends and at + len(word) in ends:
+                spans.append((at, at + len(word)))
+            at = line.find(word, at + 1)
+    if not spans:
+        return text
+    spans.sort()
+    return _cut_out(normal, places, spans)
+
+
+def _cut_out(text: str, places: list[tuple[int, int, int]], spans: list[tuple[int, int]]) -> str:
+    """Replace the words that `spans` touch.
+
+    Args:
+        places: Of each word: where it ends among the words alone, and its start and end in the text.
+        spans: Starts and ends among the words alone, in order.
+    """
+    kept: list[str] = []
+    done = 0
+    word = 0
+    for first, last in spans:
+        while places[word][0] <= first:
+            word += 1
+        start = places[word][1]
+        at = word
+        while places[at][0] < last:
+            at += 1
+        end = places[at][2]
+        if end <= done:
+            continue
+        if start > done or not kept:
+            kept += text[done:start], "…"
+        done = end
+    kept.append(text[done:])
+    return "".join(kept)
 
 
 def status_error(
-    reply: Reply, *, what: str, now: float, model: str | None = None, hidden: Iterable[str] = ()
+    reply: Reply,
+    *,
+    what: str,
+    now: float,
+    model: str | None = None,
+    hidden: HiddenTexts | None = None,
+    content: Content | None = None,
 ) -> APIStatusError:
     """Return the error of an HTTP status that is not 2xx.
 
@@ -491,13 +728,16 @@ def status_error(
         what: What was asked, for the message: "the submit", "credits".
         now: Unix time, for a `Retry-After` that is a date.
         model: Named in the message of a 404 to a submit.
-        hidden: Texts of the request, which the message is not to show.
+        hidden: Texts of the request, which the message must not show.
+        content: What `read_body` found in the reply, where that was done.
     """
     code = reply.status_code
-    said, errors = detail_of(reply.body, hidden)
+    if content is None:
+        content = read_body(reply.body, _bounds.ERROR)
+    said, errors = detail_of(content.data, hidden)
     says = f": {said}" if said else ""
     retry_after = retry_after_s(reply.headers, now=now)
-    text = body_text(reply.body)
+    text = body_text(reply.body, content, hidden)
     if code in (400, 422):
         return InvalidRequestError(
             f"{what} was refused as invalid (HTTP {code}){says}",

@@ -19,9 +19,11 @@ long one lasts. If the function fails, nothing was sent, and that counts as a fa
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import io
 import platform
+import re
 import select
 import socket
 from collections import Counter, OrderedDict
@@ -33,18 +35,22 @@ import aiohttp
 import yarl
 from multidict import CIMultiDict
 
+from bfl_async import _bounds
 from bfl_async._cancellation import is_cancelled
 from bfl_async._config import (
     KeyFunction,
     Timeouts,
     check_key,
+    check_session,
     environment_proxy,
     environment_ssl_context,
     is_loopback,
     names_certificates,
 )
+from bfl_async._secrets import SHOWN, Secret, conceal
 from bfl_async._threads import Threads
 from bfl_async._time import TimeLimit
+from bfl_async._wire import inflate
 from bfl_async.errors import (
     BFLError,
     ClientClosedError,
@@ -83,10 +89,16 @@ _NAME_THREADS = 4
 _CLOSE_NAMES_S = 1.0
 _WRITE_BYTES = 2**16
 _MAX_HOPS = 5
-_LEAST_KEY_BYTES = 8  # a shorter one is a test's, and occurs in any text
-_LEAST_HEADER_BYTES = 16  # a shorter value of a header is a word, and no secret
-_MAX_REPLY_BYTES = 16 * 2**20  # of JSON
-_MAX_DOWNLOAD_BYTES = 512 * 2**20  # held in memory, of a caller that gives no sink
+# A shorter key is a test's, and occurs in any text.
+_LEAST_KEY_CHARS = 8
+# A shorter value of a header is a word, and not a secret.
+_LEAST_HEADER_CHARS = 16
+# Of what the transport cannot tell apart: a submit or a call of `post`, a question of any kind.
+_MAX_REPLY_BYTES = max(_bounds.ACCOUNT.max_bytes, _bounds.RECEIPT.max_bytes)
+# A submit, poll and call of `get` ask for nothing else, so that a reply can be unpacked within its bound.
+_ENCODINGS = "gzip, deflate"
+# Held in memory, of a caller that gives no sink.
+_MAX_DOWNLOAD_BYTES = 512 * 2**20
 _NO_WAIT = nullcontext()
 _NO_TIMEOUTS = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -280,15 +292,18 @@ class HTTPTransport:
     ) -> None:
         self._base_url = base_url
         self._guard = KeyGuard(base_url)
-        self._poll_headers = CIMultiDict({"User-Agent": agent, "Accept": "application/json"})
-        self._poll_headers.update(headers or {})
+        self._poll_headers = CIMultiDict(
+            {"User-Agent": agent, "Accept": "application/json", "Accept-Encoding": _ENCODINGS}
+        )
+        for name, value in (headers or {}).items():
+            self._poll_headers[name] = Secret(value)
         self._ask = key if callable(key) else None
         if isinstance(key, str):
-            self._poll_headers["x-key"] = key
+            self._poll_headers["x-key"] = Secret(key)
         self._submit_headers = CIMultiDict(self._poll_headers)
         self._submit_headers["Content-Type"] = "application/json"
-        values = [value.encode() for value in (headers or {}).values()]
-        self._secrets = [value for value in values if len(value) >= _LEAST_HEADER_BYTES]
+        # What a reply may repeat, besides the key of its call.
+        self._mask = _Mask([value for value in (headers or {}).values() if len(value) >= _LEAST_HEADER_CHARS])
         # Images and videos do not compress. What is inflated could be of any size.
         self._download_headers = CIMultiDict(
             {"User-Agent": agent, "Accept": "*/*", "Accept-Encoding": "identity"}
@@ -314,7 +329,7 @@ class HTTPTransport:
         self._download_session = session
         # Of submits and polls, and of downloads: a name that cannot be looked up holds up none of the other kind.
         self._names: list[_LookupLoop] = []
-        self._proxy = proxy
+        self._proxy = None if proxy is None else Secret(proxy)
         self._proxies: dict[Origin, str | None] = {}  # written by _proxy_for only
         # That were sent the key; written by _new_target only.
         self._targets: OrderedDict[str, _Target] = OrderedDict()
@@ -331,6 +346,7 @@ class HTTPTransport:
         # Found now, and not with the first request: a proxy that cannot be used is a setting to correct.
         self._proxy_for(self._base_url)
         if self._session is not None:
+            check_session(self._session)
             return
         tls: ssl.SSLContext | None = None
         if self._base_url.startswith("https:") and names_certificates():
@@ -451,8 +467,8 @@ class HTTPTransport:
         assert self._ask is not None
         try:
             async with TimeLimit(self._connect_s) as limit:
-                said = self._ask()
-                raw: object = await said if inspect.isawaitable(said) else said
+                answer: object = self._ask()
+                answer = conceal(await answer) if inspect.isawaitable(answer) else conceal(answer)
         except asyncio.CancelledError as exc:
             if is_cancelled():
                 raise
@@ -462,7 +478,7 @@ class HTTPTransport:
             reason = "took too long" if limit.expired else f"failed ({type(exc).__name__})"
             raise ConnectError(f"the api_key function {reason}: nothing was sent") from exc
         return CIMultiDict(
-            headers, **{"x-key": check_key(raw, "the api_key function returned an empty text")}
+            headers, **{"x-key": check_key(answer, "the api_key function returned an empty text")}
         )
 
     async def _follow(
@@ -550,18 +566,19 @@ class HTTPTransport:
                     proxy=proxy,
                     allow_redirects=False,
                     raise_for_status=False,
-                    auto_decompress=keyed,
+                    # A keyed reply is unpacked here, within its bound; a download is never unpacked.
+                    auto_decompress=False,
                     # A middleware of the caller's session might repeat a POST, which would pay twice.
                     middlewares=() if method == "POST" else None,
                 ) as response,
             ):
+                if keyed:
+                    return await self._read_reply(response, _max_bytes(response.status, url), limit, headers)
                 if sink is not None:
                     if 200 <= response.status < 300:
                         await _pour(response, sink, limit, next_s)
                     return Reply(response.status, response.headers, b"")
                 content = await _read(response, max_bytes, limit, next_s)
-                if response.status >= 400:
-                    content = self._masked(content, headers)
                 return Reply(response.status, response.headers, content)
         except BFLError:
             # Of our own: a setting that cannot be used, a reply that is too large.
@@ -612,12 +629,33 @@ class HTTPTransport:
             f"the call of {_host(url)} failed: {type(failure).__name__}"
         )
 
-    def _masked(self, content: bytes, headers: Mapping[str, str]) -> bytes:
-        """An error reply without what it may repeat of ours: it would end up in a log."""
-        key = headers.get("x-key", "").encode()
-        for secret in (key, *self._secrets) if len(key) >= _LEAST_KEY_BYTES else self._secrets:
-            content = content.replace(secret, b"[key]")
-        return content
+    async def _read_reply(
+        self,
+        response: aiohttp.ClientResponse,
+        max_bytes: int,
+        limit: TimeLimit,
+        headers: Mapping[str, str],
+    ) -> Reply:
+        """Read a reply to a call with the key, without what it repeats of our secrets.
+
+        One beyond the bound is cut where its status alone says what happened. It cannot be read anywhere else.
+        """
+        is_good = 200 <= response.status < 300
+        content = await _read(response, max_bytes, limit, None, cut=not is_good)
+        encoding = response.headers.get("Content-Encoding", "")
+        if encoding and content:
+            try:
+                content = inflate(content, encoding, max_bytes)
+            except ValueError as exc:
+                if is_good:
+                    raise aiohttp.ClientPayloadError(str(exc)) from None
+                content = b""
+        if len(content) > max_bytes:
+            if is_good:
+                raise _too_large(response, max_bytes)
+            content = content[:max_bytes]
+        mask = self._mask.with_key(headers.get("x-key", ""))
+        return Reply(response.status, mask.headers(response.headers), mask.body(content))
 
     def _proxy_for(self, url: str) -> str | None:
         """The proxy for a URL: ours, else the environment's (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY).
@@ -670,17 +708,106 @@ def _closed(*, may_be_done: bool = False) -> ClientClosedError:
     return ClientClosedError(f"the client was closed before the server had answered this call: {what}")
 
 
+def _max_bytes(status: int, url: str) -> int:
+    """Return how much of a reply to a keyed call is read; see `_bounds`."""
+    if not 200 <= status < 300:
+        return _bounds.ERROR.max_bytes
+    if "/get_result" in url:
+        return _bounds.POLL.max_bytes
+    return _bounds.CREDITS.max_bytes if url.endswith("/v1/credits") else _MAX_REPLY_BYTES
+
+
+_SHOWN = SHOWN.encode()
+
+
+class _Mask:
+    """Takes secrets out of replies, escaped as JSON may escape them too.
+
+    A server that repeats its request's headers does so by accident, so other codings are not looked for.
+
+    Args:
+        secrets: Texts of ASCII.
+    """
+
+    def __init__(self, secrets: list[str]) -> None:
+        self._texts = [Secret(secret) for secret in secrets]
+        self._plain = [secret.encode() for secret in secrets]
+        # The mask of the newest call's key, since keys may rotate.
+        self._keyed: _Mask | None = None
+
+    def with_key(self, key: str) -> _Mask:
+        """Return a mask for a call's key as well."""
+        if len(key) < _LEAST_KEY_CHARS:
+            return self
+        if self._keyed is None or self._keyed._texts[0] != key:
+            self._keyed = _Mask([key, *self._texts])
+        return self._keyed
+
+    def body(self, content: bytes) -> bytes:
+        """Return a body without the secrets. Runs at the speed of C, in linear time."""
+        for secret in self._plain:
+            if secret in content:
+                content = content.replace(secret, _SHOWN)
+        if not any(mark in content for mark in _MARKS):
+            return content
+        # NUL bytes are between the characters in UTF-16 and UTF-32.
+        flat = _unescaped(content.translate(None, b"\0").replace(b"\\/", b"/"))
+        if flat is None:
+            return b""
+        found = [secret for secret in self._texts if secret in flat]
+        # Without a secret the body stays as it came.
+        return functools.reduce(_without, found, flat).encode("raw_unicode_escape") if found else content
+
+    def headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Return headers without the secrets."""
+        if not any(secret in value for value in headers.values() for secret in self._texts):
+            return headers
+        masked: CIMultiDict[str] = CIMultiDict()
+        for name, value in headers.items():
+            masked.add(name, functools.reduce(_without, self._texts, value))
+        return masked
+
+
+# Without one of them, a printable character of ASCII is not escaped.
+_MARKS = (b"\\u00", b"\\/", b"\0")
+# What JSON does not have, and what the codec below does not take.
+_BAD_ESCAPE = re.compile(rb"\\u(?![0-9A-Fa-f]{4})|\\U")
+_MOST_BAD_ESCAPES = 5_000
+
+
+def _unescaped(content: bytes) -> str | None:
+    """Return a body with its escapes resolved, byte by byte otherwise; None for what is not a reply at all."""
+    try:
+        return content.decode("raw_unicode_escape")
+    except UnicodeDecodeError:
+        content = _BAD_ESCAPE.sub(b"", content, count=_MOST_BAD_ESCAPES)
+    try:
+        return content.decode("raw_unicode_escape")
+    except UnicodeDecodeError:
+        return None
+
+
+def _without(text: str, secret: str) -> str:
+    return text.replace(secret, SHOWN)
+
+
 async def _read(
-    response: aiohttp.ClientResponse, max_bytes: int, limit: TimeLimit, next_s: float | None
+    response: aiohttp.ClientResponse,
+    max_bytes: int,
+    limit: TimeLimit,
+    next_s: float | None,
+    *,
+    cut: bool = False,
 ) -> bytes:
+    """Read a body as it comes, at most `max_bytes`; `cut`: return so much of a longer one."""
     incoming = response.content
     if incoming.is_eof():
         # A short reply has come whole by now, and there is nothing to wait for.
         content = incoming.read_nowait()
-        if len(content) > max_bytes:
+        if len(content) > max_bytes and not cut:
             raise _too_large(response, max_bytes)
-        if incoming.at_eof():
-            return content
+        if incoming.at_eof() or len(content) > max_bytes:
+            return content[:max_bytes]
         buffer = io.BytesIO(content)
         buffer.seek(0, io.SEEK_END)
     else:
@@ -694,7 +821,11 @@ async def _read(
             limit.restart(next_s)
             wanted = buffer.tell() + len(chunk) + _MIN_PROGRESS_BYTES
         if buffer.tell() + len(chunk) > max_bytes:
-            raise _too_large(response, max_bytes)
+            error = _too_large(response, max_bytes)
+            if not cut:
+                raise error
+            buffer.write(chunk[: max_bytes - buffer.tell()])
+            break
         buffer.write(chunk)
     return buffer.getvalue()
 

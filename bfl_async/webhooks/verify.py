@@ -16,7 +16,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
-from bfl_async._wire import json_object, number_of, parse_poll
+from bfl_async import _bounds
+from bfl_async._secrets import Secret
+from bfl_async._wire import number_of, poll_of, read_body, task_id_of
 from bfl_async.errors import ReplayError, SignatureError, WebhookError
 from bfl_async.status import TaskStatus, status_from
 from bfl_async.types import JSON, Delivery
@@ -24,9 +26,8 @@ from bfl_async.types import JSON, Delivery
 Scheme: TypeAlias = Literal["secret", "signature"]
 """What vouches for a delivery: the header `X-Webhook-Secret`, or `X-BFL-Signature`."""
 
-BODY_MAX_BYTES = 1_000_000
+BODY_MAX_BYTES = _bounds.DELIVERY.max_bytes
 _OLDEST_S = 600.0  # what a result's URL lasts: an older delivery brings nothing
-_ID_MAX_CHARS = 512
 _MILLISECONDS_FROM = 1e11  # a larger number of seconds is thousands of years away
 _OLD_WORDS = {"SUCCESS": TaskStatus.READY, "FAILED": TaskStatus.FAILED, "ERROR": TaskStatus.ERROR}
 
@@ -48,16 +49,25 @@ def verify(
         ReplayError: Its own timestamp is more than 10 minutes off.
         WebhookError: Too large, or no delivery that can be read.
     """
+    # Neither the secret nor what is derived from it is in a frame that an error passes through.
+    secret = Secret(secret)
     if len(body) > BODY_MAX_BYTES:
         raise WebhookError(f"the delivery has {len(body)} bytes: more than {BODY_MAX_BYTES} are not read")
-    return read_delivery(body, _proof(body, headers, secret, scheme), now=now)
+    if not secret:
+        # An empty header would match.
+        raise SignatureError("there is no secret to check the delivery with")
+    proof = _proof(body, headers, secret, scheme)
+    if proof is None:
+        raise SignatureError("the delivery's secret or signature is missing or wrong")
+    return read_delivery(body, proof, now=now)
 
 
 def read_delivery(body: bytes, proof: Scheme, *, now: float | None) -> Delivery:
     """Return what a delivery says whose proof was right; raises as `verify` does."""
-    data = json_object(body)
-    reply = parse_poll(body)
-    task_id = None if data is None else _task_id(data)
+    data = read_body(body, _bounds.DELIVERY).data
+    reply = poll_of(data)
+    found = None if data is None else task_id_of(data)
+    task_id = None if found is None else found[0]
     if data is None or reply is None or task_id is None:
         raise WebhookError("the delivery holds no task and status that can be read", task_id=task_id)
     sent_at = _timestamp(data.get("timestamp"))
@@ -76,9 +86,7 @@ def read_delivery(body: bytes, proof: Scheme, *, now: float | None) -> Delivery:
     )
 
 
-def _proof(body: bytes, headers: Mapping[str, str], secret: str, scheme: Scheme | None) -> Scheme:
-    if not secret:
-        raise SignatureError("there is no secret to check the delivery with")  # an empty header would match
+def _proof(body: bytes, headers: Mapping[str, str], secret: str, scheme: Scheme | None) -> Scheme | None:
     key = secret.encode("utf-8", "surrogatepass")
     given = {name.lower(): value for name, value in headers.items()}
     if scheme != "signature":
@@ -91,16 +99,6 @@ def _proof(body: bytes, headers: Mapping[str, str], secret: str, scheme: Scheme 
         told_bytes = told_hex.lower().encode("utf-8", "surrogatepass")
         if kind.lower() == "sha256" and hmac.compare_digest(told_bytes, right.encode()):
             return "signature"
-    raise SignatureError("the delivery's secret or signature is missing or wrong")
-
-
-def _task_id(data: Mapping[str, JSON]) -> str | None:
-    for name in ("id", "task_id"):
-        found = data.get(name)
-        if isinstance(found, int) and not isinstance(found, bool) and abs(found) < 10**30:
-            found = str(found)
-        if isinstance(found, str) and found.strip() and len(found) <= _ID_MAX_CHARS:
-            return found
     return None
 
 
