@@ -138,14 +138,22 @@ async def _pipe_lines(fd: int) -> AsyncIterator[bytes]:
         os.close(fd)
 
     threading.Thread(target=read, name="bfl-async-input", daemon=True).start()
-    rest = b""
+    # The pieces of a line that has not ended, joined once: a long line must not be copied with each of them.
+    rest: list[bytes] = []
+    rest_bytes = 0
     ended = False
     while not ended:
         chunk = await chunks.get()
         ended = not chunk
-        *lines, rest = (rest + chunk).split(b"\n")
-        if ended or len(rest) > MAX_LINE_BYTES:
-            lines, rest = [*lines, rest], b""
+        *lines, last = chunk.split(b"\n")
+        if lines:
+            lines[0] = b"".join([*rest, lines[0]])
+            rest, rest_bytes = [], 0
+        rest.append(last)
+        rest_bytes += len(last)
+        if ended or rest_bytes > MAX_LINE_BYTES:
+            lines.append(b"".join(rest))
+            rest, rest_bytes = [], 0
         for line in lines:
             yield line
         wanted.release()

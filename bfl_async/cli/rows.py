@@ -508,8 +508,9 @@ class _Parser:
         return where if self._header is None else f"row {row_number} ({where})"
 
     def _take_json(self, line: bytes) -> None:
-        if not line.endswith(b"\n"):
-            line += b"\n"
+        if self._json and not self._json[-1].endswith(b"\n"):
+            # Lines of a pipe come without their ends.
+            self._json.append(b"\n")
         self._json.append(line)
         self._json_bytes += len(line)
         if self._json_bytes > MAX_LINE_BYTES:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import pickle
+import threading
+import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -393,3 +396,58 @@ def test_a_line_that_is_too_long_does_not_shift_those_that_follow(
     assert "line 2 of" in says
     assert "longer than 100 bytes" in says
     assert "line 3" not in says
+
+
+# --- pipes ----------------------------------------------------------------------------------------------
+
+
+async def piped(folder: Path, kind: Kind, data: bytes) -> list[object]:
+    """The prompts of what comes through a named pipe."""
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(data,))
+    writer.start()
+    try:
+        rows = Rows(
+            str(pipe), kind, model="flux-dev", fields={}, folder=folder, allow_outside=False, columns={}, prompt=None,
+            repeat=1, is_guessed=kind == "text",
+        )  # fmt: skip
+        found = rows.read()
+        assert isinstance(found, AsyncIterator)
+        return [(one[1] if isinstance(one, tuple) else one).body()["prompt"] async for one in found]
+    finally:
+        writer.join()
+        pipe.unlink()
+
+
+@pytest.mark.parametrize("kind", ["text", *FORMATS])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+async def test_a_pipe_is_read_as_a_file_is(tmp_path: Path, kind: Kind, end: str) -> None:
+    """Whether its last line ends or not, and however long its lines are."""
+    long = "long " * 100_000
+    prompts = ["a cat", f"{long}dog", "\U0001f98a"]
+    if kind == "text":
+        data = "\n".join(prompts)
+    elif kind in ("json", "jsonl"):
+        data = json.dumps(prompts, indent=1) if kind == "json" else "\n".join(map(json.dumps, prompts))
+    else:
+        data = "\n".join(["prompt", *prompts])
+    assert await piped(tmp_path, kind, (data + end).encode()) == prompts
+
+
+async def test_a_pipe_stops_at_the_first_bad_row(tmp_path: Path) -> None:
+    """What came before it may be on its way; JSON that nobody announced is not a prompt."""
+    with pytest.raises(InputError, match="line 3 of"):
+        await piped(tmp_path, "jsonl", b'"a"\n"b"\n{"model": "get_result"}\n"c"\n')
+    with pytest.raises(InputError, match="looks like JSON"):
+        await piped(tmp_path, "text", b'{"prompt": "a"}\n')
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+async def test_a_line_of_a_pipe_is_copied_once(tmp_path: Path) -> None:
+    """Thirty megabytes in pieces of 64 KiB."""
+    began = time.process_time()
+    (found,) = await piped(tmp_path, "jsonl", b'"' + b"x" * 30_000_000 + b'"')
+    assert len(str(found)) == 30_000_000
+    assert time.process_time() - began < 3
