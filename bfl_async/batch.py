@@ -69,6 +69,7 @@ from bfl_async._manifest import GALLERY, MANIFEST, ListedImages, Manifest, NewIm
 from bfl_async._naming import DEFAULT_TEMPLATE, NameTemplate
 from bfl_async._plan import IdSet, Plan, Planner, Share, is_due
 from bfl_async._tasks import new_task
+from bfl_async._text import printable
 from bfl_async._wire import expiry_of
 from bfl_async.errors import (
     AmbiguousSubmitError,
@@ -1027,7 +1028,8 @@ class BatchRun:
             return None
         path = await self.batch._in_thread(replaced_file, files, self.batch._digests)
         return path and (
-            f"not sent: {path!r} was replaced after this request was added; the new image is a request of its own"
+            f"not sent: '{printable(path)}' was replaced after this request was added; the new image is a request of "
+            "its own"
         )
 
     async def _refuse(self, item: _Item, error: InvalidRequestError) -> None:
@@ -1450,6 +1452,13 @@ def _new_entry(item: object, seen: dict[int, int], digest_of: Callable[[Path], s
         if len(item) != 2 or not isinstance(item[0], str):
             raise InvalidRequestError("a batch takes requests, or pairs of an id and a request")
         name, item = item
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            problem = "holds half of a surrogate pair, which is not text"
+            raise InvalidRequestError(
+                f"the id '{printable(name)}' {problem}", errors=[("id", problem)]
+            ) from None
     wanted = as_request(item)
     given = fields_of(wanted, digest_of)
     fields = json.dumps(given, sort_keys=True, separators=(",", ":"))
@@ -1544,7 +1553,9 @@ def _kept(value: object, digest_of: Callable[[Path], str] | None) -> JSON:
                 place[_DIGEST] = digest_of(value)
             except (OSError, ValueError) as exc:
                 reason = getattr(exc, "strerror", None) or "not a usable name"
-                raise InvalidRequestError(f"the file {str(value)!r} cannot be read: {reason}") from exc
+                raise InvalidRequestError(
+                    f"the file '{printable(str(value))}' cannot be read: {reason}"
+                ) from exc
         return place
     if isinstance(value, list | tuple):
         return [_kept(one, digest_of) for one in value]

@@ -7,6 +7,7 @@ called, not where results are delivered, not in whose name, and not which file o
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import string
 import unicodedata
@@ -250,6 +251,8 @@ class Rows:
             )
         if not is_file:
             raise RowError(f"{where}: there is no file {_quoted(str(path))}")
+        if not os.access(path, os.R_OK):
+            raise RowError(f"{where}: {_quoted(value)} may not be read by this user")
         return path if self._allow_outside else FileWithin(path, self._folder)
 
 

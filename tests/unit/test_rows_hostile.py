@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from bfl_async import ImageRequest
+from bfl_async import AsyncBFL, Batch, Fixed, ImageRequest, InvalidRequestError, request
 from bfl_async.cli.files import InputError
 from bfl_async.cli.rows import Kind, Rows, kind_of
+from tests.fake import FakeAPI
 from tests.nasty import NASTY, RAW
 
 
@@ -192,6 +193,32 @@ def test_a_name_that_the_system_rejects_is_named(tmp_path: Path, name: str) -> N
     (tmp_path / "file.png").write_bytes(b"x")
     row = json.dumps({"prompt": "x", "image_prompt": name})
     assert "line 1 of" in message(rows_of(tmp_path, "jsonl", row))
+
+
+def test_a_file_that_may_not_be_read_is_named_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only when its content is wanted, where no line is known any more."""
+    (tmp_path / "secret.png").write_bytes(b"x")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    row = json.dumps({"prompt": "x", "image_prompt": "secret.png"})
+    says = message(rows_of(tmp_path, "jsonl", f'"a"\n{row}\n'))
+    assert "line 2 of" in says
+    assert "'secret.png' may not be read" in says
+
+
+async def test_an_id_that_no_encoding_has_is_refused_by_the_library_too(tmp_path: Path) -> None:
+    """Before it reaches the ledger, which would take nothing more."""
+    api = FakeAPI(service_s=0.01, submit_s=0.002, poll_s=0.002)
+    async with (
+        AsyncBFL(transport=api, limits=3, polling=Fixed(0.005)) as bfl,
+        Batch.open(tmp_path / "run.db", bfl, save_to=tmp_path / "out") as batch,
+    ):
+        with pytest.raises(InvalidRequestError, match="surrogate pair") as caught:
+            await batch.add([("row \udcff", request("flux-dev", prompt="x"))])
+        assert not RAW.search(str(caught.value))
+        await batch.add([("row 2", request("flux-dev", prompt="x"))])
+        assert [outcome.ok async for outcome in batch.run()] == [True]
 
 
 @pytest.mark.parametrize(
