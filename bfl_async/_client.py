@@ -528,7 +528,8 @@ class AsyncBFL:
         """Send one request and return its result.
 
         Check a model's name that a user of your application supplies against `CATALOG` first: names of models that
-        this release does not know are sent as they are. What makes no image or video is refused.
+        this release does not know are sent as they are. What makes no image or video is refused. Fields of a user are
+        to be checked as well: `webhook_url` says where the result goes, and `user` in whose name it is made.
 
         Args:
             request_or_model: A request, or a model's name with the fields as keywords.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import string
 import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -266,6 +267,11 @@ def _quoted(text: str) -> str:
     return f"'{printable(text, 100)}'"
 
 
+def _argument(text: str) -> str:
+    """Return a foreign text for a command line that a message proposes: whoever copies it runs nothing else."""
+    return shlex.quote(printable(text, 60))
+
+
 def _listed(names: Iterable[str]) -> str:
     """Return foreign names for a message: all of a usual table, and of any other the first ones."""
     shown = [printable(name, 60) for name in names]
@@ -282,7 +288,7 @@ def _is_operators(name: str) -> bool:
 
 
 def _ignoring(name: str) -> str:
-    return f"; --ignore-column {printable(name, 60)} leaves it out"
+    return f"; --ignore-column {_argument(name)} leaves it out"
 
 
 def _check_texts(row: Mapping[str, object], where: str) -> None:
@@ -589,7 +595,7 @@ class _Parser:
                 if near := _near(field):
                     raise RowError(
                         f"{where}: the column {_quoted(name)} is not a field; if it is {near!r}, rename it or add "
-                        f"--column {near}={printable(name, 60)}, else add --ignore-column {printable(name, 60)}"
+                        f"--column {_argument(f'{near}={name}')}, else add --ignore-column {_argument(name)}"
                     )
                 # A column without a name, as a comma at the end of each line makes it, is not worth a word.
                 ignored += [name] if name else []
@@ -622,12 +628,12 @@ def _no_field_in(header: Sequence[str], kind: Kind) -> str:
             if mark in only:
                 first = only.partition(mark)[0].strip() or "COLUMN"
                 option = (
-                    f" with --column prompt={printable(first, 60)}" if mark == ";" and kind == "csv" else ""
+                    f" with --column {_argument(f'prompt={first}')}" if mark == ";" and kind == "csv" else ""
                 )
                 return f"it is one column, {_quoted(only)}: if {name} separate its columns, {advice}{option}"
     return (
         f"none of the columns {_listed(header)} is a field: say which is the prompt with "
-        f"--column prompt={printable(only, 60)}"
+        f"--column {_argument(f'prompt={only}')}"
     )
 
 

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import pickle
+import shlex
 import threading
 import time
 import warnings
@@ -406,6 +407,18 @@ def test_a_header_that_is_one_column_asks_what_separates_it(
     for part in says:
         assert part in found
     assert f"prompt={header}" not in found or header == "Titel"
+
+
+@pytest.mark.parametrize("name", ["x; rm -rf ~", "$(id)", "it's `id`", "two words"])
+def test_a_command_that_a_message_proposes_runs_nothing_else(tmp_path: Path, name: str) -> None:
+    """A header may come from anybody as well; a shell takes its name for one argument."""
+    headers = [f"{name},y", f"{name};y", f"prompt,prompt{name[:1]}", f"prompt,webhook {name}"]
+    for header in headers:
+        says = message(rows_of(tmp_path, "csv", f"{header}\na,b\n"))
+        for option in ("--column ", "--ignore-column "):
+            if option in says:
+                first = shlex.split(says.partition(option)[2].partition(" leaves it out")[0])[0]
+                assert any(part in first for part in header.replace(";", ",").split(","))
 
 
 def test_a_table_of_too_many_columns_is_refused(tmp_path: Path) -> None:
