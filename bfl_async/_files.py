@@ -73,10 +73,15 @@ class Digests:
         """Return a file's digest in hexadecimal.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: It cannot be read, or is no file: a folder, or a pipe, which might never end.
             ValueError: The name is not one that a file can have.
         """
-        with path.open("rb") as file:
+        # Without O_NONBLOCK, opening a pipe would wait for a writer.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise OSError(errno.EINVAL, "Not a file")
+        with os.fdopen(handle, "rb") as file:
             facts = os.fstat(file.fileno())
             name = f"{facts.st_dev}:{facts.st_ino}"
             version = f"{facts.st_size}:{facts.st_mtime_ns}:{facts.st_ctime_ns}"

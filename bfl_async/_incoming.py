@@ -100,7 +100,8 @@ class Part:
     def __init__(self, place: Place) -> None:
         self.place = place
         self._lock = threading.Lock()
-        self._is_abandoned = False
+        # Written by the owner, read by the thread: nothing is written or moved any more.
+        self.is_abandoned: bool = False
         self._path: Path | None = None
         self._file: BinaryIO | None = None
         self._digest = hashlib.sha256()
@@ -114,7 +115,7 @@ class Part:
     def _at_work(self) -> Iterator[BinaryIO]:
         try:
             with self._lock:
-                if self._is_abandoned:
+                if self.is_abandoned:
                     raise OSError(errno.ECANCELED, "it was given up")
                 if self._file is None:
                     path = self.place.new_part()
@@ -122,7 +123,7 @@ class Part:
                     self._path = path
                 yield self._file
         finally:
-            if self._is_abandoned:
+            if self.is_abandoned:
                 self._remove()
 
     def write(self, data: bytes | memoryview) -> None:
@@ -159,7 +160,7 @@ class Part:
         """
         with self._at_work() as file:
             path, _ = self._finish(file, rest)
-            if not self._is_abandoned:
+            if not self.is_abandoned:
                 path.replace(target)
                 self._path = None
 
@@ -175,7 +176,7 @@ class Part:
 
     def abandon(self) -> None:
         """Remove the file, as far as it was not moved."""
-        self._is_abandoned = True
+        self.is_abandoned = True
         self._remove()
 
     def _remove(self) -> None:
@@ -322,7 +323,8 @@ class Incoming:
         Raises:
             DownloadError: No result is of such a type, or this large.
         """
-        found = kind_of(self._buffer.getbuffer()[:_HEAD_BYTES].tobytes())
+        with self._buffer.getbuffer() as held:
+            found = kind_of(bytes(held[:_HEAD_BYTES]))
         if found not in RESULT_TYPES:
             if not self._unchecked:
                 raise DownloadError(

@@ -12,7 +12,8 @@ The clock is always the loop's own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -111,6 +112,16 @@ class TimeLimit:
             # The timer looks at the new end when it fires.
             return
         self._arm(self._end_at)
+
+    @contextlib.contextmanager
+    def held(self, seconds: float) -> Iterator[None]:
+        """Do not count the time of a part of the block, up to so many seconds: it waits for something else."""
+        left_s = self._end_at - self._loop.time()
+        self.restart(max(left_s, seconds))
+        try:
+            yield
+        finally:
+            self.restart(max(0.0, left_s))
 
     def _arm(self, at: float) -> None:
         if self._timer is not None:

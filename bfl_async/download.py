@@ -138,11 +138,18 @@ class Downloads:
             await asyncio.wait([removal])
 
     def discard(self, download: Download) -> None:
-        """Remove the `.part` file of a download, as far as it was not moved."""
+        """Remove the `.part` file of a download, as far as it was not moved.
+
+        From now on nothing is moved any more, also if a thread is at it.
+        """
         self._discard(download.part)
 
     def _discard(self, part: Part | None) -> asyncio.Task[None] | None:
-        if part is None or not part.is_open:
+        if part is None:
+            return None
+        part.is_abandoned = True
+        if not part.is_open:
+            # There is nothing to remove yet; a thread that is about to open it sees that.
             return None
         removal = new_task(self._remove(part))
         self._removals.add(removal)
@@ -200,17 +207,7 @@ class Downloads:
             raise save_error(path, exc, task["task_id"]) from exc
         finally:
             if not is_written:
-                self._give_up(download)
-
-    def _give_up(self, download: Download) -> None:
-        """Leave the target as it is from now on, also if a thread is at it."""
-        part = download.part
-        assert part is not None
-        if part.is_open:
-            self._discard(part)
-        else:
-            # Without a wait: the write has not begun, or is at its very beginning.
-            part.abandon()
+                self.discard(download)
 
     async def _fetch_within(
         self,

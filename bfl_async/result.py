@@ -151,8 +151,8 @@ class Result(ResultFacts):
 
         Makes missing folders, replaces an existing file, and adds the suffix of the media type unless the path ends in
         that of an image or a video: `flux-pro-1.1` becomes `flux-pro-1.1.jpg`. The bytes go to a `*.part` file first,
-        which is then moved: the target is whole or untouched. A large file is written as it arrives, so memory does not
-        grow with its size.
+        which is then moved: the target is whole or untouched. A link is replaced and not followed, and the file has the
+        permissions of a new one. A large file is written as it arrives, so memory does not grow with its size.
 
         A task id comes from the server and is not a file name: do not build a path from it.
 

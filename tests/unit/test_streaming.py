@@ -6,6 +6,8 @@ import asyncio
 import errno
 import hashlib
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,10 +21,12 @@ from bfl_async import (
     SaveError,
     TransportError,
 )
+from bfl_async._incoming import Part
 from bfl_async._manifest import NewImage
 from bfl_async.integrations.procrastinate import FileStorage, FolderStorage
 from bfl_async.types import Reply, Sink, StreamingTransport
 from tests.fake import JPEG, FakeAPI
+from tests.integration.contract_server import Say, served
 from tests.waiting import wait_until
 
 MB = 2**20
@@ -185,3 +189,46 @@ async def test_storage_takes_a_file_and_replaces_none(tmp_path: Path) -> None:
     assert Path(first).read_bytes() == JPEG
     assert (Path(other).name, Path(other).read_bytes()) == ("a-2.jpg", JPEG + b"other")
     assert not parts(tmp_path)
+
+
+@pytest.mark.slow
+async def test_a_disk_that_is_slow_is_no_host_that_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time that a write takes is not taken from the host's: it is not asked again."""
+    write = Part.write
+
+    def slow(self: Part, data: bytes) -> None:
+        time.sleep(1.8)
+        write(self, data)
+
+    monkeypatch.setattr(Part, "write", slow)
+    async with served() as (server, bfl):
+        server.always_image = Say(200, VIDEO[: 2 * MB], "video/mp4")
+        result = await bfl.generate("flux-dev", prompt="x")
+        saved = await result.save(tmp_path / "film", timeout=4, unchecked=True)
+        assert saved.stat().st_size == 2 * MB
+        assert len(server.images) == 1
+
+
+@pytest.mark.slow
+async def test_a_disk_that_hangs_is_named_as_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the time of the save is over, and not as a fault of the host."""
+    goes_on = threading.Event()
+    write = Part.write
+
+    def hanging(self: Part, data: bytes) -> None:
+        goes_on.wait(20)
+        write(self, data)
+
+    monkeypatch.setattr(Part, "write", hanging)
+    async with served() as (server, bfl):
+        server.always_image = Say(200, VIDEO, "video/mp4")
+        result = await bfl.generate("flux-dev", prompt="x")
+        with pytest.raises(SaveError, match="did not take the bytes in time"):
+            await result.save(tmp_path / "film", timeout=2.2)
+        goes_on.set()
+    # The client has closed, and its threads have ended.
+    assert list(tmp_path.iterdir()) == []
