@@ -4,11 +4,12 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from importlib.resources import files
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -17,10 +18,33 @@ from bfl_async.sandbox.faults import DIALS, Setting
 from bfl_async.sandbox.rules import Json
 
 if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler, Middleware
+
     from bfl_async.sandbox.server import Sandbox
 
 _NEWEST = 50  # tasks that the page is told of
 _PROMPT_CHARS = 200
+
+
+def check_host(names: Collection[str]) -> "Middleware":
+    """Refuse requests for a host whose name is not ours.
+
+    A web page can give a name of its own the address of this machine. Its scripts could then read all answers, since
+    the browser takes the sandbox for the page's own server.
+
+    Args:
+        names: Host names that lead here, beside localhost and addresses.
+    """
+
+    @web.middleware
+    async def checked(request: web.Request, handler: "Handler") -> web.StreamResponse:
+        host = _host_of(request)
+        if not _is_own(host) and host not in names:
+            detail = "this host name is not the sandbox's: use its address, or name it in Sandbox(hosts=...)"
+            return json_response(421, {"detail": detail})
+        return await handler(request)
+
+    return checked
 
 
 def add_routes(app: web.Application, sandbox: "Sandbox") -> None:
@@ -152,13 +176,13 @@ async def _object_of(request: web.Request) -> dict[str, Json]:
     """The JSON object that was posted.
 
     A page of another origin is kept out: a form of it cannot send this media type, and a script of it names its
-    origin. A host *name* that leads here could be anybody's, so only addresses and localhost are our own.
+    origin. That the host is our own is checked before, see `check_host`.
 
     Raises:
         web.HTTPException: Something else was posted, or by somebody else.
     """
     origin = request.headers.get("Origin")
-    if origin is not None and not (origin == f"http://{request.host}" and _is_own(request.url.host)):
+    if origin is not None and origin != f"http://{request.host}":
         raise _refusal(web.HTTPForbidden, "another origin may not set anything here")
     if request.content_type != "application/json":
         raise _refusal(web.HTTPUnsupportedMediaType, "use Content-Type: application/json")
@@ -175,8 +199,16 @@ def _refusal(kind: type[web.HTTPException], detail: str) -> web.HTTPException:
     return kind(text=json.dumps({"detail": detail}), content_type="application/json")
 
 
+def _host_of(request: web.Request) -> str | None:
+    """Return the host that a request asks for, without its port; None where there is none that can be read."""
+    try:
+        return urlsplit(f"//{request.host}").hostname
+    except ValueError:
+        return None
+
+
 def _is_own(host: str | None) -> bool:
-    if host == "localhost":
+    if host == "localhost" or (host or "").endswith(".localhost"):
         return True
     try:
         ip_address(host or "")

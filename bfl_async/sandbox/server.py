@@ -20,7 +20,7 @@ import random
 import time
 import uuid
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
@@ -176,6 +176,8 @@ class Sandbox:
         foreign: Whether there is a second host, which some faults point at.
         host: The address to listen on.
         port: 0: any free one.
+        hosts: Names under which it is reached, such as that of a container. Requests for a host that is neither one
+            of these, nor `host`, nor localhost, nor an address are refused with 421.
     """
 
     def __init__(
@@ -200,6 +202,7 @@ class Sandbox:
         foreign: bool = True,
         host: str = "127.0.0.1",
         port: int = 0,
+        hosts: Collection[str] = (),
     ) -> None:
         if not speed > 0:
             raise ValueError(f"speed must be above 0, not {speed}")
@@ -222,6 +225,7 @@ class Sandbox:
         self.revoked = False
         self.foreign_active = 0
         self._host = host
+        self._host_names = frozenset(name.lower() for name in (host, *hosts))
         self._port = port
         # Two generators: the times then stay what they are when something else needs chance.
         self._time_rng = random.Random(seed)
@@ -263,7 +267,9 @@ class Sandbox:
             raise RuntimeError("a sandbox starts once")
         self._loop = asyncio.get_running_loop()
         self._date_at_zero = time.time() - self._loop.time()
-        app = web.Application(client_max_size=_REQUEST_MAX_BYTES)
+        app = web.Application(
+            client_max_size=_REQUEST_MAX_BYTES, middlewares=[control.check_host(self._host_names)]
+        )
         for method, path in ROUTES:
             app.router.add_route(method, path, self._answer_utility)
         app.router.add_post("/v1/{model:.+}", self._answer_submit)

@@ -15,7 +15,7 @@ import uvicorn
 from bfl_async import AsyncBFL, BFLError, Limits
 from bfl_async.sandbox import Sandbox
 from bfl_async.webhooks import WebhookReceiver
-from examples.studio.app import create_app
+from examples.studio.app import HOSTS, create_app
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -26,6 +26,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--host", default="127.0.0.1", help="whoever reaches it spends your credits")
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        help="a host name under which browsers reach it; may be repeated",
+    )
     parser.add_argument("--folder", type=Path, default=Path("studio-images"), help="where images are kept")
     parser.add_argument("--limit", type=int, default=12, help="active tasks of the account")
     parser.add_argument(
@@ -53,6 +59,7 @@ async def serve(options: argparse.Namespace) -> None:
             lambda: AsyncBFL(key, base_url=base_url, limits=limits, webhook=receiver),
             options.folder,
             receiver=receiver,
+            hosts=[*HOSTS, options.host, *options.name],
         )
         # Pages keep a stream open; at the end it is cut after two seconds.
         config = uvicorn.Config(

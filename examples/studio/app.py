@@ -4,6 +4,10 @@ A page opens a single stream: browsers allow six connections to a host, and a us
 dozens of pictures. Every change of a picture has a number; a page that comes back says the last one that it has
 seen, and is sent the present state of whatever changed since. Images are fetched here: the API's URLs
 end after ten minutes, and browsers may not read them.
+
+Whoever reaches the studio sees all pictures and spends the account's credits: it knows no users. What keeps the sites
+that its user visits out stands in `Guarded`. An application with users of its own needs authentication as well, and
+shows each of them their own pictures alone.
 """
 
 from __future__ import annotations
@@ -12,13 +16,13 @@ import asyncio
 import html
 import json
 import logging
+import re
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
@@ -46,6 +50,16 @@ _STATIC = Path(__file__).parent / "static"
 _QUEUE_LOOK_S = 1.0
 _BATCH_S = 0.1  # between two bursts of changes to a page
 _KEEP_ALIVE_S = 15.0
+_BODY_MAX_BYTES = 64_000
+HOSTS = ("127.0.0.1", "localhost", "[::1]")
+# What is shown in a page. Anything else that a server may have sent is only downloaded.
+_SHOWN_AS = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".mp4": "video/mp4",
+}
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -197,7 +211,8 @@ class Studio:
                     picture.position = None
                 self._publish(picture)
             result = await picture.handle
-            picture.file = await result.save(self._folder / result.task_id)
+            # Under an id of our own: the server's could be any text, a path among them.
+            picture.file = await result.save(self._folder / secrets.token_hex(16))
         except TaskModeratedError as exc:
             why = f" ({', '.join(exc.reasons)})" if exc.reasons else ""
             picture.problem = f"Moderation refused this{why}. Other words may pass."
@@ -226,10 +241,21 @@ def _event(kind: str, data: dict[str, object], event_id: str | None = None) -> b
 
 
 class Guarded:
-    """An ASGI layer: every answer forbids what the page does not need, and no other site may ask for anything."""
+    """An ASGI layer: every answer forbids what the page does not need, and no other site may ask for anything.
 
-    def __init__(self, app: ASGIApp) -> None:
+    A browser lets any site send requests here. `Host` is compared with the names that lead here: a site can give a
+    name of its own this address, and would then be of the same origin. `Origin` keeps the scripts of other sites out,
+    and the demand for JSON their forms, which cannot send it.
+
+    Args:
+        hosts: The names, without a port.
+        open_path: Beneath it no browser asks: deliveries, which prove where they come from.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str], open_path: str) -> None:
         self._app = app
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._open_path = open_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -243,12 +269,55 @@ class Guarded:
                     headers.setdefault(name, value)
             await send(message)
 
-        asked = Headers(scope=scope)
-        origin = asked.get("origin")
-        if scope["method"] not in ("GET", "HEAD") and origin and urlsplit(origin).netloc != asked.get("host"):
-            await Response("another site may not draw here", 403)(scope, receive, guarded)
-        else:
+        if scope["path"].startswith(self._open_path):
             await self._app(scope, receive, guarded)
+            return
+        body = _Body(receive)
+        refusal = self._refusal(scope)
+        if refusal is None:
+            try:
+                await self._app(scope, body.receive, guarded)
+            except _TooLargeError:
+                refusal = Response("the request is too large", 413)
+        if refusal is not None:
+            await refusal(scope, receive, guarded)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        asked = Headers(scope=scope)
+        host = asked.get("host", "")
+        if re.sub(r":[0-9]*$", "", host).lower() not in self._hosts:
+            return Response("this server has another name", 421)
+        origin = asked.get("origin")
+        if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
+            return Response("another site may not draw here", 403)
+        if (
+            scope["method"] == "POST"
+            and asked.get("content-type", "").partition(";")[0] != "application/json"
+        ):
+            return Response("use Content-Type: application/json", 415)
+        length = asked.get("content-length", "0")
+        if not length.isdecimal() or int(length) > _BODY_MAX_BYTES:
+            return Response("the request is too large", 413)
+        return None
+
+
+class _TooLargeError(Exception):
+    """The body of a request is longer than any that the page sends."""
+
+
+class _Body:
+    """Receives a body up to its bound."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._bytes = 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._bytes += len(message.get("body", b""))
+        if self._bytes > _BODY_MAX_BYTES:
+            raise _TooLargeError
+        return message
 
 
 def get_studio(request: Request) -> Studio:
@@ -274,6 +343,7 @@ def create_app(
     *,
     receiver: WebhookReceiver | None = None,
     finish_s: float = 10.0,
+    hosts: Collection[str] = HOSTS,
 ) -> FastAPI:
     """Make the application.
 
@@ -282,6 +352,7 @@ def create_app(
         folder: Where images are kept.
         receiver: The client's webhook, served beneath `/bfl`.
         finish_s: Seconds for what runs when the server ends.
+        hosts: The names under which browsers reach this server, without a port.
     """
 
     @asynccontextmanager
@@ -295,7 +366,7 @@ def create_app(
 
     app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     install_errors(app)
-    app.add_middleware(Guarded)
+    app.add_middleware(Guarded, hosts=hosts, open_path="/bfl/")
     if receiver is not None:
         app.mount("/bfl", webhook_app(receiver))
     app.mount("/static", StaticFiles(directory=_STATIC))
@@ -335,7 +406,13 @@ def create_app(
         file = find(studio, picture_id).file
         if file is None:
             raise HTTPException(404, "the picture is not drawn yet")
-        return FileResponse(file, headers={"Cache-Control": "private, max-age=31536000, immutable"})
+        kind = _SHOWN_AS.get(file.suffix)
+        return FileResponse(
+            file,
+            media_type=kind or "application/octet-stream",
+            filename=file.name if kind is None else None,  # downloaded, and not opened
+            headers={"Cache-Control": "private, max-age=31536000, immutable"},
+        )
 
     @app.delete("/pictures/{picture_id}")
     async def withdraw(picture_id: str, studio: InStudio) -> dict[str, object]:

@@ -298,7 +298,7 @@ async def test_larger_image_really_is_larger(sandbox: Sandbox, client: Client) -
     url = URL(await client.sample_url(task_id), encoded=True)
     sandbox.faults.set("image-larger", [True])
     reader, writer = await asyncio.open_connection(url.host, url.port)
-    writer.write(f"GET {url.raw_path_qs} HTTP/1.1\r\nHost: sandbox\r\n\r\n".encode())
+    writer.write(f"GET {url.raw_path_qs} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
     announced = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if b"Content-Length" in line)
@@ -531,7 +531,7 @@ async def test_pages_of_other_origins_set_nothing(sandbox: Sandbox, client: Clie
         seen = await client.post(path, {}, Origin=origin)
         assert (seen.status, seen.media_type) == (403, "application/json"), origin
     rebound = f"evil.example:{port}"
-    assert (await client.post(path, {}, Origin=f"http://{rebound}", Host=rebound)).status == 403
+    assert (await client.post(path, {}, Origin=f"http://{rebound}", Host=rebound)).status == 421
     assert (await client.post(path, {}, Origin=sandbox.url)).status == 200
     assert (
         await client.post(path, {}, Origin=f"http://localhost:{port}", Host=f"localhost:{port}")
@@ -561,3 +561,48 @@ async def test_the_page_is_one_file_that_asks_nobody_else(sandbox: Sandbox, clie
     assert "unsafe" not in policy
     for mark in (b"http://", b"https://", b"//cdn", b"innerHTML", b" style="):
         assert mark not in seen.body
+
+
+async def test_no_name_of_a_stranger_leads_to_the_sandbox() -> None:
+    """A site can give its name this address: refused everywhere, before key and body; names that are told are not."""
+    async with Sandbox(service_s=0.0, hosts=["API.test"]) as sandbox, ClientSession() as session:
+        port = sandbox.url.rpartition(":")[2]
+        paths = [
+            "/sandbox",
+            "/sandbox/statistics?tasks=1",
+            "/sandbox/faults",
+            "/v1/credits",
+            "/v1/get_result?id=x",
+            "/",
+            "/x",
+        ]
+        for path in paths:
+            for name in (
+                "evil.example",
+                f"evil.example:{port}",
+                "localhost.evil.example",
+                "x]",
+                "127.0.0.1.evil.example",
+            ):
+                async with session.get(
+                    sandbox.url + path, headers={"Host": name, "x-key": sandbox.key}
+                ) as reply:
+                    assert reply.status in (400, 421), (path, name)
+            for name in (
+                f"localhost:{port}",
+                f"127.0.0.1:{port}",
+                "[::1]",
+                "a.localhost",
+                f"api.test:{port}",
+            ):
+                async with session.get(
+                    sandbox.url + path, headers={"Host": name, "x-key": sandbox.key}
+                ) as reply:
+                    assert reply.status in (200, 404), (path, name)
+        async with session.post(
+            f"{sandbox.url}/v1/flux-dev",
+            json={"prompt": "x"},
+            headers={"Host": "evil.example", "x-key": sandbox.key},
+        ) as reply:
+            assert reply.status == 421
+        assert sandbox.statistics().accepted == 0

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
-from aiohttp import ClientSession, ClientTimeout, TCPConnector
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
+from PIL import Image
 
 from bfl_async import AsyncBFL, Limits
 from bfl_async.sandbox import Sandbox
 from bfl_async.webhooks import WebhookReceiver
-from tests.web import SECRET, free_socket, serving_asgi, url_of
+from tests.web import SECRET, free_socket, serving_aiohttp, serving_asgi, url_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -213,7 +218,7 @@ async def test_server_refuses_what_it_must(serve: Serve) -> None:
         async with session.post(
             f"{place.url}/pictures", data=json.dumps(wish), headers={"Content-Type": "text/plain"}
         ) as reply:
-            assert reply.status == 422
+            assert reply.status == 415
         for path in (
             "pictures/none",
             "pictures/none/events",
@@ -224,6 +229,120 @@ async def test_server_refuses_what_it_must(serve: Serve) -> None:
                 assert reply.status == 404
         await place.client.drain(10)
         assert place.sandbox.statistics().accepted == 1
+
+
+async def test_no_other_site_gets_an_answer_of_the_studio(serve: Serve) -> None:
+    """Not by a name of its own that leads here, not by a script, and not by any form; whatever the method."""
+    place = await serve(Sandbox(service_s=0.0))
+    port = urlsplit(place.url).port
+    wish = json.dumps({"model": "flux-dev", "prompt": "x"})
+    async with a_session() as session:
+        for path in ("/", "/events", "/static/studio.js", "/pictures/none", "/credits"):
+            for name in (
+                "evil.example",
+                f"evil.example:{port}",
+                "127.0.0.1.evil.example",
+                "localhost.evil.example",
+                "2130706433",
+            ):
+                async with session.get(place.url + path, headers={"Host": name}) as reply:
+                    assert reply.status == 421, (path, name)
+            for origin in (
+                "https://evil.example",
+                "null",
+                f"http://localhost:{port}",
+                f"http://127.0.0.1:{1 + (port or 0)}",
+            ):
+                async with session.get(place.url + path, headers={"Origin": origin}) as reply:
+                    assert reply.status == 403, (path, origin)
+        for kind in (
+            "",
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "application/jsonp",
+        ):
+            async with session.post(
+                f"{place.url}/pictures", data=wish, headers={"Content-Type": kind}
+            ) as reply:
+                assert reply.status == 415, kind
+        as_json = {"Content-Type": "application/json; charset=utf-8"}
+        async with session.post(
+            f"{place.url}/pictures", data=b" " * 70_000 + wish.encode(), headers=as_json
+        ) as reply:
+            assert reply.status == 413
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for _ in range(1_000):
+                yield b" " * 10_000
+
+        with contextlib.suppress(OSError, ClientError):
+            async with session.post(f"{place.url}/pictures", data=pieces(), headers=as_json) as reply:
+                assert reply.status in (400, 413)
+        async with session.get(place.url, headers={"Host": f"localhost:{port}"}) as reply:
+            assert reply.status == 200
+    assert place.sandbox.statistics().accepted == 0
+
+
+async def test_server_chooses_no_name_and_no_type_of_a_file(tmp_path: Path) -> None:
+    """Ids that are paths, and results that are anything: files lie in the folder, and only images are shown."""
+    from examples.studio.app import create_app
+
+    folder = tmp_path / "a" / "b" / "images"
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG")
+    svg = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+    results = {
+        "../../escaped.desktop": (picture.getvalue(), "image/png"),
+        str(tmp_path / "absolute"): (picture.getvalue(), "text/html"),
+        "x\0y": (svg, "image/svg+xml"),
+        "..": (b"<script>alert(1)</script>", "image/x"),
+        "page.html": (b"GIF89a<script>alert(1)</script>", "image/gif"),
+    }
+    ids = iter(results)
+
+    async def submit(request: web.Request) -> web.Response:
+        return web.json_response({"id": next(ids), "polling_url": None})
+
+    async def poll(request: web.Request) -> web.Response:
+        number = [*results].index(request.query["id"])
+        return web.json_response(
+            {
+                "id": request.query["id"],
+                "status": "Ready",
+                "result": {"sample": f"http://{request.host}/r/{number}"},
+            }
+        )
+
+    async def result(request: web.Request) -> web.Response:
+        data, kind = [*results.values()][int(request.match_info["number"])]
+        return web.Response(body=data, headers={"Content-Type": kind})
+
+    api = web.Application()
+    api.router.add_post("/v1/{model}", submit)
+    api.router.add_get("/v1/get_result", poll)
+    api.router.add_get("/r/{number}", result)
+    async with serving_aiohttp(api, free_socket()) as base_url:
+        app = create_app(lambda: AsyncBFL("a-key", base_url=base_url), folder, finish_s=0.5)
+        async with serving_asgi(app, free_socket()) as url, a_session() as session:
+            place = Place(url, Sandbox(), app)
+            shown = []
+            for number in range(len(results)):
+                picture_id = await draw(session, place, f"number {number}")
+                await asyncio.wait([*app.state.studio._followers], timeout=20)
+                told = app.state.studio.pictures[picture_id].told()
+                if told["state"] == "saved":
+                    async with session.get(f"{url}/pictures/{picture_id}/image") as reply:
+                        as_file = "attachment" in reply.headers.get("Content-Disposition", "")
+                        assert reply.headers["X-Content-Type-Options"] == "nosniff"
+                        assert as_file or reply.content_type in ("image/png", "image/jpeg", "image/webp")
+                        shown.append(number)
+    assert shown[:2] == [0, 1]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == len(shown)
+    assert all(
+        path.parent == folder and re.fullmatch(r"[0-9a-f]{32}\.[a-z0-9]+", path.name) for path in files
+    )
 
 
 @pytest.mark.slow
