@@ -143,14 +143,19 @@ class Part:
             file.seek(0, io.SEEK_END)
             return found
 
-    def finish(self, rest: bytes) -> tuple[Path, str]:
+    def finish(self, rest: bytes, *, hand_over: bool) -> tuple[Path, str]:
         """Add the last bytes, and flush all of it to the disk; return the path, and the SHA-256 in hexadecimal.
 
+        Args:
+            hand_over: Whoever asks for it removes it.
         Raises:
             OSError, ValueError: They could not be written.
         """
         with self._at_work() as file:
-            return self._finish(file, rest)
+            finished = self._finish(file, rest)
+            if hand_over:
+                self._path = None
+            return finished
 
     def move(self, rest: bytes, target: Path) -> None:
         """As `finish`; then move the file to its target, unless it was abandoned meanwhile.
@@ -231,15 +236,17 @@ class Download:
         """Where the bytes go."""
         return self._part
 
-    def finish(self) -> tuple[Path, str]:
+    def finish(self, *, hand_over: bool = False) -> tuple[Path, str]:
         """Return the part, whole and on the disk, and its SHA-256. Blocks.
 
+        Args:
+            hand_over: Whoever asks for it removes it.
         Raises:
             SaveError: The operating system refused.
         """
         assert self._part is not None
         try:
-            return self._part.finish(self._data)
+            return self._part.finish(self._data, hand_over=hand_over)
         except (OSError, ValueError) as exc:
             raise self._part.place.error(exc) from exc
 

@@ -1805,7 +1805,8 @@ def _prepare_folder(folder: Path, parts: Path) -> None:
 def _save_file(
     folder: Path, name: str, download: Download, adopt: bool, task_id: str, key: str
 ) -> tuple[str, str]:
-    part, digest = download.finish()
+    # From here on the part is `name_new`'s to move or remove.
+    part, digest = download.finish(hand_over=True)
     return name_new(folder, part, name, digest, adopt=adopt, task_id=task_id, key=key), digest
 
 
