@@ -169,8 +169,6 @@ class Rows:
         Raises:
             RowError: It is none.
         """
-        if not are_texts:
-            _check_texts(row, where)
         given = {name: value for name, value in row.items() if name not in self._ignore}
         values: dict[str, object] = {}
         for field, column in self._columns.items():
@@ -221,7 +219,7 @@ class Rows:
         if model in CATALOG or model == self._model:
             return
         try:
-            check_model_name(model)
+            check_model_name(model, is_foreign=True)
         except InvalidRequestError as exc:
             raise RowError(f"{where}: model: {exc}") from exc
         if not self._allow_unknown_models:
@@ -423,7 +421,11 @@ class _Parser:
             for value, where, are_texts in self._rows_of(line):
                 self._found = True
                 try:
-                    yield from self._rows.requests_of(_row_of(value, where), where, are_texts=are_texts)
+                    row = _row_of(value, where)
+                    # Lines of the other formats were text when they were decoded.
+                    if self._rows._kind in ("json", "jsonl"):
+                        _check_texts(row, where)
+                    yield from self._rows.requests_of(row, where, are_texts=are_texts)
                 except RowError as exc:
                     yield exc
         except RowError as exc:

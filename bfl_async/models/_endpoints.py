@@ -31,14 +31,21 @@ _FOLDERS = frozenset(name.partition("/")[0] for name in CATALOG if "/" in name)
 _SHAPE = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9._-]+)*")
 
 
-def check_model_name(name: object) -> str:
+def check_model_name(name: object, *, is_foreign: bool = False) -> str:
     """Return the name of a model, known or not.
 
+    Args:
+        is_foreign: Somebody else chose it, so it is also refused below a folder in which no model is known.
     Raises:
         InvalidRequestError: It is not one: it has the wrong shape, or leads to an endpoint that makes no task.
     """
     checked = check_name(name)
     check_makes_task(checked)
+    folder, slash, _ = checked.partition("/")
+    if is_foreign and slash and folder not in _FOLDERS:
+        _refuse(
+            printable(checked, 60), "is below a folder in which no model is known: use the client's post()"
+        )
     return checked
 
 
@@ -50,12 +57,10 @@ def check_makes_task(name: str) -> None:
     """
     if name in CATALOG:
         return
-    folder, slash, _ = name.partition("/")
+    folder = name.partition("/")[0]
     method = _NO_TASK_FOLDERS.get(folder) or NO_TASK.get(folder)
     if method is not None:
         _refuse(printable(name, 60), f"makes no image or video: use the client's {method}")
-    if slash and folder not in _FOLDERS:
-        _refuse(printable(name, 60), "is below a folder in which no model is known: use the client's post()")
 
 
 def check_name(name: object) -> str:
@@ -73,4 +78,4 @@ def check_name(name: object) -> str:
 
 def _refuse(shown: str, problem: str = "") -> NoReturn:
     problem = problem or "is not a model name: it is the path after /v1/, such as 'flux-pro-1.1'"
-    raise InvalidRequestError(f"{shown!r} {problem}", errors=[("model", problem)])
+    raise InvalidRequestError(f"'{shown}' {problem}", errors=[("model", problem)])

@@ -25,8 +25,7 @@ OTHERS = [
     "licenses/models/flux-kontext-dev/usage/all",
     "licenses",
     "get_result/of",
-    "accounts/keys",
-    "flux-dev/usage",
+    "my_finetunes/x/y",
 ]
 
 
@@ -105,7 +104,15 @@ async def test_an_entry_of_a_ledger_reaches_no_other_endpoint(tmp_path: Path) ->
 def test_known_models_and_new_ones_are_taken() -> None:
     """New ones are those without a folder, or in one that is known."""
     for name in (*CATALOG, "flux-4", "flux-9-max-preview", "flux-tools/sharpen-v1"):
-        assert check_model_name(name) == name
+        assert check_model_name(name) == check_model_name(name, is_foreign=True) == name
+
+
+@pytest.mark.parametrize("name", ["accounts/keys", "flux-dev/usage", "flux-toolz/erase-v1", "v2/flux-dev"])
+def test_a_foreign_name_stays_in_folders_that_are_known(name: str) -> None:
+    """Nobody can say what is below others; the caller's own word is taken."""
+    assert check_model_name(name) == name
+    with pytest.raises(InvalidRequestError, match=r"use the client's post\(\)"):
+        check_model_name(name, is_foreign=True)
 
 
 @pytest.mark.parametrize(

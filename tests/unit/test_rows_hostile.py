@@ -108,10 +108,10 @@ def test_new_models_are_allowed_on_purpose_and_other_endpoints_are_not(tmp_path:
     with pytest.warns(UserWarning, match="catalog"):
         (made,) = requests(rows_of(tmp_path, kind, written(kind, {"prompt": "x"}), model=f"flux-7-{kind}"))
     assert made.model == f"flux-7-{kind}"
-    row = {"prompt": "x", "model": "delete_finetune"}
-    assert "delete_finetune()" in message(
-        rows_of(tmp_path, kind, written(kind, row), allow_unknown_models=True)
-    )
+    for name, method in (("delete_finetune", "delete_finetune()"), ("accounts/close", "post()")):
+        row = {"prompt": "x", "model": name}
+        says = message(rows_of(tmp_path, kind, written(kind, row), allow_unknown_models=True))
+        assert f"use the client's {method}" in says
 
 
 # --- where results go, and in whose name ----------------------------------------------------------------
