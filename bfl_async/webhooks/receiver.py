@@ -41,6 +41,8 @@ _log = logging.getLogger("bfl_async")
 _NONCE_BYTES = 16
 _NONCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LEAST_SECRET_CHARS = 16
+# Was the default of the page on webhooks. Whoever has read the page could sign deliveries with it.
+_PRINTED_SECRETS = frozenset({"at least 16 characters"})
 _URL_MAX_CHARS = 2_083 - 65  # the API's bound, less a nonce
 # Ended tasks that are remembered, to recognise a delivery that comes again.
 _SEEN = 10_000
@@ -96,6 +98,10 @@ class WebhookReceiver:
         self._url = _checked_url(url)
         if not isinstance(secret, str) or len(secret.strip()) < _LEAST_SECRET_CHARS:
             raise ConfigError(f"the webhook's secret needs at least {_LEAST_SECRET_CHARS} characters")
+        if " ".join(secret.split()).lower() in _PRINTED_SECRETS:
+            raise ConfigError(
+                "the webhook's secret is the example of the documentation: choose one of your own"
+            )
         if scheme not in (None, "secret", "signature"):
             raise ConfigError(f"scheme must be 'secret', 'signature' or None, not {scheme!r}")
         if isinstance(poll_s, bool) or not isinstance(poll_s, int | float) or not 0 < poll_s < math.inf:
