@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -39,6 +40,43 @@ def test_sdist_holds_all_that_is_tracked(dist: Dist) -> None:
         names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
     ours = {name for name in tracked() if not name.startswith(".")} | {".gitignore"}
     assert names - {"PKG-INFO"} == ours
+
+
+def test_sdist_holds_nothing_that_somebody_left_in_the_checkout(tmp_path: Path) -> None:
+    """Results, settings with secrets, notes: what the list of the sdist does not name, and what git ignores."""
+    for name in tracked():
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "tree" / name)
+    strays = [
+        "studio-images/x.jpg",
+        "worker-local.env",
+        "notes.txt",
+        "out/run.db",
+        "examples/cluster/own.env",
+        "a/b.key",
+    ]
+    for name in strays:
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).write_text("private")
+    done = run(
+        [
+            sys.executable,
+            "-m",
+            "build",
+            "--sdist",
+            "--installer",
+            "uv",
+            "--outdir",
+            str(tmp_path),
+            str(tmp_path / "tree"),
+        ]
+    )
+    assert done.returncode == 0, done.stderr
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
+    assert not names & {*strays}
+    assert names - {"PKG-INFO"} == {name for name in tracked() if not name.startswith(".")} | {".gitignore"}
 
 
 def test_sdist_and_source_tree_build_the_same_wheel(dist: Dist, tmp_path: Path) -> None:
