@@ -6,7 +6,10 @@ from bfl_async.integrations.aiohttp import CLIENT, client_context, errors
 
 
 async def create(request: web.Request) -> web.Response:
-    result = await request.app[CLIENT].generate("flux-dev", prompt=request.query["prompt"], timeout=60)
+    if request.content_type != "application/json":  # keeps the forms of other sites out
+        raise web.HTTPUnsupportedMediaType
+    wish = await request.json()
+    result = await request.app[CLIENT].generate("flux-dev", prompt=wish["prompt"], timeout=60)
     return web.Response(body=await result.read(), content_type="image/jpeg")
 
 

@@ -1,6 +1,8 @@
 """An image by HTTP, with FastAPI: `uvicorn examples.web_fastapi:app`. It stands in the README."""
 
-from fastapi import FastAPI
+from typing import Annotated
+
+from fastapi import Body, FastAPI
 
 from bfl_async import AsyncBFL, Limits
 from bfl_async.integrations.fastapi import Client, install_errors, lifespan
@@ -10,6 +12,6 @@ install_errors(app)  # 402 no credits, 409 moderated, 422 invalid, 429 queue ful
 
 
 @app.post("/images")
-async def create(bfl: Client, prompt: str) -> dict[str, str]:
+async def create(bfl: Client, prompt: Annotated[str, Body(embed=True, max_length=4_000)]) -> dict[str, str]:
     result = await bfl.generate("flux-pro-1.1", prompt=prompt, timeout=60)
     return {"task": result.task_id, "url": result.url}

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 from aiohttp import ClientSession, ClientTimeout, web
@@ -494,12 +495,12 @@ async def test_fastapi_example_draws() -> None:
     app = names["app"]
     assert isinstance(app, FastAPI)
     async with environment(sandbox), serving_asgi(app, free_socket()) as url, ClientSession() as session:
-        async with session.post(f"{url}/images", params={"prompt": "a cat"}) as reply:
+        async with session.post(f"{url}/images", json={"prompt": "a cat"}) as reply:
             assert reply.status == 200
             told = await reply.json()
             assert told["task"] in sandbox.tasks
             assert told["url"].startswith(sandbox.url)
-        async with session.post(f"{url}/images", params={"prompt": "a cat [moderate-output]"}) as reply:
+        async with session.post(f"{url}/images", json={"prompt": "a cat [moderate-output]"}) as reply:
             assert reply.status == 409
 
 
@@ -514,10 +515,37 @@ async def test_aiohttp_example_draws() -> None:
         environment(sandbox),
         serving_aiohttp(app, free_socket()) as url,
         ClientSession() as session,
-        session.post(f"{url}/images", params={"prompt": "a cat"}) as reply,
+        session.post(f"{url}/images", json={"prompt": "a cat"}) as reply,
     ):
         assert (reply.status, reply.content_type) == (200, "image/jpeg")
         assert (await reply.read()).startswith(b"\xff\xd8")
+
+
+@pytest.mark.parametrize("name", ["web_fastapi.py", "web_aiohttp.py"])
+async def test_no_form_of_another_site_makes_an_example_spend(name: str) -> None:
+    """What a browser sends without asking first is refused, and nothing is submitted."""
+    names: dict[str, object] = {"__name__": "example"}
+    exec(module_text(name), names)
+    sandbox, app = Sandbox(service_s=0.0), names["app"]
+    body = json.dumps({"prompt": "a cat"}).encode()
+    async with environment(sandbox), AsyncExitStack() as stack:
+        serving = (
+            serving_aiohttp(app, free_socket())
+            if isinstance(app, web.Application)
+            else (serving_asgi(cast("FastAPI", app), free_socket()))
+        )
+        url = await stack.enter_async_context(serving)
+        session = await stack.enter_async_context(ClientSession(skip_auto_headers=["Content-Type"]))
+        for kind in (
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            None,
+        ):
+            headers = {} if kind is None else {"Content-Type": kind}
+            async with session.post(f"{url}/images?prompt=a+cat", data=body, headers=headers) as reply:
+                assert reply.status in (415, 422), kind
+        assert sandbox.statistics().accepted == 0
 
 
 async def test_pipeline_example_stores_what_its_queue_brings(
