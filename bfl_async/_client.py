@@ -24,6 +24,7 @@ from bfl_async._config import (
     account_hash,
     check_headers,
     check_proxy,
+    check_session,
     check_timeout,
     limits_from,
     resolve_base_url,
@@ -32,6 +33,7 @@ from bfl_async._config import (
 from bfl_async._handle import Entry, TaskHandle
 from bfl_async._polling import Adaptive, Fixed, Polling
 from bfl_async._scheduler import Scheduler
+from bfl_async._secrets import conceal
 from bfl_async._stream import OutcomeStream, open_stream, refill_of
 from bfl_async._tasks import check_loop, new_task
 from bfl_async._timings import TimingsBook
@@ -146,7 +148,13 @@ class AsyncBFL:
         account: str | None = None,
         allow_http: bool = False,
     ) -> None:
-        self._state: Literal["new", "open", "closing", "closed"] = "new"  # first: __del__ reads it
+        # An error passes through this frame, and tracebacks may show local variables.
+        api_key = cast("str | KeyFunction | None", conceal(api_key))
+        proxy = cast("str | None", conceal(proxy))
+        base_url = cast("str | None", conceal(base_url))
+        if isinstance(default_headers, Mapping):
+            default_headers = {name: cast("str", conceal(value)) for name, value in default_headers.items()}
+        self._state: Literal["new", "open", "closing", "closed"] = "new"
         if transport is not None and any(given is not None for given in (session, proxy, default_headers)):
             raise ConfigError(
                 "transport= goes with none of session=, proxy=, default_headers=: it has its own connections"
@@ -159,6 +167,8 @@ class AsyncBFL:
         self._key: str | KeyFunction = ""
         if transport is None:
             self._key = api_key if callable(api_key) else resolve_key(api_key)
+        if session is not None:
+            check_session(session)
         self._headers = None if default_headers is None else check_headers(default_headers)
         self._proxy = None if proxy is None else check_proxy(proxy)
         self._limits = limits_from(limits)
@@ -414,7 +424,8 @@ class AsyncBFL:
                     await self._limiter.aclose()
 
     def __del__(self) -> None:
-        if self._state in ("open", "closing"):
+        # Without one, the constructor was not even called.
+        if self.__dict__.get("_state") in ("open", "closing"):
             warnings.warn(
                 f"{self!r} was not closed: use `async with`, or await aclose()", ResourceWarning, stacklevel=2
             )
@@ -917,6 +928,9 @@ class AsyncBFL:
         return usual if self._usual_priority is None else self._usual_priority
 
     def __repr__(self) -> str:
+        if "_scheduler" not in self.__dict__:
+            # Its constructor failed, and a traceback with local variables shows it.
+            return f"<{type(self).__name__}>"
         if self._scheduler is None:
             return f"<AsyncBFL {self._base_url} {self._state}>"
         now = self._scheduler.statistics()

@@ -464,28 +464,33 @@ def resolve_base_url(base_url: str | None, *, allow_http: bool) -> str:
         ConfigError: It is not a URL, or plain http to a host that is not this machine.
     """
     source = "BFL_BASE_URL" if base_url is None else "base_url"
-    raw = os.environ.get("BFL_BASE_URL", "") if base_url is None else base_url
+    raw = conceal(os.environ.get("BFL_BASE_URL", "") if base_url is None else base_url)
     if not isinstance(raw, str):
-        raise ConfigError(f"base_url takes a URL as a text, not {type(raw).__name__}")
+        kind = raw.kind if isinstance(raw, Unusable) else type(raw).__name__
+        raise ConfigError(f"base_url takes a URL as a text, not {kind}")
+    problem, url = _base_url_in(raw, allow_http=allow_http)
+    if problem is not None:
+        # The value is not shown: it may be the key, set in the wrong place.
+        raise ConfigError(f"{source} ({len(raw)} characters) {problem}")
+    return url
+
+
+def _base_url_in(raw: str, *, allow_http: bool) -> tuple[str | None, str]:
+    """Return what is wrong with a base URL, None if nothing is, and the URL."""
     url = raw.strip().strip("\"'").rstrip("/") or DEFAULT_BASE_URL
     url = _REGIONS.get(url, url)
-    # It may be the key, set in the wrong place.
-    shown = f"{source} ({len(raw)} characters)"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
-    except ValueError as exc:
-        raise ConfigError(f"{shown} is not a URL") from exc
+    except ValueError:
+        return "is not a URL: use https://host[:port], 'eu', 'us', or leave it out", ""
     if parts.scheme not in ("http", "https") or not host or not url.isascii() or not url.isprintable():
-        raise ConfigError(f"{shown} is not a URL: use https://host[:port], 'eu', 'us', or leave it out")
+        return "is not a URL: use https://host[:port], 'eu', 'us', or leave it out", ""
     if parts.username is not None or parts.query or parts.fragment or " " in url:
-        raise ConfigError(f"{shown} must hold nothing but scheme, host, port and path")
+        return "must hold nothing but scheme, host, port and path", ""
     if parts.scheme == "http" and not (allow_http or is_loopback(host)):
-        raise ConfigError(
-            f"{source} {printable(f'http://{host}')} would send the API key unencrypted: use https (or pass "
-            "allow_http=True to AsyncBFL)"
-        )
-    return url
+        return "would send the API key unencrypted: use https (or pass allow_http=True to AsyncBFL)", ""
+    return None, url
 
 
 def account_hash(account: str, base_url: str) -> str:

@@ -16,6 +16,7 @@ from bfl_async._config import check_timeout
 from bfl_async._tasks import check_loop
 from bfl_async._time import TimeBudget
 from bfl_async._timings import Reading
+from bfl_async._wire import shown_status
 from bfl_async.errors import BFLError, ConfigError, ConnectError, TaskRecord, TaskTimeoutError
 from bfl_async.models import ModelInfo
 from bfl_async.status import TaskStatus
@@ -431,8 +432,11 @@ class HandleFacts:
         )
 
     def __repr__(self) -> str:
-        entry = self._entry
-        return f"<TaskHandle {entry.model} {entry.state.value} task_id={entry.task_id!r} status={entry.status!s}>"
+        entry: Entry | None = getattr(self, "_entry", None)
+        if entry is None:
+            return "<TaskHandle>"
+        status = None if entry.status is None else shown_status(entry.status)
+        return f"<TaskHandle {entry.model} {entry.state.value} task_id={entry.task_id!r} status={status}>"
 
 
 class TaskHandle(HandleFacts):
@@ -510,6 +514,8 @@ class TaskHandle(HandleFacts):
 
     def __del__(self) -> None:
         # A copy of the handle may have been made since; only the last one reports.
+        if getattr(self, "_entry", None) is None:
+            return
         if self._entry.handle is not None and self._entry.handle() in (None, self):
             self._entry.log_unheard()
 

@@ -397,9 +397,9 @@ class Poller:
         if not isinstance(word, TaskStatus) and word not in self._strange and len(self._strange) < _STRANGE:
             self._strange.add(word)
             _log.info(
-                "the server uses a status that this release does not know: %s, read as in flight",
+                "the server uses a status that this release does not know: %r, read as in flight",
                 shown_status(word),
-                extra={**entry.facts(), "bfl_status": shown_status(word).strip("'")},
+                extra={**entry.facts(), "bfl_status": shown_status(word)},
             )
         changed = (answer.status, answer.progress) != (entry.status, entry.progress)
         entry.status, entry.progress = answer.status, answer.progress
@@ -499,7 +499,7 @@ def _deadline_error(entry: Entry) -> TaskTimeoutError:
     status = None if entry.status is None else str(entry.status)
     shown = status if status is None else shown_status(status)
     error = TaskTimeoutError(
-        f"task {entry.task_id} was not finished by its deadline (last status {shown}): it may go on and "
+        f"task {entry.task_id} was not finished by its deadline (last status {shown!r}): it may go on and "
         "can be attached; Timeouts(task=...) sets the deadline",
         task_id=entry.task_id,
         status=status,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NoReturn, Self
 
 SHOWN = "[key]"
@@ -52,3 +53,19 @@ def conceal(value: object) -> object:
     if value is None or callable(value) or isinstance(value, Unusable):
         return value
     return Unusable(type(value).__name__)
+
+
+_ARGUMENTS = ("api_key", "base_url", "proxy")
+
+
+def conceal_arguments(
+    args: tuple[object, ...], kwargs: dict[str, object]
+) -> tuple[tuple[object, ...], dict[str, object]]:
+    """Return the arguments of a client with its secrets concealed. The first one is the key."""
+    named: dict[str, object] = {}
+    for name, value in kwargs.items():
+        if name == "default_headers" and isinstance(value, Mapping):
+            named[name] = {header: conceal(text) for header, text in value.items()}
+        else:
+            named[name] = conceal(value) if name in _ARGUMENTS else value
+    return tuple(conceal(value) if at == 0 else value for at, value in enumerate(args)), named

@@ -13,7 +13,7 @@ import math
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import islice
@@ -129,7 +129,7 @@ def read_body(body: bytes, bounds: Bounds) -> Content:
     if not isinstance(value, dict):
         return Content(None, True)
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
-        value = _pruned(value, MAX_DEPTH)
+        _prune(value)
     return Content(cast("Mapping[str, JSON]", value), True)
 
 
@@ -175,15 +175,22 @@ def json_object(body: bytes, bounds: Bounds = _bounds.DELIVERY) -> Mapping[str, 
 _TOO_DEEP = "…"
 
 
-def _pruned(value: object, depth: int) -> object:
-    """Return a value without what is nested deeper than `depth`."""
-    if not isinstance(value, dict | list):
-        return value
-    if depth == 0:
-        return _TOO_DEEP
-    if isinstance(value, list):
-        return [_pruned(item, depth - 1) for item in value]
-    return {name: _pruned(item, depth - 1) for name, item in value.items()}
+def _prune(value: dict[str, JSON]) -> None:
+    """Take out of a value, in place, what is nested deeper than `MAX_DEPTH`."""
+    level: list[dict[str, JSON] | list[JSON]] = [value]
+    for _ in range(MAX_DEPTH - 1):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return
+    for node in level:
+        places: Iterable[tuple[str | int, JSON]] = node.items() if isinstance(node, dict) else enumerate(node)
+        for place in [place for place, child in places if isinstance(child, dict | list)]:
+            node[place] = _TOO_DEEP  # type: ignore[index]  # a dict has texts as places, a list numbers
 
 
 # Bounds the work in Python on a hostile body to a few ms. The rest runs at the speed of C, in linear time.
@@ -343,7 +350,7 @@ _PLAIN_STATUS = re.compile(r"[A-Za-z ]{1,40}")
 
 def shown_status(status: str) -> str:
     """Return a status for a log record or a message. A word that is not plain may be anything, such as the prompt."""
-    return repr(str(status)) if _PLAIN_STATUS.fullmatch(status) else "(not shown)"
+    return str(status) if _PLAIN_STATUS.fullmatch(status) else "(not shown)"
 
 
 def parse_poll(body: bytes) -> PollReply | None:

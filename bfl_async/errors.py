@@ -332,7 +332,7 @@ class SaveError(BFLError, OSError):
         return _rebuild_save, (type(self), self.args, facts, self.errno, self.filename)
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return str(self.args[0]) if self.args else ""
 
 
 def _rebuild_save(

@@ -46,6 +46,7 @@ from typing import (
 
 from bfl_async._client import AsyncBFL, check_many, typed, typed_nowait
 from bfl_async._handle import HandleFacts
+from bfl_async._secrets import conceal_arguments
 from bfl_async._tasks import new_task
 from bfl_async.download import closed_error
 from bfl_async.errors import BFLError, ClientClosedError, ConfigError, TransportError
@@ -718,6 +719,8 @@ class BFL:
 
     @_parameters_of(AsyncBFL.__init__)
     def __init__(self, *args: object, **kwargs: object) -> None:
+        # An error passes through this frame, and tracebacks may show local variables.
+        args, kwargs = conceal_arguments(args, kwargs)
         self._client = None
         # Held by the thread that opens it; others wait, and find it open.
         self._opening = threading.Lock()
@@ -778,7 +781,7 @@ class BFL:
 
     def __del__(self) -> None:
         # Nothing is waited for: at the interpreter's end the thread stands still.
-        if self._client is None and self._portal.is_running:
+        if "_bfl" in self.__dict__ and self._client is None and self._portal.is_running:
             warnings.warn(
                 "a BFL client was not closed: use `with`, or call close()", ResourceWarning, stacklevel=2
             )
@@ -969,6 +972,9 @@ class BFL:
         return view
 
     def __repr__(self) -> str:
+        if "_bfl" not in self.__dict__:
+            # Its constructor failed.
+            return "<BFL>"
         return self._portal.run(lambda: repr(self._bfl)).replace("AsyncBFL", "BFL")
 
     def __reduce__(self) -> NoReturn:

@@ -39,6 +39,7 @@ async def _open_app(dsn: str | None) -> AsyncIterator[procrastinate.App]:
     if not dsn:
         raise click.UsageError("which database? set BFL_DATABASE_URL or give --dsn")
     try:
+        from bfl_async.integrations.database import check_dsn, shown_problem
         from bfl_async.integrations.procrastinate import apply_schema
     except ImportError as exc:
         raise click.UsageError(str(exc)) from exc
@@ -47,6 +48,7 @@ async def _open_app(dsn: str | None) -> AsyncIterator[procrastinate.App]:
 
     from bfl_async.errors import LedgerError
 
+    check_dsn(dsn)
     try:
         psycopg.conninfo.conninfo_to_dict(dsn)
     except (psycopg.Error, ValueError):
@@ -59,7 +61,7 @@ async def _open_app(dsn: str | None) -> AsyncIterator[procrastinate.App]:
         # Once by hand: a pool would try again and again, and say it each time.
         await (await psycopg.AsyncConnection.connect(dsn, connect_timeout=_CONNECT_S)).close()
     except psycopg.Error as exc:
-        raise LedgerError(f"the database cannot be used: {' '.join(str(exc).split())}") from exc
+        raise LedgerError(f"the database cannot be used: {shown_problem(exc)}") from exc
     app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=dsn))
     async with app.open_async():
         await apply_schema(app)

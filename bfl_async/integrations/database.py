@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
@@ -10,10 +11,12 @@ try:
     import procrastinate
     import psycopg
     from procrastinate import exceptions
+    from psycopg.conninfo import conninfo_to_dict
     from psycopg.rows import dict_row
 except ImportError as _exc:
     raise ImportError("this needs the extra: pip install 'bfl-async[procrastinate]'") from _exc
 
+from bfl_async._text import printable
 from bfl_async.errors import ConfigError, LedgerError, LedgerVersionError
 from bfl_async.integrations.records import MIGRATIONS, Records
 
@@ -76,8 +79,44 @@ async def transaction(app: procrastinate.App, *, lock: bool = False) -> AsyncIte
     except exceptions.AppNotOpen as exc:
         raise ConfigError("the app is not open: use `async with app.open_async()`") from exc
     except (psycopg.Error, exceptions.ConnectorException) as exc:
-        said = " ".join(str(exc.__cause__ or exc).split()) or type(exc).__name__
-        raise LedgerError(f"the database cannot be used: {said}") from exc
+        raise LedgerError(f"the database cannot be used: {shown_problem(exc.__cause__ or exc)}") from exc
+
+
+def check_dsn(dsn: object) -> None:
+    """Check that a text names a database.
+
+    Raises:
+        ConfigError: It cannot be read. No part of it is shown, since a password may be anywhere in it.
+    """
+    if not _is_dsn(dsn):
+        chars = f" ({len(dsn)} characters)" if isinstance(dsn, str) else ""
+        raise ConfigError(
+            f"the connection string{chars} cannot be read: use postgresql://user:password@host/database, with special "
+            "characters percent-encoded"
+        )
+
+
+def _is_dsn(dsn: object) -> bool:
+    # Apart from `check_dsn`, so that no frame that the error passes through holds the parts.
+    if not isinstance(dsn, str):
+        return False
+    try:
+        parts = conninfo_to_dict(dsn)
+    except (psycopg.Error, ValueError):
+        return False
+    # In a URL whose password has an @ or a slash of its own, the rest of the password is read as one of these.
+    return all(_NAME.fullmatch(str(parts.get(name) or "")) for name in ("host", "dbname", "port"))
+
+
+# As hosts and databases are named, and folders of sockets.
+_NAME = re.compile(r"[^@:?#\s]*|[0-9A-Fa-f:.,\[\]]+")
+
+
+def shown_problem(exc: BaseException) -> str:
+    """Return what a driver says is wrong, without what it repeats of a connection string."""
+    if isinstance(exc, psycopg.ProgrammingError) and exc.sqlstate is None:
+        return "its connection string cannot be read"
+    return printable(str(exc), 300) or type(exc).__name__
 
 
 async def fetch(connection: Connection, sql: LiteralString, **arguments: object) -> list[dict[str, Any]]:
@@ -87,4 +126,13 @@ async def fetch(connection: Connection, sql: LiteralString, **arguments: object)
         return await cursor.fetchall()
 
 
-__all__ = ["LOCK", "Connection", "apply_schema", "fetch", "records_of", "transaction"]
+__all__ = [
+    "LOCK",
+    "Connection",
+    "apply_schema",
+    "check_dsn",
+    "fetch",
+    "records_of",
+    "shown_problem",
+    "transaction",
+]

@@ -307,5 +307,6 @@ def _end(span: Span, at_ns: int, error: BFLError | None) -> None:
         if isinstance(error, APIStatusError) and error.status_code is not None:
             span.set_attribute("http.response.status_code", error.status_code)
         span.set_attribute("error.type", type(error).__name__)
-        span.set_status(Status(StatusCode.ERROR, str(error)))
+        # Not its message, which may repeat what the server said.
+        span.set_status(Status(StatusCode.ERROR, type(error).__name__))
     span.end(at_ns)

@@ -47,7 +47,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Self, TypeAlias
+from typing import NoReturn, Protocol, Self, TypeAlias
 
 from anyio import CancelScope
 
@@ -225,7 +225,15 @@ class SharedLimiter(ABC):
         self._order: dict[Lease, int] = {}
         self._pools = {name: _Pool(limit, limit) for name, limit in _by_name(self._limits).items()}
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a limiter cannot be pickled or copied: it holds slots, and may hold a password; make one in each process"
+        )
+
     def __repr__(self) -> str:
+        if not hasattr(self, "_pools"):
+            # Its constructor failed.
+            return f"<{type(self).__name__}>"
         pools = ", ".join(f"{name} {pool.taken}/{pool.working}" for name, pool in self._pools.items())
         held = len(self._followed())
         return f"<{type(self).__name__} {pools}; {held} held and {len(self._waiting)} queued here>"

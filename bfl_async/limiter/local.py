@@ -123,6 +123,9 @@ class LocalLimiter:
         self._apply(self._limits)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_pools"):
+            # Its constructor failed.
+            return "<LocalLimiter>"
         pools = ", ".join(f"{pool.name} {pool.taken}/{pool.working}" for pool in self._pools.values())
         return f"<LocalLimiter {pools}, {self._queued} queued>"
 

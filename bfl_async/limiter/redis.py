@@ -16,11 +16,13 @@ from collections.abc import Callable
 from importlib.resources import files
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from bfl_async._cancellation import is_cancelled
 from bfl_async._config import Limits
+from bfl_async._secrets import Secret
 from bfl_async._tasks import end_task, new_task
+from bfl_async._text import printable
 from bfl_async.errors import ConfigError
 from bfl_async.limiter._shared import (
     ENDED_S,
@@ -80,10 +82,12 @@ class RedisLimiter(SharedLimiter):
         away: Literal["wait", "fail"] = "wait",
         namespace: str = "bfl-async",
     ) -> None:
+        # It may hold a password.
+        url = Secret(url)
         self._host = host_of(url)
         if not namespace or not namespace.isprintable() or set(namespace) & set("{}"):
             raise ConfigError(f"namespace must be printable text without braces, not {namespace!r}")
-        self._url = url  # it may hold a password: never shown
+        self._url = url
         self._namespace = namespace
         super().__init__(limits, lease_s=lease_s, away=away)
 
@@ -97,7 +101,7 @@ class RedisLimiter(SharedLimiter):
 class _RedisStore:
     """The book in Redis."""
 
-    def __init__(self, url: str, base: str, session: str, wake: Callable[[], None]) -> None:
+    def __init__(self, url: Secret, base: str, session: str, wake: Callable[[], None]) -> None:
         self._url = url
         self._steps = connect(url, reply_s=_REPLY_S)
         self._wakes = connect(url, reply_s=None)
@@ -219,9 +223,9 @@ class _RedisStore:
         _log.warning(
             "Redis may evict the limiter's keys (maxmemory-policy is %s): then nothing is granted for %g s, and slots "
             "of processes that died are forgotten. Set it to noeviction",
-            policy,
+            printable(policy, 40),
             _GRACE_S,
-            extra={"bfl_policy": policy},
+            extra={"bfl_policy": printable(policy, 40)},
         )
 
     async def aclose(self) -> None:
@@ -248,13 +252,14 @@ def _away(exc: Exception, base: str) -> StoreAwayError:
     if isinstance(exc, NoPermissionError):
         namespace = base.rpartition(":")[0]
         return StoreAwayError(
-            f"its user lacks rights ({exc}). Grant them: ACL SETUSER <user> ~{namespace}:* &{namespace}:* {RIGHTS}",
+            f"its user lacks rights ({printable(str(exc))}). Grant them: ACL SETUSER <user> ~{namespace}:* "
+            f"&{namespace}:* {RIGHTS}",
             hopeless=True,
         )
     if isinstance(exc, MovedError | AskError | ClusterCrossSlotError | ClusterDownError):
         return StoreAwayError(
             f"it is a node of a Redis Cluster, which the limiter cannot follow: name a Redis that stands alone "
-            f"({type(exc).__name__}: {exc})",
+            f"({type(exc).__name__}: {printable(str(exc))})",
             hopeless=True,
         )
     cause: BaseException | None = exc
@@ -270,7 +275,7 @@ def _away(exc: Exception, base: str) -> StoreAwayError:
             return StoreAwayError(f"TLS failed ({cause.reason or cause})", hopeless=True)
         cause = cause.__cause__ or cause.__context__
     hopeless = isinstance(exc, AuthenticationError | AuthorizationError) or type(exc) is ResponseError
-    return StoreAwayError(f"{type(exc).__name__}: {exc}", hopeless=hopeless)
+    return StoreAwayError(f"{type(exc).__name__}: {printable(str(exc))}", hopeless=hopeless)
 
 
 async def _mistaken_scheme(url: str) -> str | None:
@@ -305,18 +310,28 @@ async def _mistaken_scheme(url: str) -> str | None:
     return None
 
 
-def host_of(url: str) -> str:
-    """The host of a Redis URL, which may be shown: the URL may hold a password."""
+def host_of(url: Secret) -> str:
+    """Return the host of a Redis URL, which may be shown: the URL may hold a password.
+
+    Raises:
+        ConfigError: It is not such a URL. No part of it is shown.
+    """
+    host = _host_in(url)
+    if host is None:
+        raise ConfigError("the url of Redis must begin with redis://, rediss:// or unix://")
+    return host
+
+
+def _host_in(url: Secret) -> str | None:
+    # Apart from `host_of`, so that no frame that the error passes through holds the parts.
     try:
         parts = urlsplit(url)
-        if parts.scheme in ("redis", "rediss", "unix"):
-            return parts.hostname or "a socket"
+        return (parts.hostname or "a socket") if parts.scheme in ("redis", "rediss", "unix") else None
     except (ValueError, TypeError, AttributeError):
-        pass
-    raise ConfigError("the url of Redis must begin with redis://, rediss:// or unix://")
+        return None
 
 
-def connect(url: str, *, reply_s: float | None) -> Redis:
+def connect(url: Secret, *, reply_s: float | None) -> Redis:
     """A client, not yet connected; it waits `reply_s` for a reply, None: without end."""
     if find_spec("redis") is None:
         raise ConfigError("Redis needs redis-py: pip install 'bfl-async[redis]'")
@@ -324,12 +339,21 @@ def connect(url: str, *, reply_s: float | None) -> Redis:
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
 
+    # Apart from the URL, so that redis-py does not hold them as plain texts, which tracebacks may show.
+    parts = urlsplit(url)
+    login: dict[str, Secret] = {}
+    if "@" in parts.netloc and not parts.netloc.endswith("@"):
+        for name, value in (("username", parts.username), ("password", parts.password)):
+            if value:
+                login[name] = Secret(unquote(value))
+        url = Secret(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
     # No repeats beneath us: a lost reply is answered with a full batch. RESP2, as pools of
     # redis-py 8.1 may not replace connections that the server closed when they speak RESP3.
     try:
         return Redis.from_url(
-            url, protocol=2, decode_responses=True, encoding_errors="replace", retry=Retry(NoBackoff(), 0),
-            socket_keepalive=True, socket_connect_timeout=_CONNECT_S, socket_timeout=reply_s,
+            url, username=login.get("username"), password=login.get("password"), protocol=2, decode_responses=True,
+            encoding_errors="replace", retry=Retry(NoBackoff(), 0), socket_keepalive=True,
+            socket_connect_timeout=_CONNECT_S, socket_timeout=reply_s,
         )  # fmt: skip
     except ValueError as exc:
         raise ConfigError("the url of Redis cannot be read") from exc

@@ -103,7 +103,10 @@ class ImageRequest(BaseModel):
         )
 
     def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
-        given = self.model_fields_set
+        # One that failed its checks has no fields yet, and a traceback with local variables shows its repr.
+        given = getattr(self, "__pydantic_fields_set__", None)
+        if given is None:
+            return
         for name, value in super().__repr_args__():
             if name in given:
                 yield name, value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import ClassVar
 
 from pydantic import ConfigDict, JsonValue, PrivateAttr
@@ -26,6 +28,9 @@ class PassThroughRequest(ImageRequest):
         """The model's name: its path after `/v1/`."""
         return self._name
 
+    def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
+        return ((name, value) for name, value in super().__repr_args__() if not _is_secret(name))
+
     @classmethod
     def named(cls, name: str, fields: dict[str, object]) -> PassThroughRequest:
         """Return a request for the model `name`.
@@ -36,3 +41,11 @@ class PassThroughRequest(ImageRequest):
         made = cls.model_validate(fields)
         made._name = name
         return made
+
+
+_SECRETS = re.compile(r"secret|token|password|credential|api_?key|signature", re.IGNORECASE)
+
+
+def _is_secret(name: str | None) -> bool:
+    """Return whether a field's name says that its value must not be shown."""
+    return name is not None and _SECRETS.search(name) is not None

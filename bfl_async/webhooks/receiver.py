@@ -25,11 +25,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self, cast
 from urllib.parse import urlsplit
 
 from bfl_async._cancellation import foreign_cancellation_as
 from bfl_async._config import is_loopback
+from bfl_async._secrets import Secret, conceal
 from bfl_async._text import printable
 from bfl_async.errors import ConfigError, ReplayError, SignatureError, TransportError, WebhookError
 from bfl_async.status import TaskStatus
@@ -95,6 +96,8 @@ class WebhookReceiver:
         poll_s: float = 30.0,
         relay: Relay | None = None,
     ) -> None:
+        # An error passes through this frame, and tracebacks may show local variables.
+        secret = cast("str", conceal(secret))
         self._url = _checked_url(url)
         if not isinstance(secret, str) or len(secret.strip()) < _LEAST_SECRET_CHARS:
             raise ConfigError(f"the webhook's secret needs at least {_LEAST_SECRET_CHARS} characters")
@@ -297,8 +300,8 @@ class WebhookReceiver:
         while len(self._seen) > _SEEN:
             self._seen.popitem(last=False)
 
-    def _secret_of(self, nonce: str) -> str:
-        return hmac.new(self._key, b"bfl-async webhook " + nonce.encode(), hashlib.sha256).hexdigest()
+    def _secret_of(self, nonce: str) -> Secret:
+        return Secret(hmac.new(self._key, b"bfl-async webhook " + nonce.encode(), hashlib.sha256).hexdigest())
 
     # --- called by expectations ---------------------------------------------------------------------------
 
@@ -320,7 +323,13 @@ class WebhookReceiver:
                     extra={"bfl_missed": _MISSED_IN_A_ROW},
                 )
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a receiver cannot be pickled or copied: it holds a secret; make one in each process")
+
     def __repr__(self) -> str:
+        if not hasattr(self, "_delivered"):
+            # Its constructor failed.
+            return "<WebhookReceiver>"
         expected = len(self._by_nonce) + len(self._by_task)
         return f"<WebhookReceiver {self._url} expected={expected} delivered={self._delivered}>"
 

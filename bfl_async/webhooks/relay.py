@@ -7,9 +7,10 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from bfl_async._cancellation import is_cancelled, shielded
+from bfl_async._secrets import Secret
 from bfl_async._tasks import end_task, new_task
 from bfl_async._wire import json_object
 from bfl_async.errors import ConfigError, TransportError, WebhookError
@@ -47,10 +48,12 @@ class RedisRelay:
     """
 
     def __init__(self, url: str, *, namespace: str = "bfl-async") -> None:
+        # It may hold a password.
+        url = Secret(url)
         self._host = host_of(url)
         if not isinstance(namespace, str) or not namespace or not namespace.isprintable():
             raise ConfigError(f"namespace must be printable text, not {namespace!r}")
-        self._url = url  # it may hold a password: never shown
+        self._url = url
         self._channel = f"{namespace}:deliveries"
         self._on_delivery: Callable[[Delivery], None] | None = None
         self._publisher: Redis | None = None
@@ -172,7 +175,15 @@ class RedisRelay:
                 extra={"bfl_channel": self._channel},
             )
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a relay cannot be pickled or copied: it may hold a password; make one in each process"
+        )
+
     def __repr__(self) -> str:
+        if not hasattr(self, "_channel"):
+            # Its constructor failed.
+            return "<RedisRelay>"
         return f"<RedisRelay {self._host} {self._channel}>"
 
 

@@ -165,6 +165,8 @@ async def test_a_task_that_fails_fails_its_span(word: str, end: str, telemetry: 
     assert (generate.attributes or {})["bfl.end"] == end
     assert (generate.attributes or {})["error.type"] == type(caught.value).__name__
     assert generate.status.status_code is poll.status.status_code is StatusCode.ERROR
+    # Not the message, which may repeat what the server said.
+    assert generate.status.description == (generate.attributes or {})["error.type"]
     assert [(event.name, dict(event.attributes or {})) for event in poll.events] == [
         ("failed poll", {"error.type": "ServerError"})
     ]
