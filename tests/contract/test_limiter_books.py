@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.redis_server import RedisServer
+from bfl_async._secrets import Secret
 from bfl_async.limiter._shared import FETCH_S, Batch, Op, StepReply
 from bfl_async.limiter.file import Book
 from bfl_async.limiter.redis import _RedisStore
@@ -150,7 +151,8 @@ async def test_both_books_answer_alike(
     base = f"books:{{{uuid.uuid4().hex}}}"
     in_file = {talker.name: Book(tmp_path / "book.db", talker.name) for talker in talkers}
     in_redis = {
-        talker.name: _RedisStore(redis_server.url, base, talker.name, lambda: None) for talker in talkers
+        talker.name: _RedisStore(Secret(redis_server.url), base, talker.name, lambda: None)
+        for talker in talkers
     }
     granted, ended = 0, 0
     by = 0
@@ -197,7 +199,7 @@ async def test_a_place_in_a_lost_book_is_before_all_places_in_the_new_one(
                     stack.callback(book.close)
                     stores[session] = book
                 else:
-                    store = _RedisStore(redis_server.url, f"lost:{{{name}}}", session, lambda: None)
+                    store = _RedisStore(Secret(redis_server.url), f"lost:{{{name}}}", session, lambda: None)
                     stack.push_async_callback(store.aclose)
                     stores[session] = store
 
