@@ -15,6 +15,7 @@ import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 from bfl_async._text import printable
@@ -42,6 +43,7 @@ _NEAR = 0.75
 
 # Halves of surrogate pairs, which no encoding has, and the character that no name of a file has.
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
+_END = object()
 
 
 class RowError(InputError):
@@ -125,16 +127,19 @@ class Rows:
             InputError: At the end: what was wrong, row by row; or nothing was there.
         """
         bad: list[str] = []
+        more_bad = 0
         lines = read_lines(self.name)
         assert isinstance(lines, Iterator)
         parser = _Parser(self)
         for line in _with_end(lines):
             try:
                 for one in parser.take(line):
-                    if isinstance(one, RowError):
+                    if not isinstance(one, RowError):
+                        yield one
+                    elif len(bad) < _BAD_ROWS_SHOWN:
                         bad.append(one.message)
                     else:
-                        yield one
+                        more_bad += 1
             except InputError:
                 # Nothing was there: if rows were refused, that is the reason.
                 if not bad:
@@ -142,8 +147,7 @@ class Rows:
             if parser.is_hopeless:
                 break
         if bad:
-            more = f"; and {len(bad) - _BAD_ROWS_SHOWN} more" if len(bad) > _BAD_ROWS_SHOWN else ""
-            raise InputError("; ".join(bad[:_BAD_ROWS_SHOWN]) + more)
+            raise InputError("; ".join(bad) + (f"; and {more_bad} more" if more_bad else ""))
 
     def _read(self, lines: Iterator[bytes]) -> Iterator[Given]:
         parser = _Parser(self)
@@ -295,21 +299,21 @@ def _check_texts(row: Mapping[str, object], where: str) -> None:
     Raises:
         RowError: One cannot, or the row is nested too deep.
     """
-    left: list[tuple[object, int]] = [(row, 0)]
-    while left:
-        value, depth = left.pop()
-        if depth > _MAX_DEPTH:
-            raise RowError(f"{where}: it is nested more than {_MAX_DEPTH} deep")
-        if isinstance(value, str):
+    # One iterator for each level: nothing is copied, however much a level holds.
+    levels: list[Iterator[object]] = [iter((row,))]
+    while levels:
+        value = next(levels[-1], _END)
+        if value is _END:
+            levels.pop()
+        elif isinstance(value, str):
             if (found := _NO_TEXT.search(value)) is not None:
                 what = "a NUL character" if found[0] == "\0" else "half of a surrogate pair"
-                raise RowError(
-                    f"{where}: {_quoted(value[max(found.start() - 20, 0) :][:60])} holds {what}, which is not text"
-                )
-        elif isinstance(value, Mapping):
-            left += [(part, depth + 1) for pair in value.items() for part in pair]
-        elif isinstance(value, list):
-            left += [(part, depth + 1) for part in value]
+                near = value[max(found.start() - 20, 0) :][:60]
+                raise RowError(f"{where}: {_quoted(near)} holds {what}, which is not text")
+        elif value and isinstance(value, dict | list):
+            if len(levels) > _MAX_DEPTH:
+                raise RowError(f"{where}: it is nested more than {_MAX_DEPTH} deep")
+            levels.append(chain.from_iterable(value.items()) if isinstance(value, dict) else iter(value))
 
 
 def _make(model: str, fields: Mapping[str, object], where: str, *, are_texts: bool) -> ImageRequest:
