@@ -19,22 +19,35 @@ if TYPE_CHECKING:
 _MAX_BYTES = 4 * 2**20
 
 
-def cache_folder() -> Path:
-    """Return the user's cache folder for this program; it may not exist."""
+def cache_folder() -> Path | None:
+    """Return the user's cache folder for this program, which may not exist; None for a user without a home."""
     import platformdirs
 
-    return platformdirs.user_cache_path("bfl-async", appauthor=False)
+    try:
+        folder = platformdirs.user_cache_path("bfl-async", appauthor=False)
+    except RuntimeError:
+        return None
+    # Without a home it begins with a literal `~`.
+    return folder if folder.is_absolute() else None
 
 
-def _file_of(base_url: str) -> Path:
+def _file_of(base_url: str) -> Path | None:
+    folder = cache_folder()
     # Times are a server's; a sandbox's must not be taken for the API's.
-    return cache_folder() / f"timings-{hashlib.sha256(base_url.encode()).hexdigest()[:16]}.json"
+    return (
+        None
+        if folder is None
+        else folder / f"timings-{hashlib.sha256(base_url.encode()).hexdigest()[:16]}.json"
+    )
 
 
 def load_timings(base_url: str) -> Mapping[str, JSON] | None:
     """Return what an earlier run has learnt of a host's models; None where nothing usable is kept."""
+    path = _file_of(base_url)
+    if path is None:
+        return None
     try:
-        with _file_of(base_url).open("rb") as file:
+        with path.open("rb") as file:
             kept = json.loads(file.read(_MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return None
@@ -44,6 +57,8 @@ def load_timings(base_url: str) -> Mapping[str, JSON] | None:
 def save_timings(base_url: str, timings: Mapping[str, JSON]) -> None:
     """Keep what was learnt. The file is whole or the old one; of two runs that end together the later one's counts."""
     path = _file_of(base_url)
+    if path is None:
+        return
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -145,9 +145,7 @@ async def findings_of(place: _Place) -> list[Finding]:
                 lambda: _blocking(lambda: folder_finding("output folder", Path("out"))),
                 "FAIL",
             ),
-            _bounded(
-                "cache folder", lambda: _blocking(lambda: folder_finding("cache folder", cache_folder()))
-            ),
+            _bounded("cache folder", lambda: _blocking(cache_finding)),
             _bounded("sqlite", lambda: _blocking(lambda: sqlite_finding(sqlite3.sqlite_version))),
             _bounded("versions", lambda: _blocking(versions_finding)),
             _bounded("extras", lambda: _blocking(extras_finding)),
@@ -424,6 +422,16 @@ def proxy_finding(base_url: str | None) -> Finding:
     if is_loopback(host):
         return Finding("proxy", "ok", f"none for {host}: {source} is not used for this machine itself")
     return Finding("proxy", "ok", f"none for {host}: no_proxy exempts it from {source}")
+
+
+def cache_finding() -> Finding:
+    """See whether what is learnt of the models' times can be kept."""
+    folder = cache_folder()
+    if folder is None:
+        return Finding(
+            "cache folder", "warn", "this user has no home folder", "set XDG_CACHE_HOME and XDG_STATE_HOME"
+        )
+    return folder_finding("cache folder", folder)
 
 
 def folder_finding(name: str, folder: Path) -> Finding:

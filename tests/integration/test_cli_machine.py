@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
+import bfl_async
 from bfl_async.cli.exit_codes import ExitCode
 from tests.integration.test_cli_nasty import DRIVER
 
@@ -169,3 +172,120 @@ def test_loop_without_signal_handlers_is_stopped_by_signals(
         counts = json.loads(run_python(folder, "status", "out", "--json").stdout)["counts"]
         assert counts["submitted"] == counts["ready"] == counts["ambiguous"] == 0
         assert 0 < counts["saved"] < 200
+
+
+# --- a user without a home, a package in a zip, few descriptors ---------------------------------------------
+
+NO_HOME = """
+import os, pathlib
+def no_user(*_):
+    raise KeyError("getpwuid(): uid not found: 987654")
+import pwd
+pwd.getpwuid = no_user
+for name in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "USER", "LOGNAME"):
+    os.environ.pop(name, None)
+"""
+
+
+@pytest.mark.slow
+def test_user_without_a_home_is_told_what_to_set(folder: Path) -> None:
+    """Whatever needs a home says so in a line; all else works, and no folder named ~ appears."""
+    (folder / "argvs.json").write_text(
+        json.dumps(
+            [*(argv for _, argv in COMMANDS), ["generate", "x"], ["batch", "prompts.txt", "-o", "other"]]
+        )
+    )
+    code = f"{NO_HOME}\nimport sys\nsys.argv[1:] = ['argvs.json', 'codes.json']\n{DRIVER}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env={**os.environ, **ENVIRONMENT}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=50,
+    )  # fmt: skip
+    *codes, generate, batch = json.loads((folder / "codes.json").read_text())
+    assert codes == [code for code, _ in COMMANDS], done.stderr
+    assert (generate, batch) == (ExitCode.USAGE, ExitCode.USAGE), done.stderr
+    assert done.stderr.count("set XDG_STATE_HOME") == 2
+    assert "cache folder: this user has no home folder; set XDG_CACHE_HOME and XDG_STATE_HOME" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert not (folder / "~").exists()
+    library = f"{NO_HOME}\nfrom bfl_async.limiter import FileLimiter\nFileLimiter('{folder}')\nFileLimiter()"
+    done = run_text(folder, library)
+    assert "ConfigError: this user has no home folder: set XDG_STATE_HOME to an absolute path" in done.stderr
+
+
+def run_text(folder: Path, text: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a program."""
+    return subprocess.run(
+        [sys.executable, "-c", text],
+        cwd=folder,
+        env={**os.environ, **more},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+
+
+@pytest.mark.slow
+def test_package_in_a_zip_has_all_of_its_data(folder: Path) -> None:
+    """Gallery, sandbox page and the script for Redis; there are no other files of data."""
+    root = Path(bfl_async.__file__).parent
+    archive = folder / "package.zip"
+    data = []
+    with zipfile.ZipFile(archive, "w") as written:
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                written.write(path, path.relative_to(root.parent))
+                data += [path.name] if path.suffix != ".py" else []
+    assert sorted(data) == ["book.lua", "gallery.css", "gallery.js", "page.html", "py.typed"]
+    (folder / "argvs.json").write_text(
+        json.dumps([["batch", "prompts.txt", *KLEIN], ["gallery", "out"], ["models"]])
+    )
+    code = f"""
+import sys
+sys.argv[1:] = ['argvs.json', 'codes.json']
+import bfl_async
+assert bfl_async.__file__.startswith({str(archive)!r})
+{DRIVER}
+import asyncio, bfl_async.limiter.redis as redis
+from bfl_async.sandbox import Sandbox
+from urllib.request import urlopen
+async def page():
+    async with Sandbox() as sandbox:
+        text = await asyncio.to_thread(lambda: urlopen(sandbox.url + "/sandbox").read())
+        assert b"<script>" in text
+asyncio.run(page())
+"""
+    done = run_text(folder, code, PYTHONPATH=str(archive))
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "codes.json").read_text()) == [0, 0, 0], done.stderr
+    assert "<script" in (folder / "out/gallery.html").read_text("utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [16, 24, 40])
+def test_few_descriptors_lose_nothing_that_is_paid(folder: Path, most: int) -> None:
+    """A run that cannot open another file says why, without a traceback; the next one brings the rest."""
+    (folder / "prompts.txt").write_text("".join(f"cat {n}\n" for n in range(20)))
+    server = "from bfl_async.cli import main; import sys; sys.exit(main(['sandbox', '--speed', '50']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", server],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as sandbox:
+        assert sandbox.stdout is not None
+        asked = dict(sandbox.stdout.readline().strip().split("=", 1) for _ in range(2))
+        try:
+            few = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({most}, {most}))\n"
+            argv = ["batch", "prompts.txt", "-m", "flux-2-klein-4b"]
+            first = run_python(folder, *argv, before=few, XDG_STATE_HOME=str(folder / "one"), **asked)
+            assert "Traceback" not in first.stderr, first.stderr
+            assert first.returncode in [*ExitCode]
+            # Where the first could not give its slots back, another run would wait for the end of their leases.
+            second = run_python(folder, *argv, "--retry-failed", XDG_STATE_HOME=str(folder / "two"), **asked)
+            assert second.returncode == 0, (first.stderr, second.stderr)
+            with urlopen(f"{asked['BFL_BASE_URL']}/sandbox/statistics") as reply:
+                assert json.load(reply)["accepted"] == 20
+        finally:
+            sandbox.terminate()
+    assert len(list((folder / "out").glob("*.jpg"))) == 20
