@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, Request
-from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers, MutableHeaders
@@ -329,6 +330,11 @@ def get_studio(request: Request) -> Studio:
 InStudio = Annotated[Studio, Depends(get_studio)]
 
 
+async def refuse_wish(_request: Request, _error: Exception) -> Response:
+    """Answer a request that cannot be read. Nothing of it is repeated: it may hold what cannot be written."""
+    return JSONResponse({"detail": "This wish cannot be read: it needs a model and a prompt."}, 422)
+
+
 def find(studio: Studio, picture_id: str) -> Picture:
     """Return a picture. Raises the 404 of one that is not there."""
     picture = studio.pictures.get(picture_id)
@@ -366,6 +372,7 @@ def create_app(
 
     app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     install_errors(app)
+    app.add_exception_handler(RequestValidationError, refuse_wish)
     app.add_middleware(Guarded, hosts=hosts, open_path="/bfl/")
     if receiver is not None:
         app.mount("/bfl", webhook_app(receiver))

@@ -210,6 +210,7 @@ async def test_server_refuses_what_it_must(serve: Serve) -> None:
             ({}, {"model": "flux-9", "prompt": "x"}, 422),
             ({}, {"model": "flux-dev", "prompt": ""}, 422),
             ({}, {"model": "flux-dev", "prompt": "x" * 5000}, 422),
+            ({}, {"model": "flux-dev", "prompt": "half a pair \ud83e"}, 422),
         ):
             async with session.post(f"{place.url}/pictures", json=body, headers=headers) as reply:
                 assert reply.status == status
