@@ -289,3 +289,24 @@ def test_few_descriptors_lose_nothing_that_is_paid(folder: Path, most: int) -> N
         finally:
             sandbox.terminate()
     assert len(list((folder / "out").glob("*.jpg"))) == 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", ["EINVAL", "ENOSYS", "ENOTSUP"])
+def test_file_system_without_fsync_loses_nothing(folder: Path, code: str) -> None:
+    """Images, manifest and gallery are written where flushing is not a function of the file system."""
+    (folder / "argvs.json").write_text(
+        json.dumps(
+            [
+                ["batch", "prompts.txt", *KLEIN],
+                ["gallery", "out"],
+                ["generate", "a fox", "-o", "fox.jpg", *KLEIN],
+            ]
+        )
+    )
+    before = f"import os, errno\ndef fsync(_): raise OSError(errno.{code}, 'no fsync')\nos.fsync = fsync\n"
+    done = run_text(folder, f"{before}import sys\nsys.argv[1:] = ['argvs.json', 'codes.json']\n{DRIVER}")
+    assert json.loads((folder / "codes.json").read_text()) == [0, 0, 0], done.stderr
+    assert len(list((folder / "out").glob("*.jpg"))) == 1
+    assert (folder / "fox.jpg").stat().st_size > 0
+    assert (folder / "out/gallery.html").stat().st_size > 0
