@@ -16,6 +16,7 @@ from urllib.parse import quote
 from bfl_async import _bounds
 from bfl_async._bounds import Bounds
 from bfl_async._cancellation import is_cancelled
+from bfl_async._text import printable
 from bfl_async._time import TimeLimit
 from bfl_async._wire import body_text, encode_body, number_of, read_body, status_error
 from bfl_async.errors import (
@@ -37,7 +38,7 @@ class Finetune:
     """A finetune of the account; `details` is all that the server says about it."""
 
     finetune_id: str
-    details: Mapping[str, JSON]
+    details: Mapping[str, JSON] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,9 @@ async def finetunes(transport: Transport) -> list[Finetune]:
 def _finetune(item: JSON) -> Finetune:
     """One entry of the list, whose shape is not documented: an id, or an object that has one."""
     if not isinstance(item, Mapping):
-        return Finetune("" if item is None else str(item), {})
+        return Finetune("" if item is None else printable(str(item)), {})
     named = (item.get(key) for key in ("finetune_id", "id", "name"))
-    return Finetune(next((word for word in named if isinstance(word, str)), ""), item)
+    return Finetune(next((printable(word) for word in named if isinstance(word, str)), ""), item)
 
 
 async def finetune_details(transport: Transport, finetune_id: str) -> Finetune:
@@ -108,7 +109,7 @@ async def delete_finetune(transport: Transport, finetune_id: str) -> DeletedFine
         finetune_id=_text(said, "deleted_finetune_id") or finetune_id,
         status=_text(said, "status"),
         message=_text(said, "message"),
-        timestamp=None if moment is None else str(moment),
+        timestamp=None if moment is None else printable(str(moment)),
         raw=said,
     )
 
@@ -163,7 +164,7 @@ def _check_text(name: str, value: object) -> None:
 
 def _text(said: Mapping[str, JSON], name: str) -> str:
     value = said.get(name)
-    return value if isinstance(value, str) else ""
+    return printable(value) if isinstance(value, str) else ""
 
 
 async def _ask(transport: Transport, path: str, attempt_s: float | None = None) -> Reply:

@@ -21,8 +21,8 @@ class Bounds(NamedTuple):
     max_parts: int
 
 
-_SMALL = Bounds(256 * 2**10, 10_000)
-_LARGE = Bounds(2**20, 20_000)
+_SMALL = Bounds(256 * 2**10, 8_000)
+_LARGE = Bounds(2**20, 16_000)
 
 POLL = _SMALL
 RECEIPT = _SMALL

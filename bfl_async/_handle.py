@@ -16,7 +16,7 @@ from bfl_async._config import check_timeout
 from bfl_async._tasks import check_loop
 from bfl_async._time import TimeBudget
 from bfl_async._timings import Reading
-from bfl_async._wire import shown_status
+from bfl_async._wire import HiddenTexts, hide, shown_status
 from bfl_async.errors import BFLError, ConfigError, ConnectError, TaskRecord, TaskTimeoutError
 from bfl_async.models import ModelInfo
 from bfl_async.status import TaskStatus
@@ -274,7 +274,7 @@ class Entry:
         error = TaskTimeoutError(
             f"the timeout ended while the request was {self.state.value}: {where}",
             task_id=self.task_id,
-            status=None if self.status is None else str(self.status),
+            status=None if self.status is None else hide(str(self.status), HiddenTexts.of(self.request)),
             state=self.state.value,
             polling_url=self.polling_url,
         )

@@ -25,6 +25,7 @@ from bfl_async._wire import (
     Content,
     HiddenTexts,
     draft_cache_url,
+    hide,
     moderation_reasons,
     poll_of,
     read_body,
@@ -325,7 +326,7 @@ class Poller:
                 self._reporter.polled(entry, answer, loop.time() - sent_at)
             if isinstance(reply, Reply) and answer is not None:
                 entry.poll_reply = reply
-                settlement = settlement_of(answer, entry.task_id, _hidden_of(entry))
+                settlement = settlement_of(answer, entry.task_id, HiddenTexts.of(entry.request))
                 if settlement is not None and has_result(settlement):
                     return settlement
         return ready
@@ -417,7 +418,7 @@ class Poller:
         else:
             not_found.interrupt()
         # Most answers find the task pending, and have nothing to hide.
-        hidden = None if answer.status is _PENDING else _hidden_of(entry)
+        hidden = None if answer.status is _PENDING else HiddenTexts.of(entry.request)
         settlement = settlement_of(answer, entry.task_id, hidden)
         if settlement is None and changed:
             entry.touch()
@@ -475,19 +476,10 @@ def _set(future: asyncio.Future[bool], value: bool) -> None:
         future.set_result(value)
 
 
-def _hidden_of(entry: Entry) -> HiddenTexts | None:
-    """Return the texts of a request that no error or log record about its task may show."""
-    request = entry.request
-    if request is None:
-        return None
-    # Its fields, without reading or encoding a file.
-    return HiddenTexts({**vars(request), **(getattr(request, "__pydantic_extra__", None) or {})})
-
-
 def _problem(reply: Reply, content: Content, entry: Entry) -> BFLError:
     if reply.status_code >= 300:
         error: BFLError = status_error(
-            reply, what="a poll", now=time.time(), hidden=_hidden_of(entry), content=content
+            reply, what="a poll", now=time.time(), hidden=HiddenTexts.of(entry.request), content=content
         )
     else:
         error = ReplyShapeError("a poll's answer holds no status that can be read")
@@ -496,13 +488,13 @@ def _problem(reply: Reply, content: Content, entry: Entry) -> BFLError:
 
 
 def _deadline_error(entry: Entry) -> TaskTimeoutError:
-    status = None if entry.status is None else str(entry.status)
-    shown = status if status is None else shown_status(status)
+    status = "" if entry.status is None else str(entry.status)
+    shown = shown_status(status) if status else None
     error = TaskTimeoutError(
         f"task {entry.task_id} was not finished by its deadline (last status {shown!r}): it may go on and "
         "can be attached; Timeouts(task=...) sets the deadline",
         task_id=entry.task_id,
-        status=status,
+        status=hide(status, HiddenTexts.of(entry.request)) or None,
         state=State.SUBMITTED.value,
         polling_url=entry.polling_url,
     )

@@ -519,10 +519,10 @@ def body_text(body: bytes, content: Content | None = None, hidden: HiddenTexts |
     """
     data = None if content is None else content.data
     if data is None or (hidden is None and not isinstance(data.get("detail"), list)):
-        text = body[: 4 * BODY_CHARS].decode("utf-8", "replace")
+        text = body[: 2 * BODY_CHARS].decode("utf-8", "replace")
     else:
         # Written again, so that no escape hides a text from `hide`.
-        text = json.dumps(_without_inputs(data), ensure_ascii=False)[: 4 * BODY_CHARS]
+        text = json.dumps(_without_inputs(data), ensure_ascii=False)[: 2 * BODY_CHARS]
         text = text.encode("utf-8", "replace").decode()
     return _without_data(hide(text, hidden))[:BODY_CHARS]
 
@@ -565,21 +565,20 @@ def detail_of(
         chars = 0
         for item in detail[:MAX_ERROR_PAIRS]:
             if isinstance(item, Mapping) and chars <= _MAX_PAIR_CHARS:
-                pairs.append(pair := _pair(item, hidden))
-                chars += len(pair[0]) + len(pair[1])
+                path, message = _pair(item)
+                # What is read counts, not what is left of it.
+                chars += len(path) + len(message)
+                pairs.append((_line(path, hidden, MAX_TEXT) or "request", _line(message, hidden, MAX_TEXT)))
         text = "; ".join(f"{path}: {message}" for path, message in pairs[:10])
         return text if len(text) <= 600 else f"{text[:599]}…", tuple(pairs)
     return "", ()
 
 
-def _pair(item: Mapping[str, JSON], hidden: HiddenTexts | None) -> tuple[str, str]:
+def _pair(item: Mapping[str, JSON]) -> tuple[str, str]:
     loc = item.get("loc")
     parts = [_part(part) for part in loc[:20]] if isinstance(loc, list) else []
     path = ".".join(parts[1:] if parts[:1] == ["body"] else parts)
-    return (
-        _line(path, hidden, MAX_TEXT) or "request",
-        _line(_part(item.get("msg", "invalid")), hidden, MAX_TEXT),
-    )
+    return path[: 4 * MAX_TEXT], _part(item.get("msg", "invalid"))
 
 
 def _part(value: JSON) -> str:
@@ -625,6 +624,13 @@ class HiddenTexts:
         # Runs of `_STRETCH` letters and digits, and whole texts that are shorter.
         self._stretches: set[str] | None = None
         self._words: list[str] = []
+
+    @classmethod
+    def of(cls, request: object) -> HiddenTexts | None:
+        """Return the texts of a request's fields, without reading or encoding a file; None without a request."""
+        if request is None:
+            return None
+        return cls({**vars(request), **(getattr(request, "__pydantic_extra__", None) or {})})
 
     def prepared(self) -> tuple[set[str], list[str]]:
         """Return the stretches of the texts, and the texts that are shorter than one."""
@@ -690,7 +696,13 @@ def hide(text: str, hidden: HiddenTexts | None) -> str:
     if not spans:
         return text
     spans.sort()
-    return _cut_out(normal, places, spans)
+    merged = [spans[0]]
+    for first, last in spans:
+        if first > merged[-1][1]:
+            merged.append((first, last))
+        elif last > merged[-1][1]:
+            merged[-1] = (merged[-1][0], last)
+    return _cut_out(normal, places, merged)
 
 
 def _cut_out(text: str, places: list[tuple[int, int, int]], spans: list[tuple[int, int]]) -> str:

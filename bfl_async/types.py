@@ -164,10 +164,17 @@ class Reply(NamedTuple):
         """Return what the body says.
 
         Raises:
-            ReplyShapeError: It is no JSON.
+            ReplyShapeError: It is not JSON, or has so many parts that parsing it would hold up the event loop.
         """
-        import json  # not before somebody asks
+        # Only when it is needed.
+        import json
 
+        from bfl_async._bounds import ACCOUNT, is_within
+
+        if not is_within(self.body, ACCOUNT):
+            raise ReplyShapeError(
+                f"the reply (HTTP {self.status_code}) is too large to be parsed here: {len(self.body)} bytes, see .body"
+            )
         try:
             value: JSON = json.loads(self.body)
         except (ValueError, RecursionError) as exc:

@@ -48,6 +48,7 @@ from bfl_async._config import (
     names_certificates,
 )
 from bfl_async._secrets import SHOWN, Secret, conceal
+from bfl_async._text import printable
 from bfl_async._threads import Threads
 from bfl_async._time import TimeLimit
 from bfl_async._wire import inflate
@@ -497,10 +498,10 @@ class HTTPTransport:
         for _ in range(_MAX_HOPS + 1):
             if not may_ask(url):
                 raise UntrustedURLError(
-                    f"refused to poll {without_query(url)}: the host is neither the base URL's nor BFL's; nothing was "
-                    "sent there"
+                    f"refused to poll {printable(without_query(url))}: the host is neither the base URL's nor BFL's; "
+                    "nothing was sent there"
                     if keyed
-                    else f"refused to download from {without_query(url)}; nothing was sent there"
+                    else f"refused to download from {printable(without_query(url))}; nothing was sent there"
                 )
             reply = await self._call(
                 "GET",
@@ -519,7 +520,9 @@ class HTTPTransport:
                 url = urljoin(url, target)
             except ValueError:
                 return reply
-        raise TransportError(f"more than {_MAX_HOPS} redirects in a row, the last to {without_query(url)}")
+        raise TransportError(
+            f"more than {_MAX_HOPS} redirects in a row, the last to {printable(without_query(url))}"
+        )
 
     def _may_carry_key(self, url: str) -> bool:
         return url in self._targets or self._guard.may_carry_key(url)
@@ -883,7 +886,7 @@ def translate(exc: BaseException, method: str, url: str, proxy: str | None = Non
 
 def _host(url: str) -> str:
     origin = origin_of(url)
-    return "a host" if origin is None else str(origin)
+    return "a host" if origin is None else printable(str(origin))
 
 
 def _by_way_of(proxy: str | None) -> str:
