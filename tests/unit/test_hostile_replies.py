@@ -6,8 +6,10 @@ import gzip
 import json
 import logging
 import pickle
+import re
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -104,6 +106,14 @@ def test_reply_of_too_many_parts_is_not_parsed_for_a_caller() -> None:
     """`Reply.json` runs in the caller's event loop."""
     with pytest.raises(BFLError, match="too large"):
         Reply(200, {}, b"[" + b"0," * 30_000 + b"0]").json()
+
+
+def test_documented_bounds_are_the_ones_in_the_code() -> None:
+    """`docs/reference/replies.md`."""
+    page = Path(__file__).parents[2] / "docs" / "reference" / "replies.md"
+    rows = re.findall(r"^\| (.*) \| ([\d,]+) \| ([\d,]+) \|$", page.read_text("utf-8"), re.MULTILINE)
+    stated = [Bounds(int(size.replace(",", "")), int(parts.replace(",", ""))) for _, size, parts in rows]
+    assert stated == list(KINDS.values())
 
 
 # ---- the key
