@@ -88,9 +88,9 @@ def _bodies() -> dict[str, HostileReply]:
     """Return what is sent to every call, by name."""
     whole = {
         "objects, 256 KiB": around(wide(b"{}", 87_000)),
-        "objects, all that may be parsed": around(wide(b'{"a":[1]}', 3_200)),
-        "objects and texts, 1 MiB": around(wide(b'{"a":"%b"}' % (b"x" * 140), 6_600)),
-        "texts, all that may be parsed": around(wide(b'"%b"' % (b"x" * 15), 9_900)),
+        "objects, all that may be parsed": around(wide(b'{"a":[1]}', 1_900)),
+        "objects and texts, 1 MiB": around(wide(b'{"a":"%b"}' % (b"x" * 200), 4_900)),
+        "texts, all that may be parsed": around(wide(b'"%b"' % (b"x" * 35), 5_900)),
         "lists, 900 deep": around(b"[" * 900 + b"1" + b"]" * 900),
         "lists, 9,000 deep": around(b"[" * 9_000 + b"]" * 9_000),
         "lists, 4,000,000 deep": b'{"a": ' + b"[" * 4_000_000,

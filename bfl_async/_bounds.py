@@ -21,8 +21,8 @@ class Bounds(NamedTuple):
     max_parts: int
 
 
-_SMALL = Bounds(256 * 2**10, 8_000)
-_LARGE = Bounds(2**20, 16_000)
+_SMALL = Bounds(256 * 2**10, 6_000)
+_LARGE = Bounds(2**20, 10_000)
 
 POLL = _SMALL
 RECEIPT = _SMALL

@@ -195,6 +195,7 @@ def _prune(value: dict[str, JSON]) -> None:
 
 # Bounds the work in Python on a hostile body to a few ms. The rest runs at the speed of C, in linear time.
 _MOST_REPAIRS = 10_000
+_MOST_ESCAPES = 2_000
 # Every Python reads an integer of this many digits; more may raise ValueError, in reading and in writing.
 _MOST_DIGITS = 640
 
@@ -216,7 +217,7 @@ def _repaired(body: bytes) -> Mapping[str, JSON] | None:
     if found is None:
         return None
     try:
-        found = _STRAY_BACKSLASHES.sub(_escaped, found, count=_MOST_REPAIRS)
+        found = _STRAY_BACKSLASHES.sub(_escaped, found, count=_MOST_ESCAPES)
         # With a function for integers, reading many of them takes five times as long.
         decoder = _LENIENT if _LONG_INTEGER.search(found) is None else _LENIENT_WITH_LONG_INTEGERS
         value: object = decoder.decode(found)
@@ -546,7 +547,7 @@ def _without_data(text: str) -> str:
 
 
 # Of all messages together that are read of one error.
-_MAX_PAIR_CHARS = 8_000
+_MAX_PAIR_CHARS = 4_000
 
 
 def detail_of(
