@@ -293,7 +293,7 @@ def test_mistake_is_one_line_and_an_exit_code(run: Run, argv: list[str], code: i
             {"BFL_API_KEY": "'quoted'", "BFL_BASE_URL": "nonsense"},
             ["credits"],
             2,
-            "BFL_BASE_URL 'nonsense' is not a URL",
+            "BFL_BASE_URL (8 characters) is not a URL",
         ),
         ({"BFL_API_KEY": "k", "BFL_BASE_URL": "http://api.example"}, ["credits"], 2, "unencrypted"),
         ({"BFL_API_KEY": "k", "BFL_BASE_URL": "http://127.0.0.1:9"}, ["credits"], 1, "nothing was sent"),

@@ -187,8 +187,8 @@ async def test_files_that_hold_prompts_or_task_ids_can_be_read_by_their_owner_al
     before = os.umask(0)
     try:
         api = FakeAPI()
-        limiter = FileLimiter(tmp_path / "state")
         async with (
+            FileLimiter(tmp_path / "state") as limiter,
             AsyncBFL("a-key", limiter=limiter, transport=api) as bfl,
             Batch.open(tmp_path / "out/run.db", bfl, save_to=tmp_path / "out") as batch,
         ):
@@ -205,7 +205,10 @@ async def test_files_that_hold_prompts_or_task_ids_can_be_read_by_their_owner_al
 async def test_limiters_database_of_an_earlier_release_is_made_private(tmp_path: Path) -> None:
     """Without opening it a second time, which would release the locks that a process holds on it."""
     for _ in range(2):
-        async with AsyncBFL("a-key", limiter=FileLimiter(tmp_path), transport=FakeAPI()) as bfl:
+        async with (
+            FileLimiter(tmp_path) as limiter,
+            AsyncBFL("a-key", limiter=limiter, transport=FakeAPI()) as bfl,
+        ):
             await bfl.generate("flux-dev", prompt="x")
         (database,) = tmp_path.glob("*.db")
         assert database.stat().st_mode & 0o777 == 0o600
