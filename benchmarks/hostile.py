@@ -42,7 +42,7 @@ from bfl_async.webhooks.verify import verify
 
 MAX_BLOCKED_MS = 10.0
 MAX_PEAK_MB = 64.0
-RUNS = 4
+RUNS = 8
 
 _KEY = "a-key-of-the-benchmark"
 _SECRET = "a secret of the benchmark"

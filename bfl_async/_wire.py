@@ -217,7 +217,9 @@ def _repaired(body: bytes) -> Mapping[str, JSON] | None:
     if found is None:
         return None
     try:
-        found = _STRAY_BACKSLASHES.sub(_escaped, found, count=_MOST_ESCAPES)
+        found, repairs = _STRAY_BACKSLASHES.subn(_escaped, found, count=_MOST_ESCAPES)
+        if repairs == _MOST_ESCAPES:
+            return None
         # With a function for integers, reading many of them takes five times as long.
         decoder = _LENIENT if _LONG_INTEGER.search(found) is None else _LENIENT_WITH_LONG_INTEGERS
         value: object = decoder.decode(found)
