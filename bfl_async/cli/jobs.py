@@ -142,7 +142,7 @@ async def _each(rows: object) -> AsyncIterator[Given]:
 @click.option("--redis", envvar="BFL_REDIS_URL", metavar="URL",
               help="Share the limit with workers on other machines.  [env: BFL_REDIS_URL]")  # fmt: skip
 @click.option("--jobs", "concurrency", type=click.IntRange(min=1),
-              help="Jobs that this worker holds at a time, those that wait for a slot included.  [default: twice the limit]")  # fmt: skip
+              help="Jobs that it holds at a time, those that wait included.  [default: twice the limit]")  # fmt: skip
 @click.option("--heartbeat", "heartbeat_s", type=click.FloatRange(min=0.1), default=10.0, show_default=True,
               help="Seconds between signs of life; after three without one its jobs are another's.")  # fmt: skip
 @click.option("--no-listen", is_flag=True, help="For PgBouncer in transaction mode: look, do not listen.")
