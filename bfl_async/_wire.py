@@ -8,6 +8,7 @@ than `sample`, and newer ones `samples`.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -210,8 +211,8 @@ def _repaired(body: bytes) -> Mapping[str, JSON] | None:
     The flaws are repaired in the text, and the repaired text is read by the standard library.
     """
     # JSON is UTF-8 (RFC 8259). A key that a reply repeats in another encoding would also not be found in it.
-    text = body.decode("utf-8-sig", "replace").lstrip()
-    if not text.startswith("{"):
+    text = _decoded(body)
+    if text is None or not text.startswith("{"):
         return None
     found = _first_object(text)
     if found is None:
@@ -226,6 +227,24 @@ def _repaired(body: bytes) -> Mapping[str, JSON] | None:
     except (ValueError, RecursionError):
         return None
     return cast("Mapping[str, JSON]", value)
+
+
+_DECODED_BYTES = 16 * 2**10
+_MOST_BAD_BYTES = 5_000
+
+
+def _decoded(body: bytes) -> str | None:
+    """Return a body as text, with U+FFFD for bytes that are not UTF-8; None if there are too many of those."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+    parts: list[str] = []
+    bad = 0
+    for at in range(0, len(body), _DECODED_BYTES):
+        parts.append(decoder.decode(body[at : at + _DECODED_BYTES]))
+        bad += parts[-1].count("\ufffd")
+        # Replacing a byte takes a hundred times as long as copying one.
+        if bad > _MOST_BAD_BYTES:
+            return None
+    return ("".join(parts) + decoder.decode(b"", final=True)).lstrip()
 
 
 # These patterns begin with a character, so that the search skips all others in C. The lookbehind says that the run
@@ -593,7 +612,7 @@ def _part(value: JSON) -> str:
 
 def _line(text: str, hidden: HiddenTexts | None, limit: int) -> str:
     """Return the text on one line, without images and queries of URLs, and without what is hidden."""
-    return printable(_without_data(hide(text[: 4 * limit], hidden)), limit)
+    return printable(_without_data(hide(text[: 2 * limit], hidden)), limit)
 
 
 # Shorter values, such as "jpeg" without its last letter, occur in any text.
