@@ -63,6 +63,9 @@ class ResultFacts:
         return path
 
     def __repr__(self) -> str:
+        if not hasattr(self, "cost"):
+            # It is not complete yet.
+            return "<Result>"
         # No query of the URL, which is signed, and no prompt.
         return (
             f"Result(task_id={self.task_id!r}, model={self.model!r}, seed={self.seed!r}, cost={self.cost!r})"

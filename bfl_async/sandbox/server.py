@@ -325,6 +325,9 @@ class Sandbox:
         await self.aclose()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_counts"):
+            # Its constructor failed.
+            return "<Sandbox>"
         return (
             f"<Sandbox {self._url or 'not started'} accepted={self._counts.accepted} active={self._active}>"
         )

@@ -17,6 +17,7 @@ from bfl_async import AsyncBFL, BFLError, ConfigError, Limits, request
 from bfl_async._secrets import Secret, conceal
 from bfl_async.limiter import FileLimiter, LocalLimiter, RedisLimiter
 from bfl_async.models.passthrough import PassThroughRequest
+from bfl_async.sandbox import Sandbox
 from bfl_async.sync import BFL
 from bfl_async.webhooks import RedisRelay, WebhookReceiver, verify
 
@@ -259,10 +260,10 @@ HANDWRITTEN: list[type[object]] = [
     cls
     for cls in {
         *(value for value in (getattr(bfl_async, name) for name in bfl_async.__all__) if inspect.isclass(value)),
-        BFL, FileLimiter, LocalLimiter, PassThroughRequest, RedisLimiter, RedisRelay, WebhookReceiver,
+        BFL, FileLimiter, LocalLimiter, PassThroughRequest, RedisLimiter, RedisRelay, Sandbox, WebhookReceiver,
     }
     # A generated repr is that of a dataclass, whose fields are all set before anything of it can fail.
-    if not hasattr(cls.__dict__.get("__repr__"), "__wrapped__") and cls.__name__ != "Result"
+    if not hasattr(cls.__dict__.get("__repr__"), "__wrapped__")
 ]  # fmt: skip
 
 
