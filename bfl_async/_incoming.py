@@ -217,8 +217,8 @@ class Download:
     ) -> None:
         self._data = data
         self._part = part
-        self.media_type = media_type
-        self.size = len(data) if size is None else size
+        self.media_type: str = media_type
+        self.size: int = len(data) if size is None else size
 
     @property
     def data(self) -> bytes:
