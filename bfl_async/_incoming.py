@@ -126,7 +126,7 @@ class Part:
             if self.is_abandoned:
                 self._remove()
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes) -> None:
         """Add bytes.
 
         Raises:
@@ -313,9 +313,10 @@ class Incoming:
             self._recognise()
         if self.part is not None and self._buffer.tell() >= _SPILL_BYTES:
             held, self._buffer = self._buffer, io.BytesIO()
-            await self._in_thread(self.part, held.getbuffer())
+            # Not `getbuffer`: some releases of CPython crash when its view is collected. This copies nothing.
+            await self._in_thread(self.part, held.getvalue())
 
-    async def _in_thread(self, part: Part, data: memoryview) -> None:
+    async def _in_thread(self, part: Part, data: bytes) -> None:
         self.is_writing = True
         try:
             await self._threads.run(part.write, data)
@@ -330,8 +331,9 @@ class Incoming:
         Raises:
             DownloadError: No result is of such a type, or this large.
         """
-        with self._buffer.getbuffer() as held:
-            found = kind_of(bytes(held[:_HEAD_BYTES]))
+        self._buffer.seek(0)
+        found = kind_of(self._buffer.read(_HEAD_BYTES))
+        self._buffer.seek(0, io.SEEK_END)
         if found not in RESULT_TYPES:
             if not self._unchecked:
                 raise DownloadError(
@@ -375,7 +377,7 @@ class Incoming:
         if part is not None and part.is_open:
             rest, self._buffer = self._buffer, io.BytesIO()
             if rest.tell():
-                await self._in_thread(part, rest.getbuffer())
+                await self._in_thread(part, rest.getvalue())
             return await self._threads.run(part.problem, kind, self.size)
         if kind in _OF_BOXES:
             return await self._threads.run(problem_of, kind, self._buffer, self.size)
