@@ -11,6 +11,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -513,7 +514,7 @@ def test_second_signal_leaves_at_once_and_the_next_run_brings_home_what_goes_on(
     assert "Traceback" not in err
     assert err.rstrip().endswith(says)
     (tmp_path / "prompts.txt").write_text("x\n" * 3)
-    with sqlite3.connect(tmp_path / "out" / "run.db") as ledger:
+    with closing(sqlite3.connect(tmp_path / "out" / "run.db")) as ledger, ledger:
         ledger.execute("DELETE FROM entries WHERE state = 'queued'")
     ledger.close()
     again = resume(tmp_path)

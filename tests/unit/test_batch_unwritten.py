@@ -6,6 +6,7 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -163,7 +164,7 @@ async def test_an_entry_in_flight_without_an_id_is_ambiguous_and_stops_nothing(
     api = fake()
     async with AsyncBFL(transport=api) as bfl, Batch.open(tmp_path / "run.db", bfl) as batch:
         await batch.add(dogs())
-    with sqlite3.connect(tmp_path / "run.db") as db:
+    with closing(sqlite3.connect(tmp_path / "run.db")) as db, db:
         db.execute("UPDATE entries SET state = ?, task_id = ? WHERE id IN (1, 4, 5)", (state, task_id))
     db.close()
     outcomes, error, counts = await run(tmp_path, api)

@@ -12,6 +12,7 @@ import sqlite3
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -261,7 +262,7 @@ async def test_a_resumed_batch_checks_the_file_again(folder: Path, tmp_path: Pat
     link_the_file(folder)
     assert await run() == ["failed"]
     assert api.posts == []
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         assert str(folder) in "".join(str(row) for row in connection.execute("SELECT * FROM entries"))
 
 

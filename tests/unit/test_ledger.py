@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import cast
 
@@ -327,7 +328,7 @@ async def test_what_is_no_ledger_is_left_alone(
 async def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
     """By who writes and by who looks."""
     path = tmp_path / "run.db"
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
         db.execute("CREATE TABLE entries (of TEXT)")

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import warnings
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
 
@@ -90,7 +91,7 @@ async def test_an_entry_of_a_ledger_reaches_no_other_endpoint(tmp_path: Path) ->
     async with AsyncBFL(transport=api, limits=3, polling=Fixed(0.005)) as bfl:
         async with Batch.open(tmp_path / "run.db", bfl, save_to=tmp_path / "out") as batch:
             await batch.add(added)
-        with sqlite3.connect(tmp_path / "run.db") as database:
+        with closing(sqlite3.connect(tmp_path / "run.db")) as database, database:
             database.execute("UPDATE entries SET model = 'delete_finetune' WHERE model = 'flux-next'")
         database.close()
         async with Batch.open(tmp_path / "run.db", bfl, save_to=tmp_path / "out") as batch:
