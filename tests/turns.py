@@ -17,14 +17,14 @@ def turns_of_the_loop() -> Iterator[list[None]]:
         pytest.skip("the turns of uvloop cannot be counted")
     turns: list[None] = []
     # The one function that every loop of asyncio's own runs in each turn; there is no public one.
-    run_once = loop._run_once  # type: ignore[attr-defined] # see above
+    run_once = loop._run_once
 
     def counted() -> None:
         turns.append(None)
         run_once()
 
-    loop._run_once = counted  # type: ignore[attr-defined] # see above
+    loop._run_once = counted
     try:
         yield turns
     finally:
-        del loop._run_once  # type: ignore[attr-defined] # see above
+        del loop._run_once
