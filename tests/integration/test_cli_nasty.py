@@ -23,6 +23,8 @@ from tests.web import free_socket, serving_aiohttp
 
 SHORT = NASTY[:-1]
 """All but the long one, which takes its time in a request."""
+# What a row may hold: NUL and halves of surrogate pairs are refused by name.
+ROWS = [text for text in SHORT if "\0" not in text and text.encode("utf-8", "ignore").decode() == text]
 
 # Runs commands one after the other in one process. What escapes from one is told apart from what it prints.
 DRIVER = """
@@ -190,7 +192,7 @@ async def test_no_command_lets_foreign_text_act_on_a_terminal(tmp_path: Path, pa
 @pytest.mark.parametrize("term", ["dumb", "xterm-256color"])
 async def test_no_batch_lets_foreign_text_act_on_a_terminal(tmp_path: Path, term: str) -> None:
     """Prompts, ids, reasons and errors: as lines, on the display, and in what `status` tells afterwards."""
-    rows = [{"prompt": f"{text} {number}", "id": text} for number in range(3) for text in SHORT]
+    rows = [{"prompt": f"{text} {number}", "id": text} for number in range(3) for text in ROWS]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     batch = ["batch", "rows.jsonl", "-m", "flux-dev", "-o", "out", "--timeout", "5"]
     argvs = [batch, ["status", "out"], ["status", "out", "--json"], ["gallery", "out"], batch]
@@ -206,7 +208,7 @@ async def test_no_batch_lets_foreign_text_act_on_a_terminal(tmp_path: Path, term
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "ascii:strict", "utf-16", "koi8-r"])
 async def test_no_code_page_ends_a_command(tmp_path: Path, encoding: str) -> None:
     """What cannot be written is escaped, into a pipe as well: each outcome of paid work is told."""
-    rows = [{"prompt": text} for text in [*SHORT, "a fox \U0001f98a", "ein Fuchs für Łódź"]]
+    rows = [{"prompt": text} for text in [*ROWS, "a fox \U0001f98a", "ein Fuchs für Łódź"]]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = await asyncio.to_thread(
         subprocess.run,

@@ -418,6 +418,13 @@ async def test_a_paid_task_is_taken_over_where_all_places_wait_for_its_slot(
         await asyncio.wait([running])
 
 
+def workers_of(dsn: str) -> int:
+    """Return how many workers of the engine are registered."""
+    with psycopg.connect(dsn) as connection:
+        (row,) = connection.execute("SELECT count(*) FROM procrastinate_workers").fetchall()
+        return int(row[0])
+
+
 @pytest.mark.slow
 async def test_a_neighbour_that_works_on_all_queues_is_survived(
     app: procrastinate.App, working: asyncio.Task[None], dsn: str, caplog: pytest.LogCaptureFixture
@@ -426,6 +433,10 @@ async def test_a_neighbour_that_works_on_all_queues_is_survived(
     neighbour = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=dsn))
     async with neighbour.open_async():
         theirs = asyncio.create_task(neighbour.run_worker_async(concurrency=4, install_signal_handlers=False))
+        # It is at work once it has taken a place beside our own worker.
+        async with asyncio.timeout(20.0):
+            while workers_of(dsn) < 2:  # noqa: ASYNC110 - a table sets no event
+                await asyncio.sleep(0.02)
         ids = await defer(app, [request("flux-2-klein-4b", prompt=f"cat {n}") for n in range(60)])
         assert await ends_of(app, ids, 40.0) == [EntryState.SAVED] * 60
         theirs.cancel()

@@ -348,6 +348,7 @@ async def test_server_chooses_no_name_and_no_type_of_a_file(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.alone
 async def test_thousands_of_pictures_leave_memory_flat(serve: Serve) -> None:
     """What is kept of pictures is bounded: the third thousand takes no more than those before."""
     import gc
@@ -381,7 +382,8 @@ async def test_thousands_of_pictures_leave_memory_flat(serve: Serve) -> None:
             tracemalloc.stop()
             assert not looker.done()
             looker.cancel()
-        assert after - before < 500_000
+        # Ids of ended tasks are remembered, up to 10,000. A picture has 40 KB, so a thousand that stay are 40 MB.
+        assert after - before < 2_000_000
         assert len(place.app.state.studio.pictures) == 300
         assert len(place.app.state.bfl_handles) <= 300
         assert place.client.statistics().ready == 3_000

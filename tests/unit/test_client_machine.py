@@ -423,6 +423,9 @@ class ClientMachine(RuleBasedStateMachine):
         A task that two clients follow takes one slot, until the first of them sees its end.
         """
         now = [client.statistics() for client in self.clients]
+        follows = [followed_by(client) for client in self.clients]
+        # Also where both began in the same step.
+        self.shared = self.shared or sum(map(len, follows)) > len(set().union(*follows))
         taken = self.limiter.statistics()["account"].taken
         least = most = sum(each.submitting + each.active for each in now)
         if self.shared:
