@@ -420,22 +420,21 @@ class ClientMachine(RuleBasedStateMachine):
     def slots_are_what_is_on_its_way_followed_or_lost(self) -> None:
         """Invariants 1 and 2; exact while no client has closed, which leaves slots to time.
 
-        A task that two clients follow takes one slot, until the first of them sees its end.
+        A task that is followed twice takes one slot, until the first of them sees its end.
         """
         now = [client.statistics() for client in self.clients]
-        follows = [followed_by(client) for client in self.clients]
-        # Also where both began in the same step.
-        self.shared = self.shared or sum(map(len, follows)) > len(set().union(*follows))
+        # One client may follow a task twice: for a caller who has left, and because it was attached again.
+        tasks = {task_id for client in self.clients for task_id in followed_by(client)}
+        self.shared = self.shared or sum(each.active for each in now) > len(tasks)
         taken = self.limiter.statistics()["account"].taken
         least = most = sum(each.submitting + each.active for each in now)
         if self.shared:
-            followed = {task_id for client in self.clients for task_id in followed_by(client)}
             running = [
                 task_id
-                for task_id in followed & {*self.api.tasks}
+                for task_id in tasks & {*self.api.tasks}
                 if self.api.tasks[task_id].active(self.loop.time())
             ]
-            least, most = (sum(each.submitting for each in now) + len(each) for each in (running, followed))
+            least, most = (sum(each.submitting for each in now) + len(each) for each in (running, tasks))
         lost = sum(until > self.loop.time() for until in self.api.lost_until)
         if not self.closers:
             assert least + lost <= taken <= most + lost
