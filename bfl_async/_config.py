@@ -475,6 +475,9 @@ def resolve_base_url(base_url: str | None, *, allow_http: bool) -> str:
     return url
 
 
+_NO_URL = "is not a URL: use https://host[:port], 'eu', 'us', or leave it out"
+
+
 def _base_url_in(raw: str, *, allow_http: bool) -> tuple[str | None, str]:
     """Return what is wrong with a base URL, None if nothing is, and the URL."""
     url = raw.strip().strip("\"'").rstrip("/") or DEFAULT_BASE_URL
@@ -483,9 +486,9 @@ def _base_url_in(raw: str, *, allow_http: bool) -> tuple[str | None, str]:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        return "is not a URL: use https://host[:port], 'eu', 'us', or leave it out", ""
+        return _NO_URL, ""
     if parts.scheme not in ("http", "https") or not host or not url.isascii() or not url.isprintable():
-        return "is not a URL: use https://host[:port], 'eu', 'us', or leave it out", ""
+        return _NO_URL, ""
     if parts.username is not None or parts.query or parts.fragment or " " in url:
         return "must hold nothing but scheme, host, port and path", ""
     if parts.scheme == "http" and not (allow_http or is_loopback(host)):

@@ -18,6 +18,10 @@ from pathlib import Path
 _NO_SUCH_FUNCTION = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
+READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""For `os.open` of a file that somebody else named. Without O_NONBLOCK, opening a pipe would wait for a writer."""
+
+
 def flush_to_disk(fd: int) -> None:
     """Return once the file or folder behind a descriptor is on the disk, as far as its file system can promise it.
 
@@ -76,8 +80,7 @@ class Digests:
             OSError: It cannot be read, or is no file: a folder, or a pipe, which might never end.
             ValueError: The name is not one that a file can have.
         """
-        # Without O_NONBLOCK, opening a pipe would wait for a writer.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        handle = os.open(path, READ_FLAGS)
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
             raise OSError(errno.EINVAL, "Not a file")

@@ -2,9 +2,9 @@
 
 What the image host says of its bytes is not believed. The first bytes decide what they are, and with that how many
 there may be and which suffix a file of them gets. The types are a list: what could be active content where it is opened
-(SVG, XML, HTML) is none of them.
+(SVG, XML, HTML) is not on it.
 
-Bytes that are to be saved go to a `.part` file, 1 MiB at a time and in a worker thread, so memory does not grow with
+Bytes for a file go to a `.part` file, 1 MiB at a time and in a worker thread, so memory does not grow with
 their number. A result that is smaller than that does not touch the disk before it was checked.
 """
 
@@ -23,7 +23,7 @@ from bfl_async._files import flush_to_disk
 from bfl_async._text import printable
 from bfl_async._threads import Threads
 from bfl_async.errors import DownloadError, SaveError
-from bfl_async.models.media import kind_of
+from bfl_async.models.media import JXL_BOX, kind_of
 
 _MB = 2**20
 
@@ -65,7 +65,6 @@ _MOST_BOXES = 10_000
 _SPILL_BYTES = _MB
 # Types that are made of boxes. Looking at those can take milliseconds, and is done in a thread.
 _OF_BOXES = frozenset({"image/avif", "image/heic", "image/heif", "video/mp4"})
-_JXL_BOX = b"\0\0\0\x0cJXL \r\n\x87\n"
 
 
 def with_media_suffix(path: Path, suffix: str) -> Path:
@@ -76,7 +75,7 @@ def with_media_suffix(path: Path, suffix: str) -> Path:
 
 
 class Place(Protocol):
-    """Where the `.part` file of a result is to be. The methods block."""
+    """Chooses the `.part` file of a result. The methods block."""
 
     def new_part(self) -> Path:
         """Return the path of a file that does not exist, in a folder that does.
@@ -268,7 +267,7 @@ class Incoming:
     """One attempt to download: takes the bytes as they come. It is a `Sink`.
 
     Args:
-        place: Where the bytes are to be saved; None keeps them in memory.
+        place: Chooses the file for the bytes; None keeps them in memory.
         unchecked: Take bytes of any type, whole or not.
     """
 
@@ -393,12 +392,12 @@ def problem_of(kind: str, file: BinaryIO, size: int) -> str | None:
     if kind in _OF_BOXES:
         return _box_problem(file, size)
     file.seek(0)
-    head = file.read(len(_JXL_BOX))
+    head = file.read(len(JXL_BOX))
     if kind == "image/webp":
         is_whole = int.from_bytes(head[4:8], "little") + 8 <= size
     elif kind == "image/jxl":
         # A bare codestream says nothing of its end.
-        return _box_problem(file, size) if head == _JXL_BOX else None
+        return _box_problem(file, size) if head == JXL_BOX else None
     else:
         mark = {"image/jpeg": b"\xff\xd9", "image/png": b"IEND"}.get(kind, b"\x3b")
         file.seek(max(0, size - _TAIL_BYTES))

@@ -50,7 +50,7 @@ class NewImage:
 def name_new(
     folder: Path, part: Path, name: str, sha256: str, *, adopt: bool, task_id: str, key: str | None = None
 ) -> str:
-    """Give an image that is whole and flushed a name that nobody has; return it, relative to the folder.
+    """Give an image that is whole and flushed a free name; return the name, relative to the folder.
 
     That is one step, which fails where a file has the name already: then the next free one is taken, with a number.
 
@@ -95,7 +95,7 @@ def save_new(
     task_id: str,
     key: str | None = None,
 ) -> str:
-    """Write an image whole, under a name that nobody has; return the name. See `name_new`.
+    """Write an image whole, under a free name; return the name. See `name_new`.
 
     Raises:
         SaveError: The operating system refused.

@@ -19,8 +19,9 @@ _T = TypeVar("_T")
 _log = logging.getLogger("bfl_async")
 
 # Longer than a coroutine needs to close what it has, in seconds.
-_CANCEL_AGAIN_S = 1.0
-_END_S = 3.0
+CANCEL_AGAIN_S = 1.0
+# What the end of a coroutine may take.
+END_S = 3.0
 
 
 def new_task(
@@ -64,7 +65,7 @@ def check_loop(owner: asyncio.AbstractEventLoop, what: str) -> None:
 _left_behind: set[asyncio.Task[None]] = set()
 
 
-async def end_task(task: asyncio.Task[None], *, within_s: float = _END_S) -> None:
+async def end_task(task: asyncio.Task[None], *, within_s: float = END_S) -> None:
     """Cancel a coroutine until it has ended; what it waits for may swallow a cancellation.
 
     One that is still running after `within_s` is left behind, and ends when it can. The wait itself depends on
@@ -74,7 +75,7 @@ async def end_task(task: asyncio.Task[None], *, within_s: float = _END_S) -> Non
     deadline = clock() + within_s
     while not task.done() and (left_s := deadline - clock()) > 0:
         task.cancel()
-        await asyncio.wait([task], timeout=min(_CANCEL_AGAIN_S, left_s))
+        await asyncio.wait([task], timeout=min(CANCEL_AGAIN_S, left_s))
     if not task.done():
         _left_behind.add(task)
         task.add_done_callback(_end_of_left_behind)

@@ -103,7 +103,7 @@ def dump_json(value: JSON | Mapping[str, JSON]) -> bytes:
 class Content(NamedTuple):
     """What a reply's body holds."""
 
-    # The object; None if there is none, if it breaks off, or if it is beyond the bounds.
+    # The object. None if the body holds another value, breaks off, or is beyond the bounds.
     data: Mapping[str, JSON] | None
     # Whether the body is JSON without any flaw: the API itself answered, not a gateway in front of it.
     is_json: bool
@@ -169,7 +169,7 @@ def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
 
 
 def json_object(body: bytes, bounds: Bounds = _bounds.DELIVERY) -> Mapping[str, JSON] | None:
-    """Return the JSON object in `body`; None if there is none; see `read_body`."""
+    """Return the JSON object in `body`, or None; see `read_body`."""
     return read_body(body, bounds).data
 
 
@@ -308,7 +308,7 @@ def _shown_id(text: str) -> str:
 
 
 def task_id_of(data: Mapping[str, JSON]) -> tuple[str, bool] | None:
-    """Return the task id in a reply, and whether it is whole; None if there is none.
+    """Return the task id in a reply, and whether it is whole; None if the reply names no task.
 
     One that was cut, escaped or damaged no longer leads to the task.
     """
@@ -320,11 +320,6 @@ def task_id_of(data: Mapping[str, JSON]) -> tuple[str, bool] | None:
             kept = _shown_id(found)
             return kept, kept == found and not _is_damaged(kept)
     return None
-
-
-def parse_receipt(body: bytes) -> Receipt | None:
-    """Return the receipt in a submit's 2xx reply; None when it cannot be read or names no task."""
-    return receipt_of(read_body(body, _bounds.RECEIPT).data)
 
 
 def receipt_of(data: Mapping[str, JSON] | None) -> Receipt | None:
@@ -381,7 +376,7 @@ def parse_poll(body: bytes) -> PollReply | None:
 
 
 def poll_of(data: Mapping[str, JSON] | None) -> PollReply | None:
-    """Return the status that a reply holds; None if there is none."""
+    """Return the status that a reply holds; None if it holds no status."""
     if data is None:
         return None
     word = data.get("status")

@@ -110,7 +110,7 @@ class Downloads:
         """Return what is behind a result's URL; see `Result.read`.
 
         Args:
-            place: Where the bytes are to be saved. The caller then calls `discard` at the end, whatever came of it.
+            place: Chooses the file for the bytes. The caller must then call `discard` at the end, whatever came of it.
                 None keeps them in memory.
             unchecked: Take bytes of any type, whole or not.
         """

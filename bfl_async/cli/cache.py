@@ -34,11 +34,9 @@ def cache_folder() -> Path | None:
 def _file_of(base_url: str) -> Path | None:
     folder = cache_folder()
     # Times are a server's; a sandbox's must not be taken for the API's.
-    return (
-        None
-        if folder is None
-        else folder / f"timings-{hashlib.sha256(base_url.encode()).hexdigest()[:16]}.json"
-    )
+    if folder is None:
+        return None
+    return folder / f"timings-{hashlib.sha256(base_url.encode()).hexdigest()[:16]}.json"
 
 
 def load_timings(base_url: str) -> Mapping[str, JSON] | None:

@@ -58,7 +58,7 @@ _SIGNATURES: tuple[tuple[bytes, tuple[str, str]], ...] = (
 # Control characters that no text has.
 _BINARY = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")
 
-# Texts that are not prompts, where nobody said that the file is text.
+# How texts begin that are not prompts. Looked at only where the format is a guess.
 _LIKE_JSON = re.compile(r'\{\s*("|$)|\[\s*(["\[{]|$)')
 _LIKE_YAML = re.compile(r"---\s*$|%YAML")
 _LIKE_MARKUP = re.compile(r"<\?xml|<!doctype|<html|\{\\rtf", re.IGNORECASE)
@@ -70,7 +70,7 @@ def kind_of(name: str) -> Kind:
     """Return the format that a file's name says. A name without a suffix, as that of a pipe, says text.
 
     Raises:
-        InputError: It says another one, which is not read, or one that nobody knows.
+        InputError: The suffix says a format that is not read, or is unknown.
     """
     suffix = Path(name).suffix.lower()
     if (kind := _KINDS.get(suffix)) is not None:

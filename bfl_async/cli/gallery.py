@@ -39,7 +39,7 @@ from urllib.parse import quote
 
 import click
 
-from bfl_async._files import flush_to_disk, open_private, remove_old_parts
+from bfl_async._files import READ_FLAGS, flush_to_disk, open_private, remove_old_parts
 from bfl_async.cli.files import InputError
 from bfl_async.cli.output import can_redraw, say
 
@@ -60,7 +60,7 @@ _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"})
 # What is linked: kinds of files in which no browser runs a script.
 _LINKED = _SUFFIXES | {".heic", ".heif", ".jxl", ".bmp", ".tif", ".tiff", ".mp4", ".m4v", ".mov", ".webm"}
 _MAX_PIXELS = 40_000_000
-_MAY_BE_SHOWN = "not linked: its name does not end like an image or a video"
+_NOT_LINKED = "not linked: its name does not end like an image or a video"
 _MAX_LINE_BYTES = 2**22
 _MAX_TEXT_CHARS = 20_000
 _ROWS_A_PIECE = 500
@@ -375,16 +375,13 @@ def _find(root: Path, path: Path | None) -> tuple[Path | None, str]:
     except (OSError, ValueError, RuntimeError):
         return None, "the file is not in the folder"
     if path.suffix.lower() not in _LINKED:
-        return None, _MAY_BE_SHOWN
+        return None, _NOT_LINKED
     return found, ""
 
 
 def _open_image(path: Path) -> IO[bytes]:
     """Open a file that `_find` has found, and not what has taken its place since."""
-    flags = (
-        os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    )
-    return open(os.open(path, flags), "rb")
+    return open(os.open(path, READ_FLAGS | getattr(os, "O_NOFOLLOW", 0)), "rb")
 
 
 def _pieces(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -50,14 +50,6 @@ async def _open_app(dsn: str | None) -> AsyncIterator[procrastinate.App]:
 
     check_dsn(dsn)
     try:
-        psycopg.conninfo.conninfo_to_dict(dsn)
-    except (psycopg.Error, ValueError):
-        # The driver's own words repeat the setting, which may hold a password.
-        raise click.UsageError(
-            "the database's URL cannot be read: it is postgresql://user:password@host/database, with special "
-            "characters of the password percent-encoded"
-        ) from None
-    try:
         # Once by hand: a pool would try again and again, and say it each time.
         await (await psycopg.AsyncConnection.connect(dsn, connect_timeout=_CONNECT_S)).close()
     except psycopg.Error as exc:

@@ -53,7 +53,7 @@ from anyio import CancelScope
 
 from bfl_async._cancellation import is_cancelled
 from bfl_async._config import Limits, limits_from
-from bfl_async._tasks import end_task, new_task
+from bfl_async._tasks import CANCEL_AGAIN_S, END_S, end_task, new_task
 from bfl_async.errors import ConfigError, LeaseLostError, LimiterError, QueueFullError
 from bfl_async.limiter._leases import closed_before_grant, closed_first, fail
 from bfl_async.types import Lease, PoolStatistics
@@ -68,11 +68,8 @@ ENDED_S = 600.0
 
 _NET_S = 2.0  # a process that waits looks at least so often, should a wake-up be lost
 _LAST_STEP_S = 2.0  # for what is left to say when the limiter is closed
-_CANCEL_AGAIN_S = 1.0  # longer than a coroutine needs to close what it has
 # Longer than two attempts at a first step, each with a connection to set up.
 _OPEN_S = 20.0
-# For each of the two things that a close ends: the coroutine that makes the steps, and the store.
-_END_S = 3.0
 _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 1.0
 
 _TOLD_IN_FULL = ("w", "x", "k", "o", "h")  # what a full batch tells anew
@@ -364,10 +361,10 @@ class SharedLimiter(ABC):
             try:
                 session.is_over = True
                 if session.runner is not None:
-                    await end_task(session.runner, within_s=_END_S)
+                    await end_task(session.runner)
                 closing = new_task(session.store.aclose())
-                await asyncio.wait([closing], timeout=_END_S)
-                await end_task(closing, within_s=_CANCEL_AGAIN_S)
+                await asyncio.wait([closing], timeout=END_S)
+                await end_task(closing, within_s=CANCEL_AGAIN_S)
             finally:
                 if not session.opened.done():
                     session.opened.set_exception(_closed_while_opening(self))

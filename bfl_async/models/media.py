@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol, TypeA
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from bfl_async._files import READ_FLAGS
 from bfl_async._text import printable
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class FileWithin:
         if not path.is_relative_to(folder):
             raise PermissionError(errno.EPERM, f"it lies outside the folder {folder.name!r}")
         if os.open not in os.supports_dir_fd:
-            handle = os.open(path, _READ)
+            handle = os.open(path, READ_FLAGS)
             # Without descriptors of folders: at least, it is the file that was looked at.
             if not os.path.samestat(os.fstat(handle), os.lstat(path)):
                 os.close(handle)
@@ -110,15 +111,13 @@ class FileWithin:
                 inner = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
                 os.close(at)
                 at = inner
-            return os.open(name, _READ | os.O_NOFOLLOW, dir_fd=at)
+            return os.open(name, READ_FLAGS | os.O_NOFOLLOW, dir_fd=at)
         finally:
             os.close(at)
 
 
 # O_PATH: a folder that may be passed through but not listed will do.
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
-# Without O_NONBLOCK, opening a pipe would wait for a writer.
-_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 Media: TypeAlias = str | bytes | Path | FileWithin
 """What a request holds of it."""
@@ -430,6 +429,8 @@ _VIDEO_BRANDS = frozenset(
     | {b"iso%d" % number for number in range(2, 10)}
 )
 _MOST_BRANDS = 64
+JXL_BOX = b"\0\0\0\x0cJXL \r\n\x87\n"
+"""How a JPEG XL in a container begins. One without begins with its bare codestream."""
 
 
 def kind_of(data: bytes) -> str | None:
@@ -442,7 +443,7 @@ def kind_of(data: bytes) -> str | None:
         return "image/webp"
     if data[:6] in (b"GIF87a", b"GIF89a"):
         return "image/gif"
-    if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")):
+    if data.startswith((b"\xff\x0a", JXL_BOX)):
         return "image/jxl"
     return _kind_of_brands(data) if data[4:8] == b"ftyp" else None
 
@@ -673,7 +674,7 @@ def _opened(path: Path | FileWithin) -> Iterator[BinaryIO]:
         MediaProblem: It is none, or the operating system refuses.
     """
     try:
-        handle = path.open() if isinstance(path, FileWithin) else os.open(path, _READ)
+        handle = path.open() if isinstance(path, FileWithin) else os.open(path, READ_FLAGS)
     except (OSError, ValueError, RuntimeError) as exc:
         # ValueError: a NUL in the name. RuntimeError: links in a circle.
         raise MediaProblem(_unreadable(path, exc)) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
 import os
@@ -19,6 +18,7 @@ from aiohttp import web
 
 from bfl_async.cli.exit_codes import ExitCode
 from tests.nasty import NASTY, RAW
+from tests.terminal import all_written_to
 from tests.web import free_socket, serving_aiohttp
 
 SHORT = NASTY[:-1]
@@ -110,11 +110,7 @@ def on_terminal(folder: Path, argvs: Sequence[Sequence[str]], **asked: str) -> t
         cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
     ) as commands:  # fmt: skip
         os.close(theirs)
-        written = b""
-        with contextlib.suppress(OSError):  # Linux: the other end was closed
-            while chunk := os.read(ours, 2**16):
-                written += chunk
-        os.close(ours)
+        written = all_written_to(ours)
         assert commands.wait(50) == 0, written[-2000:]
     codes = json.loads((folder / "codes.json").read_text())
     assert len(codes) == len(argvs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pty
@@ -15,6 +14,7 @@ import pytest
 
 from bfl_async.cli.exit_codes import ExitCode
 from tests.integration.test_cli import accepted, server, start_batch
+from tests.terminal import all_written_to
 
 __all__ = ["server"]  # the fixture
 
@@ -38,11 +38,7 @@ def on_terminal(folder: Path, *argv: str, **asked: str) -> str:
         cwd=folder, env=environment(**asked), stdin=theirs, stdout=theirs, stderr=theirs,
     ) as command:  # fmt: skip
         os.close(theirs)
-        written = b""
-        with contextlib.suppress(OSError):  # Linux: the other end was closed
-            while chunk := os.read(ours, 2**16):
-                written += chunk
-        os.close(ours)
+        written = all_written_to(ours)
         assert command.wait(30) == 0
     return written.decode()
 

@@ -82,7 +82,7 @@ class Watch:
 
     async def _note(self, dialog: object) -> None:
         self.signs.append(f"a dialog of {dialog.page.url}")  # type: ignore[attr-defined]  # of playwright
-        await dialog.dismiss()  # type: ignore[attr-defined]
+        await dialog.dismiss()  # type: ignore[attr-defined]  # of playwright
 
     async def look_at(self, urls: list[str]) -> None:
         """Open each as a page of its own, and see what becomes of it."""

@@ -281,7 +281,7 @@ def test_repr_of_a_half_built_object_does_not_fail(cls: type[object]) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: AsyncBFL(KEY, limits=Limits(account=2), timeouts="x"),  # type: ignore[arg-type]
+        lambda: AsyncBFL(KEY, limits=Limits(account=2), timeouts="x"),  # type: ignore[arg-type]  # wrong on purpose
         lambda: BFL(KEY, account=""),
         lambda: request("flux-dev", prompt=7),
         lambda: RedisLimiter("redis://h", namespace="{"),

@@ -21,7 +21,7 @@ from bfl_async import (
     ServerError,
     TaskStatus,
 )
-from bfl_async._bounds import ERROR
+from bfl_async._bounds import ERROR, RECEIPT
 from bfl_async._wire import (
     body_text,
     detail_of,
@@ -33,8 +33,8 @@ from bfl_async._wire import (
     moderation_reasons,
     parse_cost,
     parse_poll,
-    parse_receipt,
     read_body,
+    receipt_of,
     result_path,
     retry_after_s,
     sample_url,
@@ -68,7 +68,7 @@ URL = "https://api.eu4.bfl.ai/v1/get_result?id=4ca5"
 def test_receipt_is_read_leniently_and_never_without_an_id(body: object, expected: Receipt | None) -> None:
     """Invariant 2: a 2xx that names no task is no receipt."""
     raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    assert parse_receipt(raw) == expected
+    assert receipt_of(read_body(raw, RECEIPT).data) == expected
 
 
 @pytest.mark.parametrize("word", [status.value for status in TaskStatus])
@@ -407,7 +407,7 @@ def assert_all_needed_is_read(body: bytes) -> None:
     assert answer is not None
     assert (answer.status, answer.cost) == (TaskStatus.READY, 4.0)
     assert sample_url(answer.result) == "https://h/x?a=%5C"
-    assert parse_receipt(body) == Receipt("t1", None, 4.0)
+    assert receipt_of(read_body(body, RECEIPT).data) == Receipt("t1", None, 4.0)
 
 
 @FLAWED
@@ -503,7 +503,7 @@ def test_flawed_reply_that_breaks_off_is_unreadable(flaw: bytes) -> None:
 )
 def test_damaged_id_or_url_is_no_way_to_the_task(body: bytes, expected: Receipt | None) -> None:
     """The other one is used. Without either, the submit is ambiguous: a poll would only find another task, or none."""
-    assert parse_receipt(body) == expected
+    assert receipt_of(read_body(body, RECEIPT).data) == expected
 
 
 @pytest.mark.parametrize("word", [b"Ready\xff", b"\x80Error", b"Err\xc3"])
@@ -529,7 +529,7 @@ def test_numbers_beyond_all_bounds_are_no_numbers(word: bytes, rest: bytes) -> N
     answer = parse_poll(body + rest)
     assert answer is not None
     assert (answer.status, answer.progress, answer.cost) == (TaskStatus.READY, None, None)
-    assert parse_receipt(body + rest) == Receipt("t1", None, None)
+    assert receipt_of(read_body(body + rest, RECEIPT).data) == Receipt("t1", None, None)
 
 
 @pytest.mark.parametrize("flaw", NOT_JSON.values(), ids=NOT_JSON.keys())
