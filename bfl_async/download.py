@@ -237,7 +237,8 @@ class Downloads:
             # The limit's: all others are errors of ours by now.
             if not limit.expired:
                 raise
-            if tries.incoming is not None and tries.incoming.is_writing:
+            # What an attempt before this one found out about the host says more than a disk that was at work just then.
+            if tries.problem is None and tries.incoming is not None and tries.incoming.is_writing:
                 raise _disk_error(tries.incoming) from exc
         problem = tries.problem
         last = "no time was left to try"

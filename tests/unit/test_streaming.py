@@ -135,16 +135,23 @@ async def test_each_attempt_begins_with_a_part_of_its_own(api: Streaming, tmp_pa
 async def test_what_is_found_broken_at_its_end_is_not_kept(api: Streaming, tmp_path: Path) -> None:
     """The whole file was on the disk, under no name that counts."""
 
+    found: list[Path] = []
+
     async def short(url: str, sink: Sink, *, timeout: float) -> Reply:
+        if found:
+            # The next attempt brings nothing, so the end of the call is its limit.
+            await asyncio.Event().wait()
         sink.begin({"content-type": "video/mp4"})
         await sink.write(VIDEO[:-1])
+        found.extend(parts(tmp_path))
         return Reply(200, {}, b"")
 
     api.download_to = short  # type: ignore[method-assign]  # one transport, two ways to fail
     async with client(api) as bfl:
         result = await bfl.generate("flux-dev", prompt="x")
         with pytest.raises(DownloadError, match="cut off"):
-            await result.save(tmp_path / "film.mp4", timeout=0.5)
+            await result.save(tmp_path / "film.mp4", timeout=2)
+    assert len(found) == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -231,4 +238,32 @@ async def test_a_disk_that_hangs_is_named_as_the_reason(
             await result.save(tmp_path / "film", timeout=2.2)
         goes_on.set()
     # The client has closed, and its threads have ended.
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+async def test_a_disk_that_hangs_hides_no_fault_of_the_host(
+    api: Streaming, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attempt before it found the host's file broken, and that is reported."""
+    goes_on = threading.Event()
+    write = Part.write
+
+    def hanging(self: Part, data: bytes) -> None:
+        if api.begun > 1:
+            goes_on.wait(20)
+        write(self, data)
+
+    def break_once(number: int) -> None:
+        if number == 8 and api.begun == 1:
+            raise TransportError("reset")
+
+    monkeypatch.setattr(Part, "write", hanging)
+    api.between = break_once
+    async with client(api) as bfl:
+        result = await bfl.generate("flux-dev", prompt="x")
+        with pytest.raises(DownloadError, match="reset"):
+            await result.save(tmp_path / "film", timeout=2)
+        assert api.begun == 2
+        goes_on.set()
     assert list(tmp_path.iterdir()) == []
