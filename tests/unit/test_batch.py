@@ -41,6 +41,7 @@ from bfl_async.ledger.sqlite import holder_of, inspect_ledger
 from bfl_async.types import EntryState, LedgerEntry, Reply
 from tests.fake import JPEG, FakeAPI, prompts, reply, status
 from tests.turns import turns_of_the_loop
+from tests.waiting import wait_until
 
 SAVED, READY, QUEUED = EntryState.SAVED, EntryState.READY, EntryState.QUEUED
 
@@ -662,16 +663,13 @@ async def test_wrong_clock_shortens_no_download(
 
 async def test_slow_downloads_hold_up_neither_polls_nor_submits(tmp_path: Path) -> None:
     """Only so many are fetched at a time, and slots are used meanwhile."""
-    api = fake(service_s=0.01)
-    fetching = most = 0
+    fetching: list[str] = []
+    go_on = asyncio.Event()
 
     class Slow(FakeAPI):
         async def download(self, url: str, *, timeout: float) -> object:  # type: ignore[override]  # what a broken transport may return
-            nonlocal fetching, most
-            fetching += 1
-            most = max(most, fetching)
-            await asyncio.sleep(0.2)
-            fetching -= 1
+            fetching.append(url)
+            await go_on.wait()
             return await super().download(url, timeout=timeout)
 
     api = Slow(service_s=0.01, submit_s=0.004, poll_s=0.002)
@@ -680,10 +678,12 @@ async def test_slow_downloads_hold_up_neither_polls_nor_submits(tmp_path: Path) 
         async with batch:
             await batch.add(cats(*map(str, range(20))))
             outcomes = batch.run()
-            await anext(outcomes)
-            assert len(api.posts) >= 10
+            first = asyncio.create_task(anext(outcomes))
+            await wait_until(lambda: len(api.posts) == 20 and bfl.statistics().ready == 20)
+            assert len(fetching) == 3
+            go_on.set()
+            await first
             assert len([outcome async for outcome in outcomes]) == 19
-    assert most == 3
 
 
 # --- files ----------------------------------------------------------------------------------------------

@@ -516,4 +516,4 @@ def test_client_keeps_its_word_through_any_use() -> None:
 @pytest.mark.timeout(1_200)
 def test_client_keeps_its_word_through_any_use_for_long() -> None:
     """The same, over more and longer lives."""
-    run_machine(ClientMachine, 800, 80)
+    run_machine(ClientMachine, 500, 80)

@@ -355,4 +355,4 @@ def test_limiter_agrees_with_its_model() -> None:
 @pytest.mark.timeout(600)
 def test_limiter_agrees_with_its_model_for_long() -> None:
     """The same, over more and longer lives."""
-    run(1_500, 80)
+    run(900, 80)

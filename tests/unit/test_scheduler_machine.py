@@ -682,4 +682,4 @@ def test_slots_follow_the_server_through_any_life() -> None:
 @pytest.mark.timeout(900)
 def test_slots_follow_the_server_through_any_life_for_long() -> None:
     """The same, over more and longer lives."""
-    run_machine(SchedulerMachine, 1_500, 80)
+    run_machine(SchedulerMachine, 900, 80)
