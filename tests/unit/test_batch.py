@@ -663,13 +663,18 @@ async def test_wrong_clock_shortens_no_download(
 
 async def test_slow_downloads_hold_up_neither_polls_nor_submits(tmp_path: Path) -> None:
     """Only so many are fetched at a time, and slots are used meanwhile."""
-    fetching: list[str] = []
+    fetching = most = 0
     go_on = asyncio.Event()
 
     class Slow(FakeAPI):
         async def download(self, url: str, *, timeout: float) -> object:  # type: ignore[override]  # what a broken transport may return
-            fetching.append(url)
+            nonlocal fetching, most
+            fetching += 1
+            most = max(most, fetching)
             await go_on.wait()
+            # The others get their turn while this one still counts.
+            await asyncio.sleep(0)
+            fetching -= 1
             return await super().download(url, timeout=timeout)
 
     api = Slow(service_s=0.01, submit_s=0.004, poll_s=0.002)
@@ -680,10 +685,11 @@ async def test_slow_downloads_hold_up_neither_polls_nor_submits(tmp_path: Path) 
             outcomes = batch.run()
             first = asyncio.create_task(anext(outcomes))
             await wait_until(lambda: len(api.posts) == 20 and bfl.statistics().ready == 20)
-            assert len(fetching) == 3
+            assert fetching == 3
             go_on.set()
             await first
             assert len([outcome async for outcome in outcomes]) == 19
+    assert most == 3
 
 
 # --- files ----------------------------------------------------------------------------------------------
