@@ -72,8 +72,10 @@ from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from typing import NamedTuple
 
-from bfl_async._polling import Adaptive, Polling
-from bfl_async._timings import Curve, Reading, RoundTrips, Timings
+from bfl_async.polling.curve import Curve
+from bfl_async.polling.policies import Adaptive, Polling
+from bfl_async.polling.readings import Reading, RoundTrips
+from bfl_async.polling.timings import Timings
 
 SLOTS = 12
 POLL_S, SUBMIT_S = 0.115, 0.5

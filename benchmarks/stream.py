@@ -27,7 +27,8 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.process import Meter
 from bfl_async import AsyncBFL, ImageRequest, request
-from bfl_async._timings import Reading, Timings
+from bfl_async.polling.readings import Reading
+from bfl_async.polling.timings import Timings
 from bfl_async.types import Reply
 
 ITEMS = 1_000_000

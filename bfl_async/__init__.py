@@ -10,25 +10,23 @@ import importlib
 import logging
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from bfl_async._version import __version__ as __version__
 
 # Whether and where records are shown is the program's choice, which it makes by configuring logging.
 logging.getLogger("bfl_async").addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
-    from bfl_async._account import DeletedFinetune as DeletedFinetune
-    from bfl_async._account import Finetune as Finetune
-    from bfl_async._account import UsageReport as UsageReport
-    from bfl_async._client import AsyncBFL as AsyncBFL
     from bfl_async._config import Budget as Budget
     from bfl_async._config import Limits as Limits
     from bfl_async._config import Timeouts as Timeouts
-    from bfl_async._handle import TaskHandle as TaskHandle
-    from bfl_async._polling import Adaptive as Adaptive
-    from bfl_async._polling import Fixed as Fixed
-    from bfl_async._stream import OutcomeStream as OutcomeStream
-    from bfl_async.batch import Batch as Batch
-    from bfl_async.batch import BatchOutcome as BatchOutcome
+    from bfl_async.batch.batch import Batch as Batch
+    from bfl_async.batch.outcome import BatchOutcome as BatchOutcome
+    from bfl_async.client.account import DeletedFinetune as DeletedFinetune
+    from bfl_async.client.account import Finetune as Finetune
+    from bfl_async.client.account import UsageReport as UsageReport
+    from bfl_async.client.client import AsyncBFL as AsyncBFL
+    from bfl_async.client.handle import TaskHandle as TaskHandle
+    from bfl_async.client.stream import OutcomeStream as OutcomeStream
     from bfl_async.errors import AmbiguousSubmitError as AmbiguousSubmitError
     from bfl_async.errors import APIStatusError as APIStatusError
     from bfl_async.errors import AuthenticationError as AuthenticationError
@@ -107,7 +105,9 @@ if TYPE_CHECKING:
     from bfl_async.models import VirtualTryOnV2 as VirtualTryOnV2
     from bfl_async.models import request as request
     from bfl_async.models.media import MediaSource as MediaSource
-    from bfl_async.result import Result as Result
+    from bfl_async.polling.policies import Adaptive as Adaptive
+    from bfl_async.polling.policies import Fixed as Fixed
+    from bfl_async.results.result import Result as Result
     from bfl_async.status import TaskStatus as TaskStatus
     from bfl_async.types import Estimate as Estimate
     from bfl_async.types import Outcome as Outcome
@@ -116,12 +116,12 @@ if TYPE_CHECKING:
     from bfl_async.types import Update as Update
 
 _HOMES: dict[str, tuple[str, ...]] = {
-    "_account": ("DeletedFinetune", "Finetune", "UsageReport"),
-    "_client": ("AsyncBFL",),
+    "client.account": ("DeletedFinetune", "Finetune", "UsageReport"),
+    "client.client": ("AsyncBFL",),
     "_config": ("Budget", "Limits", "Timeouts"),
-    "_handle": ("TaskHandle",),
-    "_polling": ("Adaptive", "Fixed"),
-    "_stream": ("OutcomeStream",),
+    "client.handle": ("TaskHandle",),
+    "polling.policies": ("Adaptive", "Fixed"),
+    "client.stream": ("OutcomeStream",),
     "batch": ("Batch", "BatchOutcome"),
     "errors": (
         "APIStatusError", "AmbiguousSubmitError", "AuthenticationError", "BFLError", "BudgetExceededError",

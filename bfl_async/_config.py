@@ -19,9 +19,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from bfl_async._secrets import Secret, Unusable, conceal
-from bfl_async._text import printable
 from bfl_async.errors import ConfigError
+from bfl_async.runtime.secrets import Secret, Unusable, conceal
+from bfl_async.runtime.text import printable
 
 if TYPE_CHECKING:
     import ssl

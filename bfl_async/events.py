@@ -32,7 +32,8 @@ from typing import NamedTuple, TypeAlias
 
 from bfl_async.errors import BFLError
 from bfl_async.status import TaskStatus
-from bfl_async.types import End, PoolStatistics
+from bfl_async.types.lifecycle import End
+from bfl_async.types.statistics import PoolStatistics
 
 
 class Queued(NamedTuple):

@@ -18,12 +18,14 @@ from pathlib import Path
 import click
 
 from bfl_async import Adaptive
-from bfl_async._timings import Reading, Timings, TimingsBook
 from bfl_async.catalog import CATALOG, FieldInfo, ModelInfo, describe
-from bfl_async.cli.app import cli
 from bfl_async.cli.catalog import price_text
 from bfl_async.cli.exit_codes import ExitCode
+from bfl_async.cli.root import cli
 from bfl_async.models import request_classes
+from bfl_async.polling.book import TimingsBook
+from bfl_async.polling.readings import Reading
+from bfl_async.polling.timings import Timings
 from bfl_async.sandbox import DIALS
 
 DOCS = Path(__file__).parent

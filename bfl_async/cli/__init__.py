@@ -16,9 +16,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError:
         sys.stderr.write("bfl-async needs its command line extra: pip install 'bfl-async[cli]'\n")
         return ExitCode.USAGE
-    from bfl_async.cli.app import invoke
+    from bfl_async.cli.app import cli
+    from bfl_async.cli.running import invoke
 
-    return invoke(sys.argv[1:] if argv is None else argv)
+    return invoke(cli, sys.argv[1:] if argv is None else argv)
 
 
 def run() -> NoReturn:

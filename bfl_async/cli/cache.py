@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bfl_async.types import JSON
+    from bfl_async.types.common import JSON
 
 _MAX_BYTES = 4 * 2**20
 

@@ -8,85 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-import os
 import platform
 import re
 import shutil
-import socket
 import sqlite3
-import ssl
 import sys
 import tempfile
-import threading
-import time
-import uuid
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
-from email.utils import parsedate_to_datetime
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, TypeVar
-from urllib.parse import urlsplit
 
-from bfl_async import __version__
-from bfl_async._config import (
-    Timeouts,
-    environment_proxy,
-    environment_ssl_context,
-    is_loopback,
-    proxy_source,
-    resolve_base_url,
-    resolve_key,
-)
-from bfl_async._text import printable
+from bfl_async._version import __version__
 from bfl_async.cli.cache import cache_folder
+from bfl_async.cli.doctor_host import examine_host, proxy_finding
 from bfl_async.cli.exit_codes import ExitCode
+from bfl_async.cli.findings import Finding, Level, Place, place_of, reason_of, run_blocking, within_check_time
 from bfl_async.cli.output import print_json, print_line
 from bfl_async.errors import (
     AuthenticationError,
     BFLError,
-    ConfigError,
     InsufficientCreditsError,
-    TransportError,
 )
-from bfl_async.ledger.sqlite import has_wal_bug
+from bfl_async.ledger.schema import has_wal_bug
 
-T = TypeVar("T")
-Level = Literal["ok", "warn", "FAIL"]
-
-CHECK_S = 5.0
 _ACCOUNT_CHECKS = ("key", "credits")
-_SKEW_WARN_S = 30.0  # `Date` counts whole seconds; a result's end is minutes away
-_SKEW_FAIL_S = 300.0  # half of a result's ten minutes; certificates are judged by the clock as well
 _LITTLE_CREDIT = 10.0  # credits: a few images
 _LITTLE_SPACE_BYTES = 2**30
-_SHOWN_KEY_CHARS = 4
-_MAX_LINE = 1_000
-_TELLING_KEY_CHARS = 16  # of a shorter key nothing is shown: four characters would be much of it
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check found: `what` is so, `todo` is what to do about it."""
-
-    name: str
-    level: Level
-    what: str
-    todo: str = ""
-
-    def __str__(self) -> str:
-        text = f"{self.name}: {self.what}" + (f"; {self.todo}" if self.todo else "")
-        return f"{self.level:<4} {printable(text, _MAX_LINE)}"
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where the API is, and the key for it; None: there is none that can be used."""
-
-    base_url: str | None
-    key: str | None
-    key_finding: Finding
-    url_finding: Finding | None  # why there is no base URL
 
 
 async def examine(*, as_json: bool, sandbox: bool) -> int:
@@ -97,9 +44,9 @@ async def examine(*, as_json: bool, sandbox: bool) -> int:
 
             server = await stack.enter_async_context(Sandbox())
             finding = Finding("key", "ok", "that of the embedded sandbox")
-            place = _Place(server.url, server.key, finding, None)
+            place = Place(server.url, server.key, finding, None)
         else:
-            place = _place()
+            place = place_of()
         findings = await findings_of(place)
     code = exit_code_of_findings(findings)
     if as_json:
@@ -125,257 +72,39 @@ def exit_code_of_findings(findings: list[Finding]) -> int:
     return ExitCode.ACCOUNT if failed <= set(_ACCOUNT_CHECKS) else ExitCode.FAILED
 
 
-async def findings_of(place: _Place) -> list[Finding]:
+async def findings_of(place: Place) -> list[Finding]:
     """Run the checks side by side; their order is that of the lines."""
-    reached: asyncio.Future[tuple[Finding, Finding]] = asyncio.ensure_future(_host_and_clock(place))
+    reached: asyncio.Future[tuple[Finding, Finding]] = asyncio.ensure_future(examine_host(place))
 
     async def credits_once_reached() -> Finding:
         host, _ = await asyncio.shield(reached)
         if host.level == "FAIL":
             return Finding("credits", "warn", "not asked, as the host was not reached")
-        return await _bounded("credits", lambda: _credits(place))
+        return await within_check_time("credits", lambda: _credits(place))
 
     host_and_clock, rest = await asyncio.gather(
         reached,
         asyncio.gather(
             credits_once_reached(),
-            _bounded("proxy", lambda: _blocking(lambda: proxy_finding(place.base_url))),
-            _bounded(
+            within_check_time("proxy", lambda: run_blocking(lambda: proxy_finding(place.base_url))),
+            within_check_time(
                 "output folder",
-                lambda: _blocking(lambda: folder_finding("output folder", Path("out"))),
+                lambda: run_blocking(lambda: folder_finding("output folder", Path("out"))),
                 "FAIL",
             ),
-            _bounded("cache folder", lambda: _blocking(cache_finding)),
-            _bounded("sqlite", lambda: _blocking(lambda: sqlite_finding(sqlite3.sqlite_version))),
-            _bounded("versions", lambda: _blocking(versions_finding)),
-            _bounded("extras", lambda: _blocking(extras_finding)),
+            within_check_time("cache folder", lambda: run_blocking(cache_finding)),
+            within_check_time("sqlite", lambda: run_blocking(lambda: sqlite_finding(sqlite3.sqlite_version))),
+            within_check_time("versions", lambda: run_blocking(versions_finding)),
+            within_check_time("extras", lambda: run_blocking(extras_finding)),
         ),
     )
     return [place.key_finding, *host_and_clock, *rest]
 
 
-async def _bounded(name: str, check: Callable[[], Awaitable[Finding]], level: Level = "warn") -> Finding:
-    """Run a check; that it took too long, or broke, is a finding as well."""
-    try:
-        async with asyncio.timeout(CHECK_S):
-            return await check()
-    except TimeoutError:
-        return Finding(name, level, f"no answer within {CHECK_S:g} s")
-    except Exception as exc:
-        # Whatever a strange machine raises: the other checks are of use all the same.
-        return Finding(name, level, f"could not be checked ({_reason(exc)})")
-
-
-def _reason(exc: BaseException) -> str:
-    return getattr(exc, "strerror", None) or type(exc).__name__
-
-
-async def _blocking(work: Callable[[], T]) -> T:
-    """Run what blocks in a daemon thread: one that hangs keeps neither the loop nor the process."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(value: T | None, error: Exception | None) -> None:
-        if done.done():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(value)  # type: ignore[arg-type]  # None only where T allows it
-
-    def run() -> None:
-        value: T | None = None
-        error: Exception | None = None
-        try:
-            value = work()
-        except Exception as exc:  # raised anew where it is awaited
-            error = exc
-        try:
-            loop.call_soon_threadsafe(settle, value, error)
-        except RuntimeError:
-            return  # the loop is closed: nobody waits any more
-
-    threading.Thread(target=run, name="bfl-async-doctor", daemon=True).start()
-    return await done
-
-
 # --- key and host -------------------------------------------------------------------------------------------
 
 
-def _place() -> _Place:
-    base_url: str | None = None
-    url_finding: Finding | None = None
-    try:
-        base_url = resolve_base_url(None, allow_http=False)
-    except ConfigError as exc:
-        url_finding = Finding("host", "FAIL", str(exc), "correct BFL_BASE_URL")
-    key: str | None = None
-    try:
-        key = resolve_key(None)
-    except ConfigError as exc:
-        return _Place(base_url, None, Finding("key", "FAIL", str(exc)), url_finding)
-    return _Place(base_url, key, key_finding(key, base_url), url_finding)
-
-
-def key_finding(key: str, base_url: str | None) -> Finding:
-    """Judge a key by its shape; of the key itself at most four characters are shown."""
-    shown = f"present, {len(key)} characters"
-    if len(key) >= _TELLING_KEY_CHARS:
-        shown += f", the last are {key[-_SHOWN_KEY_CHARS:]!r}"
-    host = urlsplit(base_url or "").hostname or ""
-    if not host.endswith((".bfl.ai", ".bfl.ml")):
-        return Finding("key", "ok", shown)  # a stand-in's keys may look as they like
-    # Source: BFL quick start, "API keys", read 2026-09-25: bfl_...; older ones are UUIDs.
-    if not (re.fullmatch(r"bfl_[A-Za-z0-9_-]{12,}", key) or _is_uuid(key)):
-        return Finding(
-            "key", "warn", f"{shown}; BFL's begin with bfl_ or are UUIDs", "compare BFL_API_KEY with the dashboard"
-        )  # fmt: skip
-    return Finding("key", "ok", shown)
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(uuid.UUID(text)) == text.lower()
-    except ValueError:
-        return False
-
-
-async def _host_and_clock(place: _Place) -> tuple[Finding, Finding]:
-    """The host, step by step, and the clock by the date of its reply. Nothing is sent with the key."""
-    unknown = Finding("clock", "warn", "not compared, as the host was not reached")
-    base_url = place.base_url
-    if base_url is None:
-        return place.url_finding or Finding("host", "FAIL", "no base URL"), unknown
-    dates: list[tuple[str | None, float]] = []
-    host = await _bounded("host", lambda: _host(base_url, dates), "FAIL")
-    if not dates:
-        return host, unknown
-    return host, clock_finding(*dates[-1])
-
-
-async def _host(base_url: str, dates: list[tuple[str | None, float]]) -> Finding:
-    from bfl_async.transport.http import HTTPTransport, user_agent
-
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        proxy = await _blocking(lambda: environment_proxy(parts.scheme, host))
-    except ConfigError as exc:
-        return Finding("host", "FAIL", str(exc), "correct or unset it")
-    steps = []
-    if proxy is None:
-        found = await _connect(host, port, tls=parts.scheme == "https")
-        if isinstance(found, Finding):
-            return found
-        steps.append(found)
-    else:
-        steps.append(f"{host} through the proxy {_host_of(proxy)}")
-    transport = HTTPTransport(
-        key="none",
-        base_url=base_url,
-        timeouts=Timeouts(connect=CHECK_S, reply=CHECK_S),
-        connections=2,
-        agent=user_agent(__version__),
-    )
-    await transport.open()
-    try:
-        for _ in range(2):  # the second on the connection of the first: one round trip
-            began = time.monotonic()
-            reply = await transport.download(f"{base_url}/v1/credits", timeout=CHECK_S)
-            rtt_s = time.monotonic() - began
-            dates.append((reply.headers.get("date"), time.time() - rtt_s / 2))
-    except TransportError as exc:
-        todo = (
-            "check the proxy's address and whether it lets this host through" if proxy else "try again later"
-        )
-        return Finding("host", "FAIL", str(exc), todo)
-    finally:
-        await transport.aclose()
-    steps.append(f"round trip {_ms(rtt_s)}")
-    if reply.status_code >= 500:
-        return Finding(
-            "host", "warn", f"{', '.join(steps)}; it answers {reply.status_code}", "try again later"
-        )
-    return Finding("host", "ok", ", ".join(steps))
-
-
-async def _connect(host: str, port: int, *, tls: bool) -> str | Finding:
-    """Look up, connect, and make TLS, each on its own, so that the step that fails is named."""
-    began = time.monotonic()
-    try:
-        async with asyncio.timeout(CHECK_S * 0.6):
-            addresses = await _blocking(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-    except TimeoutError:
-        return Finding("host", "FAIL", f"the name {host} is not answered", "check the network and its DNS")
-    except (OSError, UnicodeError) as exc:
-        todo = "check BFL_BASE_URL, the network and its DNS"
-        return Finding("host", "FAIL", f"the name {host} cannot be found ({_reason(exc)})", todo)
-    looked_up = time.monotonic()
-    try:
-        # By name and not by one of the addresses: another may be the one that works.
-        async with asyncio.timeout(CHECK_S * 0.6):
-            _, writer = await asyncio.open_connection(host, port)
-    except TimeoutError:
-        todo = "check firewall and proxy settings"
-        return Finding("host", "FAIL", f"{host}:{port} does not answer a connection", todo)
-    except OSError as exc:
-        todo = "check that the server runs" if is_loopback(host) else "check firewall and proxy settings"
-        return Finding("host", "FAIL", f"no connection to {host}:{port} ({_os_reason(exc)})", todo)
-    connected = time.monotonic()
-    count = len({address[4][0] for address in addresses})
-    where = f"{host} ({count} address{'es' if count > 1 else ''})"
-    steps = f"{where} found in {_ms(looked_up - began)}, connected in {_ms(connected - looked_up)}"
-    try:
-        if tls:
-            async with asyncio.timeout(CHECK_S * 0.6):
-                context = await _blocking(lambda: environment_ssl_context() or ssl.create_default_context())
-                await writer.start_tls(context, server_hostname=host)
-            steps += f", TLS in {_ms(time.monotonic() - connected)}"
-    except ConfigError as exc:
-        return Finding("host", "FAIL", str(exc))
-    except ssl.SSLCertVerificationError as exc:
-        trusted = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
-        todo = (
-            f"check the clock, the certificates of {' and '.join(trusted) or 'this machine'}, "
-            "and whether a proxy looks into TLS"
-        )
-        return Finding("host", "FAIL", f"the certificate of {host} is refused ({exc.verify_message})", todo)
-    except (OSError, TimeoutError) as exc:  # an SSLError is an OSError
-        reason = exc.reason if isinstance(exc, ssl.SSLError) else _reason(exc)
-        return Finding(
-            "host", "FAIL", f"no TLS with {host}:{port} ({reason})", "check BFL_BASE_URL and any proxy"
-        )
-    finally:
-        writer.close()
-    return steps
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms"
-
-
-def _os_reason(exc: OSError) -> str:
-    """asyncio's own words repeat the address; the system's are enough."""
-    return os.strerror(exc.errno) if exc.errno and exc.errno > 0 else _reason(exc)
-
-
-def clock_finding(date: str | None, ours: float) -> Finding:
-    """Compare the date of a reply with our clock at that moment."""
-    try:
-        theirs = parsedate_to_datetime(date or "").timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return Finding("clock", "warn", "not compared: the reply has no date")
-    skew_s = ours - theirs - 0.5  # whole seconds, cut: half a second too small on average
-    if abs(skew_s) < _SKEW_WARN_S:
-        return Finding("clock", "ok", f"within {max(1, round(abs(skew_s)))} s of the server's")
-    what = f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} the server's"
-    return Finding(
-        "clock", "FAIL" if abs(skew_s) >= _SKEW_FAIL_S else "warn", what, "set it, or switch NTP on"
-    )
-
-
-async def _credits(place: _Place) -> Finding:
+async def _credits(place: Place) -> Finding:
     if place.key is None or place.base_url is None:
         return Finding("credits", "warn", "not asked without a key")
     from bfl_async import AsyncBFL
@@ -397,31 +126,6 @@ async def _credits(place: _Place) -> Finding:
 
 
 # --- the machine --------------------------------------------------------------------------------------------
-
-
-def _host_of(proxy: str) -> str:
-    """Return a proxy's host and port: its URL may hold a password."""
-    return urlsplit(proxy).netloc.rpartition("@")[2]
-
-
-def proxy_finding(base_url: str | None) -> Finding:
-    """Name the environment's proxy for the API, or why there is none."""
-    if base_url is None:
-        return Finding("proxy", "ok", "not looked for without a host")
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    source = proxy_source(parts.scheme)
-    try:
-        proxy = environment_proxy(parts.scheme, host)
-    except ConfigError as exc:
-        return Finding("proxy", "FAIL", str(exc), "correct or unset it")
-    if proxy is not None:
-        return Finding("proxy", "ok", f"{_host_of(proxy)} for {host}, from {source}")
-    if source is None:
-        return Finding("proxy", "ok", f"none for {host}")
-    if is_loopback(host):
-        return Finding("proxy", "ok", f"none for {host}: {source} is not used for this machine itself")
-    return Finding("proxy", "ok", f"none for {host}: no_proxy exempts it from {source}")
 
 
 def cache_finding() -> Finding:
@@ -447,7 +151,7 @@ def folder_finding(name: str, folder: Path) -> Finding:
     except OSError as exc:
         todo = "choose another with -o" if name.startswith("output") else "set XDG_CACHE_HOME"
         level: Level = "FAIL" if name.startswith("output") else "warn"
-        return Finding(name, level, f"cannot write to {shown} ({_reason(exc)})", todo)
+        return Finding(name, level, f"cannot write to {shown} ({reason_of(exc)})", todo)
     space = f"{free / 2**30:.1f} GiB free"
     if free < _LITTLE_SPACE_BYTES:
         return Finding(name, "warn", f"{shown}: {space}", "make room: an image takes about 1 MiB")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bfl_async._cancellation import shielded
 from bfl_async.cli.files import InputError
 from bfl_async.cli.output import say
 from bfl_async.ledger import SQLiteLedger
-from bfl_async.types import EntryState
+from bfl_async.runtime.cancellation import shielded
+from bfl_async.types.entries import EntryState
 
 # What may be removed. The others are paid images, or tasks that a run will fetch.
 _REMOVABLE = (EntryState.QUEUED, EntryState.FAILED, EntryState.MODERATED, EntryState.AMBIGUOUS)

@@ -6,29 +6,27 @@ takes a `str` for a path; who types a command names files of their own.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, wraps
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from bfl_async._text import printable
+from bfl_async.cli.field_values import fields_by_name, value_of_text
 from bfl_async.cli.files import folder_of_input
 from bfl_async.cli.output import say
+from bfl_async.runtime.text import printable
 
 if TYPE_CHECKING:
     from bfl_async.models import ImageRequest
-    from bfl_async.models.describe import FieldInfo
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 _Option: TypeAlias = Callable[[Callable[..., int]], Callable[..., int]]
 
 DEFAULT_MODEL = "flux-pro-1.1"
 _FORMATS = {".png": "png", ".webp": "webp"}  # what a file's suffix asks for; jpeg is the API's default
-_URLS = ("http://", "https://", "data:")
 
 
 class _ModelName(click.ParamType[str]):
@@ -106,7 +104,7 @@ def default_fields(model: str, set_fields: Sequence[str], options: Mapping[str, 
         name, equals, text = item.partition("=")
         if not equals or not name:
             raise click.UsageError(f"--set takes FIELD=VALUE, not {item!r}")
-        value = _value(text, known.get(name))
+        value = value_of_text(text, known.get(name))
         if name in known and known[name].type.startswith("Sequence") and not isinstance(value, list):
             earlier = fields.setdefault(name, [])
             assert isinstance(earlier, list)
@@ -143,60 +141,6 @@ def make_request(
     if wanted is not None and "output_format" in fields_by_name(model):
         fields.setdefault("output_format", wanted)
     return request(model, **fields)
-
-
-@lru_cache(maxsize=64)
-def fields_by_name(model: str) -> dict[str, FieldInfo]:
-    """Return a model's fields; none for a name that the catalog does not know, which goes as it is."""
-    from bfl_async.errors import InvalidRequestError
-    from bfl_async.models.describe import describe
-
-    try:
-        return {field.name: field for field in describe(model)}
-    except InvalidRequestError:
-        return {}
-
-
-def is_media(field: FieldInfo | None) -> bool:
-    """True for a field that takes images or videos."""
-    return field is not None and ("Media" in field.type or field.type == "Keyframes")
-
-
-def is_url(text: str) -> bool:
-    """True for what a media field's text can be besides a file's name."""
-    return text.startswith(_URLS)
-
-
-def _value(text: str, field: FieldInfo | None) -> object:
-    """What `--set` says, in the field's type."""
-    kind = "" if field is None else field.type
-    if is_media(field):
-        if text.startswith("["):
-            return _with_paths(_json(text))
-        return _media(text)
-    if "str" in kind or ("Literal" in kind and _json(text) is text):
-        return text
-    return _json(text)
-
-
-def _json(text: str) -> object:
-    """The JSON value that a text is, or the text: what is wrong with it the model's class says."""
-    try:
-        value: object = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return value
-
-
-def _media(text: str) -> object:
-    return text if is_url(text) else Path(text)
-
-
-def _with_paths(value: object) -> object:
-    """Keyframes as JSON, such as `["a.png", [2.5, "b.png"]]`, with their names as files."""
-    if isinstance(value, list):
-        return [_with_paths(item) for item in value]
-    return _media(value) if isinstance(value, str) else value
 
 
 def _columns(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

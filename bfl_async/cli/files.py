@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import click
 
-from bfl_async._naming import slug
+from bfl_async.batch.naming import slug
 from bfl_async.cli.exit_codes import ExitCode
 
 _MAX_PROMPT_BYTES = 1_000_000

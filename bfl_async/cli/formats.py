@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
-from bfl_async._text import printable
 from bfl_async.cli.files import MAX_LINE_BYTES, InputError
 from bfl_async.cli.table import CARRIAGE_RETURN
+from bfl_async.runtime.text import printable
 
 Kind: TypeAlias = Literal["text", "json", "jsonl", "csv", "tsv"]
 

@@ -39,9 +39,9 @@ from urllib.parse import quote
 
 import click
 
-from bfl_async._files import READ_FLAGS, flush_to_disk, open_private, remove_old_parts
 from bfl_async.cli.files import InputError
 from bfl_async.cli.output import can_redraw, say
+from bfl_async.runtime.files import READ_FLAGS, flush_to_disk, open_private, remove_old_parts
 
 Row = dict[str, str | float]
 T = TypeVar("T")

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bfl_async._text import printable
 from bfl_async.cli.fields import row_options
 from bfl_async.cli.files import check_folder, is_pipe
 from bfl_async.cli.output import print_json, print_line, say
+from bfl_async.runtime.text import printable
 
 if TYPE_CHECKING:
     import procrastinate
 
-    from bfl_async.batch import Given
+    from bfl_async.batch.requests import Given
     from bfl_async.cli.interrupts import Interrupts
     from bfl_async.cli.rows import Rows
-    from bfl_async.integrations.records import JobRecord
+    from bfl_async.jobs.records import JobRecord
 
 _CHUNK = 500
 _ERRORS_SHOWN = 10
@@ -39,8 +39,8 @@ async def _open_app(dsn: str | None) -> AsyncIterator[procrastinate.App]:
     if not dsn:
         raise click.UsageError("which database? set BFL_DATABASE_URL or give --dsn")
     try:
-        from bfl_async.integrations.database import check_dsn, shown_problem
-        from bfl_async.integrations.procrastinate import apply_schema
+        from bfl_async.jobs.database import check_dsn, shown_problem
+        from bfl_async.jobs.procrastinate import apply_schema
     except ImportError as exc:
         raise click.UsageError(str(exc)) from exc
     import procrastinate
@@ -77,12 +77,12 @@ def enqueue(rows: Rows, dsn: str | None, run: str) -> int:
       bfl-async enqueue prompts.txt -m flux-dev
       bfl-async enqueue animals.csv --prompt "{animal} in {style}" --repeat 4 --run monday
     """
-    from bfl_async.cli.app import in_thread, run_command
+    from bfl_async.cli.running import in_thread, run_command
 
     async def work(_: Interrupts) -> int:
-        from bfl_async._files import Digests
-        from bfl_async.batch import key_of
-        from bfl_async.integrations.procrastinate import defer
+        from bfl_async.batch.requests import key_of
+        from bfl_async.jobs.procrastinate import defer
+        from bfl_async.runtime.files import Digests
 
         if not is_pipe(rows.name):
             await in_thread(lambda: sum(1 for _ in rows.check()))
@@ -158,12 +158,13 @@ def worker_command(
       bfl-async worker -o /mnt/images --redis redis://db.internal
       BFL_DATABASE_URL=postgresql://bfl@db/bfl bfl-async worker
     """
-    from bfl_async.cli.app import open_client, run_command
+    from bfl_async.cli.opening import open_client
+    from bfl_async.cli.running import run_command
 
     async def work(_: Interrupts) -> int:
         check_folder(output)
         async with _open_app(dsn) as app, AsyncExitStack() as stack:
-            from bfl_async.integrations.procrastinate import FolderStorage, worker
+            from bfl_async.jobs.procrastinate import FolderStorage, worker
 
             bfl = await open_client(stack, sandbox=False, limit=limit, redis=redis)
             say(f"working with {limit} slots into {str(output)!r}; the first signal stops it")
@@ -197,13 +198,13 @@ def jobs(ids: Sequence[int], dsn: str | None, retry: str | None, as_json: bool) 
       bfl-async jobs
       bfl-async jobs --retry failed
     """
-    from bfl_async.cli.app import run_command
+    from bfl_async.cli.running import run_command
 
     async def work(_: Interrupts) -> int:
-        from bfl_async.types import EntryState
+        from bfl_async.types.entries import EntryState
 
         async with _open_app(dsn) as app:
-            from bfl_async.integrations.procrastinate import records_of, results, retry_jobs
+            from bfl_async.jobs.procrastinate import records_of, results, retry_jobs
 
             if retry is not None:
                 again = await retry_jobs(app, EntryState(retry), ids or None)

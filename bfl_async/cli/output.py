@@ -17,7 +17,7 @@ from typing import TextIO
 
 import click
 
-from bfl_async._text import escaped, printable
+from bfl_async.runtime.text import escaped, printable
 
 SCHEMA = 1  # of all JSON that the commands print; docs/reference/json.md is its contract
 _DUMB = ("dumb", "unknown")

@@ -18,9 +18,8 @@ from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
-from bfl_async._text import printable
-from bfl_async.batch import Given
-from bfl_async.cli.fields import fields_by_name, is_media, is_url
+from bfl_async.batch.requests import Given
+from bfl_async.cli.field_values import fields_by_name, is_media, is_url
 from bfl_async.cli.files import MAX_LINE_BYTES, InputError, read_lines
 from bfl_async.cli.formats import Elements, JSONProblem, foreign_format, json_text, json_value
 from bfl_async.cli.formats import Kind as Kind
@@ -29,6 +28,7 @@ from bfl_async.cli.table import CARRIAGE_RETURN, Delimiter, Record, RecordError,
 from bfl_async.errors import InvalidRequestError
 from bfl_async.models import CATALOG, ImageRequest, check_model_name, plain_number, request
 from bfl_async.models.media import FileWithin
+from bfl_async.runtime.text import printable
 
 _BAD_ROWS_SHOWN = 20
 # A message names what is wrong; it does not repeat a row.

@@ -14,9 +14,10 @@ from pathlib import Path
 import click
 
 from bfl_async import AsyncBFL, Batch, BatchOutcome
-from bfl_async._files import Digests
-from bfl_async._plan import IdSet, Plan, Planner, Share
-from bfl_async.batch import count_asked, count_left, key_of, known_files, read_listed, with_listed
+from bfl_async.batch.counting import count_asked, count_left, with_listed
+from bfl_async.batch.lister import read_listed
+from bfl_async.batch.plan import IdSet, Plan, Planner, Share
+from bfl_async.batch.requests import key_of, known_files
 from bfl_async.cli.exit_codes import ExitCode, exit_code_of
 from bfl_async.cli.files import InputError
 from bfl_async.cli.interrupts import Interrupts
@@ -25,7 +26,8 @@ from bfl_async.cli.rows import Rows
 from bfl_async.cli.screen import Screen, Snapshot, open_screen
 from bfl_async.errors import BFLError
 from bfl_async.ledger.reader import LedgerReader, read_ledger
-from bfl_async.types import EntryState
+from bfl_async.runtime.files import Digests
+from bfl_async.types.entries import EntryState
 
 # How often the display asks for the balance, in seconds.
 _BALANCE_S = 30.0

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 import anyio.to_thread
 
-from bfl_async._text import escaped, printable
 from bfl_async.cli.output import can_redraw, print_line, say
+from bfl_async.runtime.text import escaped, printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -6,9 +6,9 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from bfl_async._text import printable
 from bfl_async.cli.output import print_json, print_line
 from bfl_async.ledger import LedgerView, inspect_ledger
+from bfl_async.runtime.text import printable
 
 LEDGER_NAME = "run.db"
 

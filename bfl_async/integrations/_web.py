@@ -9,7 +9,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
-from bfl_async._handle import TaskHandle
+from bfl_async.client.handle import TaskHandle
 from bfl_async.errors import (
     BFLError,
     ClientClosedError,
@@ -26,7 +26,8 @@ from bfl_async.errors import (
     TaskTimeoutError,
     WebhookError,
 )
-from bfl_async.types import JSON, State, Update
+from bfl_async.types.common import JSON
+from bfl_async.types.lifecycle import State, Update
 from bfl_async.webhooks import BODY_MAX_BYTES, WebhookReceiver
 
 RETRY_AFTER_S = 5

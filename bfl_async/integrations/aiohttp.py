@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Callable
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from bfl_async._client import AsyncBFL
-from bfl_async._handle import TaskHandle
+from bfl_async.client.client import AsyncBFL
+from bfl_async.client.handle import TaskHandle
 from bfl_async.errors import BFLError
 from bfl_async.integrations._web import (
     DRAIN_S,

@@ -22,8 +22,8 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from bfl_async._client import AsyncBFL
-from bfl_async._handle import TaskHandle
+from bfl_async.client.client import AsyncBFL
+from bfl_async.client.handle import TaskHandle
 from bfl_async.errors import BFLError
 from bfl_async.integrations._web import (
     DRAIN_S,

@@ -47,7 +47,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.context import get_current
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 
-from bfl_async import __version__
+from bfl_async._version import __version__
 from bfl_async.errors import APIStatusError, BFLError
 from bfl_async.events import (
     Downloaded,
@@ -60,7 +60,7 @@ from bfl_async.events import (
     Submitted,
     Submitting,
 )
-from bfl_async.types import PoolStatistics
+from bfl_async.types.statistics import PoolStatistics
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from bfl_async.ledger.sqlite import MIGRATIONS, _counts, _notes, _read, _reading, find
-from bfl_async.types import EntryState, LedgerEntry
+from bfl_async.ledger.rows import counts_of_rows, find, read_all_notes, read_rows
+from bfl_async.ledger.schema import MIGRATIONS
+from bfl_async.ledger.view import open_reading
+from bfl_async.types.entries import EntryState, LedgerEntry
 
 _T = TypeVar("_T")
 
@@ -24,7 +26,7 @@ class LedgerReader:
 
     def read(self, states: Sequence[EntryState], *, after: int, most: int) -> list[LedgerEntry]:
         """See `Ledger.read`."""
-        return _read(self._db, states, after, most)
+        return read_rows(self._db, states, after, most)
 
     def find(self, keys: Sequence[str]) -> Mapping[str, tuple[int, EntryState]]:
         """See `Ledger.find`."""
@@ -32,11 +34,11 @@ class LedgerReader:
 
     def counts(self) -> Mapping[EntryState, int]:
         """See `Ledger.counts`."""
-        return _counts(self._db)
+        return counts_of_rows(self._db)
 
     def notes(self) -> Mapping[str, str]:
         """See `Ledger.notes`."""
-        return _notes(self._db)
+        return read_all_notes(self._db)
 
 
 def read_ledger(path: str | os.PathLike[str], work: Callable[[LedgerReader], _T]) -> _T:
@@ -51,7 +53,7 @@ def read_ledger(path: str | os.PathLike[str], work: Callable[[LedgerReader], _T]
     path = Path(path)
     if not _is_blank(path):
         # In a list, to tell a result of None from a file in which there is nothing yet.
-        done = _reading(path, lambda db: [work(LedgerReader(db))])
+        done = open_reading(path, lambda db: [work(LedgerReader(db))])
         if done is not None:
             return done[0]
     with contextlib.closing(sqlite3.connect(":memory:")) as db:

@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from bfl_async._files import flush_folder, flush_to_disk
-from bfl_async.types import EntryState, Fact
+from bfl_async.runtime.files import flush_folder, flush_to_disk
+from bfl_async.types.entries import EntryState, Fact
 
 FACTS = frozenset(
     {"task_id", "polling_url", "cost", "file", "result", "error", "submitted_at", "ready_at", "ended_at"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from bfl_async.errors import LimiterError
-from bfl_async.types import Lease
+from bfl_async.protocols.limiter import Lease
 
 _log = logging.getLogger("bfl_async")
 

@@ -47,24 +47,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import NoReturn, Protocol, Self, TypeAlias
+from typing import NoReturn, Self
 
 from anyio import CancelScope
 
-from bfl_async._cancellation import is_cancelled
 from bfl_async._config import Limits, limits_from
-from bfl_async._tasks import CANCEL_AGAIN_S, END_S, end_task, new_task
 from bfl_async.errors import ConfigError, LeaseLostError, LimiterError, QueueFullError
 from bfl_async.limiter._leases import closed_before_grant, closed_first, fail
-from bfl_async.types import Lease, PoolStatistics
+from bfl_async.limiter.steps import Batch, Op, StepReply, Store, StoreAwayError
+from bfl_async.protocols.limiter import Lease
+from bfl_async.runtime.cancellation import is_cancelled
+from bfl_async.runtime.tasks import CANCEL_AGAIN_S, END_S, end_task, new_task
+from bfl_async.types.statistics import PoolStatistics
 
 _log = logging.getLogger("bfl_async")
 
-FETCH_S = 1.0
-"""So long a grant waits to be fetched. Who sleeps longer is out of the line, and comes back to its old places."""
-
-ENDED_S = 600.0
-"""For so long the book remembers that a task has ended which other processes still follow."""
 
 _NET_S = 2.0  # a process that waits looks at least so often, should a wake-up be lost
 _LAST_STEP_S = 2.0  # for what is left to say when the limiter is closed
@@ -73,61 +70,6 @@ _OPEN_S = 20.0
 _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 1.0
 
 _TOLD_IN_FULL = ("w", "x", "k", "o", "h")  # what a full batch tells anew
-
-Op: TypeAlias = "list[str | int | float | list[str] | dict[str, int]]"
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What one process says in one step."""
-
-    session: str
-    seq: int
-    full: bool
-    epoch: str  # of the book that this process knows; "": none
-    limits: Mapping[str, int]  # for pools that the book does not have
-    lease_s: float
-    ops: list[Op]
-    waiting: int  # after it, and before what it is granted: while something waits, wake me
-
-
-@dataclass(frozen=True, slots=True)
-class StepReply:
-    """What the book answers. `next_s`: until something may change by time alone."""
-
-    epoch: str
-    resync: bool  # the book does not know this session: nothing was done, send a full batch
-    grants: list[tuple[str, int]]  # id and arrival
-    arrivals: list[tuple[str, int]]
-    lost: list[str]  # leases of this process that had run out
-    pools: dict[str, PoolStatistics]
-    next_s: float | None
-    # Leases of this process whose tasks other processes have seen end.
-    ended: list[str] = field(default_factory=list)
-
-
-class StoreAwayError(Exception):
-    """The book cannot be reached; `hopeless` when trying again will not help."""
-
-    def __init__(self, message: str, *, hopeless: bool = False) -> None:
-        super().__init__(message)
-        self.hopeless = hopeless
-
-
-class Store(Protocol):
-    """Where the book is."""
-
-    async def step(self, batch: Batch) -> StepReply:
-        """Make one step.
-
-        Raises:
-            StoreAwayError: No reply; whether the step was made is not known.
-        """
-        ...
-
-    async def aclose(self) -> None:
-        """End all that runs. Must not raise."""
-        ...
 
 
 @dataclass(slots=True)

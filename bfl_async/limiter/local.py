@@ -34,7 +34,8 @@ from types import MappingProxyType
 from bfl_async._config import ACCOUNT, Limits, limits_from
 from bfl_async.errors import ConfigError, QueueFullError
 from bfl_async.limiter._leases import closed_before_grant, closed_first, fail
-from bfl_async.types import Lease, PoolStatistics
+from bfl_async.protocols.limiter import Lease
+from bfl_async.types.statistics import PoolStatistics
 
 _FIRST_QUIET_S = 2.0
 _MAX_QUIET_S = 60.0

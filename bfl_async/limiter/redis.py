@@ -14,41 +14,29 @@ import ssl
 import uuid
 from collections.abc import Callable
 from importlib.resources import files
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from bfl_async._cancellation import is_cancelled
 from bfl_async._config import Limits
-from bfl_async._secrets import Secret
-from bfl_async._tasks import end_task, new_task
-from bfl_async._text import printable
+from bfl_async._redis import CONNECT_S, REPLY_S, close_quietly, connect, host_of, listen
 from bfl_async.errors import ConfigError
-from bfl_async.limiter._shared import (
-    ENDED_S,
-    FETCH_S,
-    Batch,
-    SharedLimiter,
-    StepReply,
-    Store,
-    StoreAwayError,
-)
-from bfl_async.types import PoolStatistics
+from bfl_async.limiter._shared import SharedLimiter
+from bfl_async.limiter.steps import ENDED_S, FETCH_S, Batch, StepReply, Store, StoreAwayError
+from bfl_async.runtime.secrets import Secret
+from bfl_async.runtime.tasks import end_task, new_task
+from bfl_async.runtime.text import printable
+from bfl_async.types.statistics import PoolStatistics
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
     from redis.commands.core import AsyncScript
 
 _log = logging.getLogger("bfl_async")
 
-_CONNECT_S = 2.0
-_REPLY_S = 5.0
 # A first step sets up a connection and loads the script: six round trips.
 _STEP_S = 12.0
 # A grant is fetched after a message and a step, and behind a step that is under way.
 _FETCH_ROUND_TRIPS, _MAX_FETCH_S = 3.0, 10.0
 _GRACE_S = 3.0  # a book that was lost grants nothing for so long: longer than the pause between two connects
-_LISTEN_AGAIN_S = 0.5
 
 RIGHTS = "+@hash +@sortedset +@set +@list +@scripting +@pubsub +@connection +time +del +expire +info"
 """What a user of Redis needs, as ACL SETUSER takes it, next to the keys and the channels."""
@@ -103,7 +91,7 @@ class _RedisStore:
 
     def __init__(self, url: Secret, base: str, session: str, wake: Callable[[], None]) -> None:
         self._url = url
-        self._steps = connect(url, reply_s=_REPLY_S)
+        self._steps = connect(url, reply_s=REPLY_S)
         self._wakes = connect(url, reply_s=None)
         self._base = base
         # Its own, and the one on which all are called when the book is rebuilt.
@@ -191,7 +179,7 @@ class _RedisStore:
             listen(self._wakes, *self._channels, heard=self._heard, cut=self._cut, refused=self._refuse)
         )
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CONNECT_S):
+            async with asyncio.timeout(CONNECT_S):
                 await self._has_tried.wait()
 
     def _heard(self, _: str | None) -> None:
@@ -293,7 +281,7 @@ async def _mistaken_scheme(url: str) -> str | None:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     writer: asyncio.StreamWriter | None = None
     try:
-        async with asyncio.timeout(_CONNECT_S):
+        async with asyncio.timeout(CONNECT_S):
             reader, writer = await asyncio.open_connection(
                 parts.hostname or "localhost", parts.port or 6379, ssl=context
             )
@@ -308,108 +296,3 @@ async def _mistaken_scheme(url: str) -> str | None:
         if writer is not None:
             writer.transport.abort()
     return None
-
-
-def host_of(url: Secret) -> str:
-    """Return the host of a Redis URL, which may be shown: the URL may hold a password.
-
-    Raises:
-        ConfigError: It is not such a URL. No part of it is shown.
-    """
-    host = _host_in(url)
-    if host is None:
-        raise ConfigError("the url of Redis must begin with redis://, rediss:// or unix://")
-    return host
-
-
-def _host_in(url: Secret) -> str | None:
-    # Apart from `host_of`, so that no frame that the error passes through holds the parts.
-    try:
-        parts = urlsplit(url)
-        return (parts.hostname or "a socket") if parts.scheme in ("redis", "rediss", "unix") else None
-    except (ValueError, TypeError, AttributeError):
-        return None
-
-
-def connect(url: Secret, *, reply_s: float | None) -> Redis:
-    """A client, not yet connected; it waits `reply_s` for a reply, None: without end."""
-    if find_spec("redis") is None:
-        raise ConfigError("Redis needs redis-py: pip install 'bfl-async[redis]'")
-    from redis.asyncio import Redis
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-
-    # Apart from the URL, so that redis-py does not hold them as plain texts, which tracebacks may show.
-    parts = urlsplit(url)
-    login: dict[str, Secret] = {}
-    if "@" in parts.netloc and not parts.netloc.endswith("@"):
-        for name, value in (("username", parts.username), ("password", parts.password)):
-            if value:
-                login[name] = Secret(unquote(value))
-        url = Secret(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
-    # No repeats beneath us: a lost reply is answered with a full batch. RESP2, as pools of
-    # redis-py 8.1 may not replace connections that the server closed when they speak RESP3.
-    try:
-        return Redis.from_url(
-            url, username=login.get("username"), password=login.get("password"), protocol=2, decode_responses=True,
-            encoding_errors="replace", retry=Retry(NoBackoff(), 0), socket_keepalive=True,
-            socket_connect_timeout=_CONNECT_S, socket_timeout=reply_s,
-        )  # fmt: skip
-    except ValueError as exc:
-        raise ConfigError("the url of Redis cannot be read") from exc
-
-
-async def listen(
-    redis: Redis,
-    *channels: str,
-    heard: Callable[[str | None], None],
-    cut: Callable[[], None],
-    refused: Callable[[Exception], None] | None = None,
-) -> None:
-    """Hear channels until cancelled, and again after each cut; `heard(None)` says that one is subscribed.
-
-    `refused` is called before `cut` where the user of Redis has no right to them.
-    """
-    from redis.exceptions import NoPermissionError, RedisError
-
-    # What it waits for may swallow the cancellation that is to end this.
-    while not is_cancelled():
-        listening = redis.pubsub()
-        try:
-            await listening.subscribe(*channels)
-            while not is_cancelled():
-                message = await listening.get_message(timeout=None)
-                if message is not None:
-                    heard(message["data"] if message["type"] == "message" else None)
-        except (RedisError, OSError, TimeoutError, asyncio.CancelledError) as exc:
-            if is_cancelled():
-                raise
-            if refused is not None and isinstance(exc, NoPermissionError):
-                refused(exc)
-            cut()
-            _log.debug(
-                "a channel of Redis was cut (%s)",
-                type(exc).__name__,
-                extra={"bfl_channel": channels[0], "bfl_error": type(exc).__name__},
-            )
-        finally:
-            await close_quietly(listening.aclose)
-        await asyncio.sleep(_LISTEN_AGAIN_S)
-
-
-async def close_quietly(close: Callable[[], object]) -> None:
-    """Close a connection that may be broken."""
-    from redis.exceptions import RedisError
-
-    try:
-        closing = close()
-        if asyncio.iscoroutine(closing):
-            await closing
-    except (RedisError, OSError, TimeoutError, asyncio.CancelledError) as exc:
-        if is_cancelled():
-            raise
-        _log.debug(
-            "a connection to Redis did not close well (%s)",
-            type(exc).__name__,
-            extra={"bfl_error": type(exc).__name__},
-        )

@@ -10,18 +10,9 @@ from typing import ClassVar, Literal, cast, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from bfl_async.errors import InvalidRequestError
-from bfl_async.models.media import (
-    Media,
-    MediaProblem,
-    MediaRule,
-    head_of,
-    image_size,
-    is_heavy,
-    is_turned,
-    load,
-    shown,
-)
-from bfl_async.types import JSON
+from bfl_async.models.headers import image_size, is_turned
+from bfl_async.models.media import Media, MediaProblem, MediaRule, head_of, is_heavy, load, shown
+from bfl_async.types.common import JSON
 
 
 class ImageRequest(BaseModel):

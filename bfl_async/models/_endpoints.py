@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import NoReturn
 
-from bfl_async._text import printable
 from bfl_async.errors import InvalidRequestError
 from bfl_async.models.catalog import CATALOG
+from bfl_async.runtime.text import printable
 
 NO_TASK = {
     "credits": "credits()",

@@ -37,7 +37,7 @@ def files() -> dict[Path, str]:
     """Return the generated files and what they must hold."""
     made = {
         _PACKAGE / "models" / "_typed.py": _typed_dicts() + _request_calls(),
-        _PACKAGE / "_overloads.py": _client_calls(),
+        _PACKAGE / "client" / "_overloads.py": _client_calls(),
     }
     return {path: _formatted(text) for path, text in made.items()}
 

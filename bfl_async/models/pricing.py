@@ -20,8 +20,10 @@ from bfl_async.models.catalog import (
     PerSecond,
     model_info,
 )
-from bfl_async.models.media import MP, Media, VideoFacts, facts_of, size_of
-from bfl_async.types import Estimate, Request
+from bfl_async.models.headers import VideoFacts
+from bfl_async.models.media import MP, Media, facts_of, size_of
+from bfl_async.protocols.transport import Request
+from bfl_async.types.lifecycle import Estimate
 
 _MAX_OUTPUT_MP = 4.0  # of FLUX.2. Source: BFL's skill pages, read 2026-02-01
 _LONGEST_S = {"v2v": 15, "t2v": 20, "i2v": 20}

@@ -5,7 +5,8 @@ It shares no code with the client and writes its JSON by hand, so that one mista
 
 from bfl_async.sandbox.faults import DIALS, Faults
 from bfl_async.sandbox.foreign import ForeignHost, ForeignRequest
-from bfl_async.sandbox.server import Sandbox, SandboxStatistics, SandboxTask
+from bfl_async.sandbox.server import Sandbox
+from bfl_async.sandbox.tasks import SandboxStatistics, SandboxTask
 
 __all__ = [
     "DIALS",

@@ -21,7 +21,6 @@ import time
 import uuid
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
@@ -38,97 +37,30 @@ from bfl_async.sandbox.foreign import ForeignHost
 from bfl_async.sandbox.models import MODELS, Draw, Model, Order, draw
 from bfl_async.sandbox.rate import PollWindow
 from bfl_async.sandbox.rules import Json
+from bfl_async.sandbox.tasks import (
+    IN_FLIGHT,
+    SandboxStatistics,
+    SandboxTask,
+    TaskCounts,
+    media_type_of,
+    progress_of,
+    share_of,
+)
 from bfl_async.sandbox.utilities import ROUTES, Utilities
 from bfl_async.sandbox.video import make_mp4
-from bfl_async.sandbox.webhooks import Webhook, Webhooks, WebhookScheme, webhook_of
+from bfl_async.sandbox.webhooks import Webhooks, WebhookScheme, webhook_of
+
+_NOT_ENDS = ("Pending", "Reasoning", "Generating")
+
 
 ServiceTime = float | Callable[[str, int], float] | None
 
-_IN_FLIGHT = "Pending"
 _NOT_FOUND = "Task not found"
-_NOT_ENDS = ("Pending", "Reasoning", "Generating")
 _REQUEST_MAX_BYTES = 256 * 1024 * 1024  # eight input images of 20 MB in base64
 _THREADS = 8
 _BODIES_MAX_BYTES = 64 * 1024 * 1024  # of bodies kept; the oldest are forgotten first
 _SIGNED = ("se", "sp", "sv", "sr", "rsct")  # what the signature of a result's URL covers beside the path
 _DRAFT_CACHE = "draft_cache.bin"
-
-
-@dataclass(slots=True)
-class SandboxTask:
-    """One accepted task. Times are the loop's clock in seconds."""
-
-    id: str
-    model: str
-    body: dict[str, Json]  # as it was sent; empty once forgotten
-    accepted_at: float
-    ready_at: float  # the end, whatever status it brings; inf: only `settle` ends it
-    status: str  # "Pending", then the status it ended with
-    cost: float  # credits, charged on acceptance
-    cost_told: bool  # in the reply to the submit; otherwise it stands in the last poll
-    order: Order  # the result to make
-    polls: int = 0
-    seen_at: float | None = None  # the server's decision in the first poll that saw the end, or its delivery
-    prompt: str = ""
-    seed: int = 0  # the asked one, or one made up
-    computed_at: float = 0.0  # FLUX.1 uploads from here to `ready_at`; progress stands at 1.0 meanwhile
-    ends_as: str = "Ready"  # the status it comes to by itself
-    details: dict[str, Json] | None = None  # of the end
-    settled: bool = False  # by `settle`, and not by itself
-    webhook: Webhook | None = None  # where its end is delivered to
-
-    @property
-    def ended(self) -> bool:
-        """Whether it has come to its end and holds no slot any more."""
-        return self.status != _IN_FLIGHT
-
-    @property
-    def width(self) -> int:
-        """Pixels of the result."""
-        return self.order.width
-
-    @property
-    def height(self) -> int:
-        """Pixels of the result."""
-        return self.order.height
-
-    @property
-    def output_format(self) -> str:
-        """Of the result: jpeg, png, webp or mp4."""
-        return self.order.output_format
-
-
-@dataclass(frozen=True, slots=True)
-class SandboxStatistics:
-    """Counts since the start; `active` is the count of this moment. `refused_*` count submits."""
-
-    accepted: int
-    active: int
-    peak_active: int
-    refused_429: int
-    refused_402: int
-    refused_403: int
-    refused_404: int
-    refused_422: int
-    polls: int
-    polls_429: int  # of `polls`, those refused for being too many in one second
-    downloads: int
-    downloads_with_key: int  # of images that were asked for with an `x-key`, which is nobody's business there
-    credits_spent: float
-    deliveries: int  # by webhook, those that were taken with a 2xx
-    deliveries_failed: int  # attempts that were not
-
-
-@dataclass(slots=True)
-class _Counts:
-    accepted: int = 0
-    peak_active: int = 0
-    refused: Counter[int] = field(default_factory=Counter)  # submits by HTTP status
-    polls: int = 0
-    polls_429: int = 0
-    downloads: int = 0
-    downloads_with_key: int = 0
-    credits_spent: float = 0.0
 
 
 class Sandbox:
@@ -250,7 +182,7 @@ class Sandbox:
         self._bodies: OrderedDict[str, int] = OrderedDict()  # bytes by task, of those not forgotten
         self._bodies_bytes = 0
 
-        self._counts = _Counts()
+        self._counts = TaskCounts()
         self._accept_waiters: list[tuple[int, asyncio.Future[None]]] = []
 
     # ---- life
@@ -431,7 +363,7 @@ class Sandbox:
 
     def progress(self, task: SandboxTask) -> float | None:
         """What a poll is told of a task's progress now; None where the model reports none."""
-        return None if task.ended else _progress(task, self._now())
+        return None if task.ended else progress_of(task, self._now())
 
     def age_s(self, task: SandboxTask) -> float:
         """Seconds since its acceptance, up to its end."""
@@ -499,7 +431,7 @@ class Sandbox:
             body=body,
             accepted_at=now,
             ready_at=math.inf,
-            status=_IN_FLIGHT,
+            status=IN_FLIGHT,
             cost=cost,
             cost_told=model.cost_at_submit and order.length_known,
             order=order,
@@ -661,7 +593,7 @@ class Sandbox:
         if task.webhook is not None:
             # The polling URL is left out, as the schema's AsyncWebhookResponse has it.
             receipt.pop("polling_url")
-            receipt.update(status=_IN_FLIGHT, webhook_url=task.webhook.url)
+            receipt.update(status=IN_FLIGHT, webhook_url=task.webhook.url)
         fault = self.faults.draw("submit after", scripted)
         if fault is not None:
             return answers.submit_fault(fault, receipt, self._scene(""))
@@ -752,8 +684,8 @@ class Sandbox:
         if task is None or task.status == _NOT_FOUND:
             return 404, answers.poll_body(task_id, _NOT_FOUND)
         if not task.ended:
-            word = MODELS[task.model].status_in_flight(_share(task, now))
-            return 200, answers.poll_body(task_id, word, progress=_progress(task, now))
+            word = MODELS[task.model].status_in_flight(share_of(task, now))
+            return 200, answers.poll_body(task_id, word, progress=progress_of(task, now))
         body = answers.poll_body(
             task_id,
             task.status,
@@ -767,7 +699,7 @@ class Sandbox:
     def _result(self, task: SandboxTask) -> dict[str, Json]:
         start, end = self._date(task.accepted_at), self._date(task.computed_at)
         output_format = task.output_format
-        sample = self._result_url(task, f"sample.{output_format}", _media_type(output_format))
+        sample = self._result_url(task, f"sample.{output_format}", media_type_of(output_format))
         match MODELS[task.model].family:
             case "flux1":
                 return {
@@ -846,7 +778,7 @@ class Sandbox:
         if file == _DRAFT_CACHE:
             content, media_type = f"draft {task.id}".encode(), "application/octet-stream"
         else:
-            media_type = _media_type(task.output_format)
+            media_type = media_type_of(task.output_format)
             try:
                 content = await anyio.to_thread.run_sync(_make, task, limiter=self._threads)
             except ImportError as exc:
@@ -905,10 +837,6 @@ def _receipt(
     }
 
 
-def _media_type(output_format: str) -> str:
-    return f"{'video' if output_format == 'mp4' else 'image'}/{output_format}"
-
-
 def _make(task: SandboxTask) -> bytes:
     """Draw the result and encode it. Takes a while: call it in a thread."""
     is_video = task.output_format == "mp4"
@@ -923,19 +851,3 @@ def _make(task: SandboxTask) -> bytes:
     if not is_video:
         return card
     return make_mp4(card, width=task.width, height=task.height, seconds=task.order.seconds)
-
-
-def _share(task: SandboxTask, now: float) -> float:
-    """The share of the computing that is done."""
-    if task.computed_at == math.inf:
-        return 0.0
-    if now >= task.computed_at:
-        return 1.0
-    return (now - task.accepted_at) / (task.computed_at - task.accepted_at)
-
-
-def _progress(task: SandboxTask, now: float) -> float | None:
-    """The share of the computing that is done, in tenths rounded down; None before the first tenth."""
-    if not MODELS[task.model].flux1:
-        return None
-    return int(_share(task, now) * 10) / 10 or None

@@ -35,8 +35,6 @@ import aiohttp
 import yarl
 from multidict import CIMultiDict
 
-from bfl_async import _bounds
-from bfl_async._cancellation import is_cancelled
 from bfl_async._config import (
     KeyFunction,
     Timeouts,
@@ -47,11 +45,6 @@ from bfl_async._config import (
     is_loopback,
     names_certificates,
 )
-from bfl_async._secrets import SHOWN, Secret, conceal
-from bfl_async._text import printable
-from bfl_async._threads import Threads
-from bfl_async._time import TimeLimit
-from bfl_async._wire import inflate
 from bfl_async.errors import (
     BFLError,
     ClientClosedError,
@@ -61,8 +54,16 @@ from bfl_async.errors import (
     TransportError,
     UntrustedURLError,
 )
+from bfl_async.protocols.transport import Sink
+from bfl_async.runtime.cancellation import is_cancelled
+from bfl_async.runtime.secrets import SHOWN, Secret, conceal
+from bfl_async.runtime.text import printable
+from bfl_async.runtime.threads import Threads
+from bfl_async.runtime.time import TimeLimit
 from bfl_async.transport.guard import KeyGuard, Origin, is_public, origin_of, without_query
-from bfl_async.types import Reply, Sink
+from bfl_async.types import bounds as _bounds
+from bfl_async.types.replies import Reply
+from bfl_async.wire.encoding import inflate
 
 if TYPE_CHECKING:
     import ssl

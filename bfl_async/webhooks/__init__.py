@@ -5,7 +5,8 @@ delivery comes; `bfl_async.integrations` has its routes for aiohttp and for Fast
 processes, `RedisRelay` carries a delivery from the one that got it to the one that waits.
 """
 
-from bfl_async.types import Delivery, Relay
+from bfl_async.protocols.webhook import Relay
+from bfl_async.types.replies import Delivery
 from bfl_async.webhooks.receiver import WebhookReceiver, WebhookStatistics
 from bfl_async.webhooks.relay import RedisRelay
 from bfl_async.webhooks.verify import BODY_MAX_BYTES, Scheme, verify

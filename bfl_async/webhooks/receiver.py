@@ -28,13 +28,14 @@ from types import TracebackType
 from typing import NoReturn, Self, cast
 from urllib.parse import urlsplit
 
-from bfl_async._cancellation import foreign_cancellation_as
 from bfl_async._config import is_loopback
-from bfl_async._secrets import Secret, conceal
-from bfl_async._text import printable
 from bfl_async.errors import ConfigError, ReplayError, SignatureError, TransportError, WebhookError
+from bfl_async.protocols.webhook import Expectation, Relay
+from bfl_async.runtime.cancellation import foreign_cancellation_as
+from bfl_async.runtime.secrets import Secret, conceal
+from bfl_async.runtime.text import printable
 from bfl_async.status import TaskStatus
-from bfl_async.types import Delivery, Expectation, Relay
+from bfl_async.types.replies import Delivery
 from bfl_async.webhooks.verify import Scheme, verify
 
 _log = logging.getLogger("bfl_async")
@@ -142,7 +143,7 @@ class WebhookReceiver:
     def expect(
         self, on_delivery: Callable[[Delivery], None], *, attached_id: str | None = None
     ) -> Expectation:
-        """Expect the deliveries of one request; see `bfl_async.types.Webhook`."""
+        """Expect the deliveries of one request; see `bfl_async.protocols.webhook.Webhook`."""
         nonce = secrets.token_urlsafe(_NONCE_BYTES)
         expected = _Expected(self, nonce, f"{self._url}/{nonce}", self._secret_of(nonce), on_delivery)
         if attached_id is None:
@@ -335,7 +336,7 @@ class WebhookReceiver:
 
 
 class _Expected:
-    """One request's place with a receiver; see `bfl_async.types.Expectation`."""
+    """One request's place with a receiver; see `bfl_async.protocols.webhook.Expectation`."""
 
     __slots__ = ("_receiver", "nonce", "on_delivery", "secret", "task_id", "url")
 

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
-from bfl_async._cancellation import is_cancelled, shielded
-from bfl_async._secrets import Secret
-from bfl_async._tasks import end_task, new_task
-from bfl_async._wire import json_object
+from bfl_async._redis import close_quietly, connect, host_of, listen
 from bfl_async.errors import ConfigError, TransportError, WebhookError
-from bfl_async.limiter.redis import close_quietly, connect, host_of, listen
-from bfl_async.types import Delivery
+from bfl_async.runtime.cancellation import is_cancelled, shielded
+from bfl_async.runtime.secrets import Secret
+from bfl_async.runtime.tasks import end_task, new_task
+from bfl_async.types.replies import Delivery
 from bfl_async.webhooks.verify import read_delivery
+from bfl_async.wire.json import json_object
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

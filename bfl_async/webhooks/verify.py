@@ -16,12 +16,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
-from bfl_async import _bounds
-from bfl_async._secrets import Secret
-from bfl_async._wire import number_of, poll_of, read_body, task_id_of
 from bfl_async.errors import ReplayError, SignatureError, WebhookError
+from bfl_async.runtime.secrets import Secret
 from bfl_async.status import TaskStatus, status_from
-from bfl_async.types import JSON, Delivery
+from bfl_async.types import bounds as _bounds
+from bfl_async.types.common import JSON
+from bfl_async.types.replies import Delivery
+from bfl_async.wire.json import number_of, read_body
+from bfl_async.wire.replies import poll_of, task_id_of
 
 Scheme: TypeAlias = Literal["secret", "signature"]
 """What vouches for a delivery: the header `X-Webhook-Secret`, or `X-BFL-Signature`."""

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.redis_server import RedisServer
-from bfl_async._secrets import Secret
-from bfl_async.limiter._shared import FETCH_S, Batch, Op, StepReply
-from bfl_async.limiter.file import Book
 from bfl_async.limiter.redis import _RedisStore
+from bfl_async.limiter.sqlite_book import Book
+from bfl_async.limiter.steps import FETCH_S, Batch, Op, StepReply
+from bfl_async.runtime.secrets import Secret
 from tests.contract.limiters import redis_server
 
 __all__ = ["redis_server"]  # a fixture
@@ -321,7 +321,7 @@ def test_a_machine_that_started_anew_has_an_empty_book(steps: Steps) -> None:
 
 def test_a_broken_file_is_made_anew(tmp_path: Path) -> None:
     """It holds nothing that the processes do not know."""
-    from bfl_async.limiter.file import open_book
+    from bfl_async.limiter.sqlite_book import open_book
 
     path = tmp_path / "deep" / "book.db"
     path.parent.mkdir()

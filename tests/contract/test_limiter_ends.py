@@ -13,7 +13,8 @@ import pytest
 from benchmarks.redis_server import RedisServer
 from bfl_async import LimiterError
 from bfl_async.limiter import FileLimiter, RedisLimiter
-from bfl_async.limiter._shared import Batch, SharedLimiter, StepReply, Store
+from bfl_async.limiter._shared import SharedLimiter
+from bfl_async.limiter.steps import Batch, StepReply, Store
 from bfl_async.types import PoolStatistics
 from tests.contract.limiters import Book, redis_server
 

@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks.redis_server import RedisServer
 from bfl_async.limiter import redis as redis_module
-from bfl_async.limiter._shared import Batch, Op
-from bfl_async.limiter.file import Book as FileBook
+from bfl_async.limiter.sqlite_book import Book as FileBook
+from bfl_async.limiter.steps import Batch, Op
 from tests.contract.limiters import Book, Owner, redis_server
 from tests.contract.ways import way_to
 from tests.waiting import wait_until

@@ -30,9 +30,9 @@ from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser
 
 from bfl_async import AsyncBFL, Fixed
-from bfl_async._timings import TimingsBook
 from bfl_async.catalog import CATALOG
 from bfl_async.cli.cache import save_timings
+from bfl_async.polling.book import TimingsBook
 from bfl_async.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import pytest
 
 from bfl_async import AsyncBFL, AuthenticationError, Fixed, InvalidRequestError, RefusedError, request
 from bfl_async.catalog import CATALOG
-from bfl_async.models.media import kind_of
+from bfl_async.models.headers import kind_of
 from bfl_async.sandbox import Sandbox
 from tests.media import mp4, png
 

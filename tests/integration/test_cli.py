@@ -27,7 +27,7 @@ def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_
     """Run a command in an empty folder, without a key; return exit code, stdout, stderr."""
     monkeypatch.delenv("BFL_API_KEY", raising=False)
     monkeypatch.delenv("BFL_BASE_URL", raising=False)
-    monkeypatch.setattr("bfl_async.cli.app._SANDBOX_SPEED", 200.0)  # a video takes a second
+    monkeypatch.setattr("bfl_async.cli.opening._SANDBOX_SPEED", 200.0)  # a video takes a second
     monkeypatch.chdir(tmp_path)
 
     def call(*argv: str) -> tuple[int, str, str]:

@@ -20,15 +20,9 @@ from pathlib import Path
 import pytest
 
 from bfl_async.cli import doctor, main
-from bfl_async.cli.doctor import (
-    Finding,
-    clock_finding,
-    examine,
-    exit_code_of_findings,
-    folder_finding,
-    key_finding,
-    proxy_finding,
-)
+from bfl_async.cli.doctor import examine, exit_code_of_findings, folder_finding
+from bfl_async.cli.doctor_host import clock_finding, proxy_finding
+from bfl_async.cli.findings import Finding, key_finding
 from bfl_async.sandbox import Sandbox
 
 CHECKS = [

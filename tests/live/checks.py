@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from bfl_async import AsyncBFL, BFLError, ImageRequest, TaskHandle, TaskModeratedError, request
-from bfl_async.models.media import image_size
+from bfl_async.models.headers import image_size
 from bfl_async.models.pricing import estimate
 
 BUDGET_USD = 1.0

@@ -19,7 +19,8 @@ from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from unittest import mock
 
-from bfl_async import AsyncBFL, BFLError, ClientClosedError, Result, _client
+from bfl_async import AsyncBFL, BFLError, ClientClosedError, Result
+from bfl_async.client import client as _client
 from bfl_async.limiter import LocalLimiter
 from tests.machines import looptime_runner
 from tests.schedules.callers import Caller

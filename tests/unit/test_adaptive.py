@@ -31,7 +31,11 @@ from benchmarks.policy import (
     uniform,
 )
 from bfl_async import Adaptive, ConfigError
-from bfl_async._timings import Curve, Law, Reading, RoundTrips, Timings, TimingsBook, size_of
+from bfl_async.polling.book import TimingsBook, size_of
+from bfl_async.polling.curve import Curve
+from bfl_async.polling.law import Law
+from bfl_async.polling.readings import Reading, RoundTrips
+from bfl_async.polling.timings import Timings
 from bfl_async.types import JSON
 
 COST_S = 0.01

@@ -35,9 +35,12 @@ from bfl_async import (
     UntrustedURLError,
     request,
 )
-from bfl_async.batch import download_timeout_s, fields_of, home_of, rebuild
+from bfl_async.batch.batch import home_of
+from bfl_async.batch.requests import fields_of, rebuild
+from bfl_async.batch.run import download_timeout_s
 from bfl_async.ledger import SQLiteLedger
-from bfl_async.ledger.sqlite import holder_of, inspect_ledger
+from bfl_async.ledger.lock import holder_of
+from bfl_async.ledger.view import inspect_ledger
 from bfl_async.types import EntryState, LedgerEntry, Reply
 from tests.fake import JPEG, FakeAPI, prompts, reply, status
 from tests.turns import turns_of_the_loop
@@ -576,7 +579,7 @@ async def test_a_full_folder_stops_the_run_and_the_next_one_saves_what_was_paid(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch, pytest.raises(SaveError, match="run the same again") as caught:
-        patch.setattr("bfl_async._incoming.flush_to_disk", no_space)
+        patch.setattr("bfl_async.results.incoming.flush_to_disk", no_space)
         await run(tmp_path, api, cats("a", "b", "c", "d"), limit=1)
     assert caught.value.errno == errno.ENOSPC
     assert "ready" in states(tmp_path)

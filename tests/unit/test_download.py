@@ -22,8 +22,8 @@ from bfl_async import (
     TransportError,
     UntrustedURLError,
 )
-from bfl_async._incoming import Download, Incoming
-from bfl_async._threads import Threads
+from bfl_async.results.incoming import Download, Incoming
+from bfl_async.runtime.threads import Threads
 from bfl_async.types import Reply
 from tests.fake import JPEG, Answer, FakeAPI, reply, status
 from tests.media import mp4

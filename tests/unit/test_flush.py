@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from bfl_async import AsyncBFL, Batch, Fixed, SaveError, request
-from bfl_async._files import flush_folder, flush_to_disk
-from bfl_async._manifest import Manifest, save_new
+from bfl_async.batch.files import Manifest, save_new
 from bfl_async.cli.gallery import write_gallery
 from bfl_async.integrations.storage import FolderStorage
+from bfl_async.runtime.files import flush_folder, flush_to_disk
 from tests.fake import JPEG, FakeAPI
 
 MISSING = ["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"]

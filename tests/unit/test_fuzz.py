@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from bfl_async import AsyncBFL, BFLError, Fixed, FluxPro11, Limits, Result, Timeouts
-from bfl_async._wire import expiry_of, retry_after_s
 from bfl_async.types import JSON, Reply
+from bfl_async.wire.errors import retry_after_s
+from bfl_async.wire.replies import expiry_of
 from tests.fake import JPEG, FakeAPI, seed
 from tests.machines import looptime_runner
 

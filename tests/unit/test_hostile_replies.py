@@ -21,11 +21,13 @@ from bfl_async import (
     TaskModeratedError,
     TaskTimeoutError,
     Timeouts,
-    _bounds,
 )
-from bfl_async._bounds import Bounds, is_within
-from bfl_async._wire import HiddenTexts, detail_of, hide, inflate, read_body
 from bfl_async.types import JSON, Reply
+from bfl_async.types import bounds as _bounds
+from bfl_async.types.bounds import Bounds, is_within
+from bfl_async.wire.encoding import inflate
+from bfl_async.wire.json import read_body
+from bfl_async.wire.redaction import HiddenTexts, detail_of, hide
 from tests.fake import FakeAPI, reply
 from tests.nasty import NASTY, RAW
 from tests.unit.test_otel import Telemetry

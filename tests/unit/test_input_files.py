@@ -20,20 +20,12 @@ import pytest
 from PIL import Image, ImageCms
 
 from bfl_async import AsyncBFL, Batch, Fixed, InvalidRequestError, request
-from bfl_async.batch import rebuild
+from bfl_async.batch.requests import rebuild
 from bfl_async.cli.rows import Rows
 from bfl_async.models import ImageRequest
 from bfl_async.models._base import size_problem
-from bfl_async.models.media import (
-    FileWithin,
-    MediaProblem,
-    MediaRule,
-    image_size,
-    is_turned,
-    load,
-    take,
-    video_facts,
-)
+from bfl_async.models.headers import image_size, is_turned, video_facts
+from bfl_async.models.media import FileWithin, MediaProblem, MediaRule, load, take
 from bfl_async.types import EntryState, LedgerEntry
 from tests.fake import FakeAPI
 from tests.media import jpeg, png

@@ -18,8 +18,10 @@ import pytest
 
 from bfl_async.errors import ConfigError, LedgerError, LedgerLockedError, LedgerVersionError
 from bfl_async.ledger import SQLiteLedger, inspect_ledger
-from bfl_async.ledger import sqlite as ledger_module
-from bfl_async.ledger.sqlite import APPLICATION_ID, MIGRATIONS, count_known, has_wal_bug, holder_of, prepare
+from bfl_async.ledger import lock as lock_module
+from bfl_async.ledger.lock import holder_of
+from bfl_async.ledger.schema import APPLICATION_ID, MIGRATIONS, has_wal_bug, prepare
+from bfl_async.ledger.view import count_known
 from bfl_async.types import EntryState, Fact, NewEntry
 
 
@@ -183,8 +185,8 @@ async def test_of_two_runs_that_no_lock_keeps_apart_the_first_writes_nothing_mor
     """A file system without working locks: what the first run cannot write, it cannot send either."""
     await ledger.add(entries("a", "b"))
     with monkeypatch.context() as patch:
-        patch.setattr("bfl_async.ledger.sqlite._held", set())
-        patch.setattr("bfl_async.ledger.sqlite._lock", lambda fd: True)
+        patch.setattr("bfl_async.ledger.lock._held", set())
+        patch.setattr("bfl_async.ledger.lock._lock", lambda fd: True)
         second = SQLiteLedger(tmp_path / "run.db")
         await second.open()
     await second.change(1, EntryState.SUBMITTING)
@@ -213,8 +215,8 @@ async def test_a_file_that_is_replaced_while_it_is_locked_is_not_taken_for_the_l
             path.touch()
         return real(fd)
 
-    real = ledger_module._lock
-    monkeypatch.setattr(ledger_module, "_lock", lock)
+    real = lock_module._lock
+    monkeypatch.setattr(lock_module, "_lock", lock)
     ledger = SQLiteLedger(path)
     await ledger.open()
     assert "LedgerLockedError" in _open_elsewhere(path)

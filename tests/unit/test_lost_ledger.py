@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bfl_async import AsyncBFL, Batch, Fixed, ImageRequest, LedgerError, request
-from bfl_async._manifest import ListedImages
-from bfl_async.batch import read_listed
+from bfl_async.batch.files import ListedImages
+from bfl_async.batch.lister import read_listed
 from bfl_async.ledger import inspect_ledger
-from bfl_async.ledger.sqlite import read_notes
+from bfl_async.ledger.view import read_notes
 from bfl_async.types import EntryState
 from tests.fake import FakeAPI
 

@@ -29,16 +29,8 @@ from bfl_async import (
     VideoEditV1,
     request,
 )
-from bfl_async.models.media import (
-    MP,
-    MediaProblem,
-    MediaRule,
-    image_size,
-    kind_of,
-    size_of,
-    take,
-    video_facts,
-)
+from bfl_async.models.headers import image_size, kind_of, video_facts
+from bfl_async.models.media import MP, MediaProblem, MediaRule, size_of, take
 from tests.media import jpeg, mp4, png, webp
 
 ANY = MediaRule()

@@ -20,10 +20,10 @@ from bfl_async import (
     InvalidRequestError,
     request,
 )
-from bfl_async._scheduler import _body_and_texts
 from bfl_async.catalog import CATALOG, describe, main, model_info
+from bfl_async.engine.scheduler import _body_and_texts
 from bfl_async.models import as_request, request_classes
-from bfl_async.models.media import kind_of
+from bfl_async.models.headers import kind_of
 from tests.fake import FakeAPI, reply
 from tests.media import mp4, png
 
@@ -39,7 +39,7 @@ def test_family_is_imported_when_a_class_of_it_is_used() -> None:
         f"import sys, bfl_async\nbfl_async.AsyncBFL\nprint({families})\n"
         f"bfl_async.request('flux-dev', prompt='x')\nprint({families})\n"
         f"bfl_async.Flux3Image\nprint({families})\n"
-        "print('bfl_async.models._typed' in sys.modules, 'bfl_async._overloads' in sys.modules)"
+        "print('bfl_async.models._typed' in sys.modules, 'bfl_async.client._overloads' in sys.modules)"
     )
     assert out.splitlines() == ["[]", "['flux1']", "['flux1', 'flux3']", "False False"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bfl_async import AsyncBFL, Batch, ConfigError, Fixed, request
-from bfl_async._manifest import save_new
-from bfl_async._naming import NameTemplate
-from bfl_async.batch import reserved_names
+from bfl_async.batch.counting import reserved_names
+from bfl_async.batch.files import save_new
+from bfl_async.batch.naming import NameTemplate
 from tests.fake import FakeAPI
 from tests.integration.test_cli import Run, run
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bfl_async._naming import NameTemplate
+from bfl_async.batch.naming import NameTemplate
 from bfl_async.errors import ConfigError
 
 

@@ -424,7 +424,7 @@ async def test_without_an_observer_no_event_is_made(monkeypatch: pytest.MonkeyPa
 
     for kind in get_args(Event):
         monkeypatch.setattr(kind, "__new__", forbidden)
-    monkeypatch.setattr("bfl_async._reporter.Reporter.__init__", forbidden)
+    monkeypatch.setattr("bfl_async.engine.reporter.Reporter.__init__", forbidden)
     api = FakeAPI()
     api.script_submits(reply(429, {}))
     async with api.client() as bfl:

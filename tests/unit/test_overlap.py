@@ -12,10 +12,13 @@ from collections.abc import Mapping
 import pytest
 
 from bfl_async import Adaptive, AsyncBFL, ConfigError, Fixed, Limits, Outcome, request
-from bfl_async._overlap import Overlap, covered
-from bfl_async._timings import Forecast, Law, Reading, Timings
-from bfl_async._wire import json_object
+from bfl_async.engine.overlap import Overlap, covered
+from bfl_async.polling.forecast import Forecast
+from bfl_async.polling.law import Law
+from bfl_async.polling.readings import Reading
+from bfl_async.polling.timings import Timings
 from bfl_async.types import JSON, Reply
+from bfl_async.wire.json import json_object
 from tests.fake import FakeAPI, prompts, reply
 
 BUDGET = 0.02

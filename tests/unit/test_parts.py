@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bfl_async._files import remove_old_parts
 from bfl_async.cli.gallery import write_gallery
 from bfl_async.integrations.storage import FolderStorage
+from bfl_async.runtime.files import remove_old_parts
 from tests.fake import JPEG
 
 DAY_S = 24 * 3600.0

@@ -21,7 +21,7 @@ from bfl_async import (
     Timeouts,
     request,
 )
-from bfl_async._time import TimeBudget, TimeLimit
+from bfl_async.runtime.time import TimeBudget, TimeLimit
 from bfl_async.types import Reply
 from tests.fake import JPEG, Answer, FakeAPI, reply, spin, stall, status
 

@@ -14,12 +14,15 @@ from contextlib import nullcontext
 
 import pytest
 
-from bfl_async import _account, _poller, _scheduler, download
-from bfl_async._handle import Entry
-from bfl_async._scheduler import Scheduler
-from bfl_async._time import TimeBudget
+from bfl_async.client import account as _account
+from bfl_async.engine import poller as _poller
+from bfl_async.engine import scheduler as _scheduler
+from bfl_async.engine.entry import Entry
+from bfl_async.engine.scheduler import Scheduler
 from bfl_async.errors import BFLError
 from bfl_async.limiter import LocalLimiter
+from bfl_async.results import download
+from bfl_async.runtime.time import TimeBudget
 from bfl_async.types import Lease, NotSent, SubmitAnswer
 from tests.schedules.run import run_schedule
 

@@ -34,10 +34,11 @@ from bfl_async import (
     TaskTimeoutError,
     TransportError,
 )
-from bfl_async import _scheduler as scheduler_module
-from bfl_async._wire import body_text, detail_of, encode_body
+from bfl_async.engine import scheduler as scheduler_module
 from bfl_async.limiter import LocalLimiter
 from bfl_async.types import JSON, Lease, Reply
+from bfl_async.wire.encoding import encode_body
+from bfl_async.wire.redaction import body_text, detail_of
 from tests.fake import JPEG, FakeAPI, prompts, reply, spin, status
 
 pytestmark = pytest.mark.looptime(start=0)

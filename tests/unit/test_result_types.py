@@ -1,4 +1,4 @@
-"""What a result may be is read from its bytes, and bounded: see `bfl_async._incoming`."""
+"""What a result may be is read from its bytes, and bounded: see `bfl_async.results.incoming`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from bfl_async import Batch, DownloadError, request
-from bfl_async._incoming import RESULT_TYPES
-from bfl_async.models.media import MediaProblem, MediaRule, kind_of, take
+from bfl_async.models.headers import kind_of
+from bfl_async.models.media import MediaProblem, MediaRule, take
+from bfl_async.results.incoming import RESULT_TYPES
 from bfl_async.types import Reply
 from tests.fake import JPEG, FakeAPI, reply
 from tests.media import mp4, png, webp

@@ -16,7 +16,8 @@ from bfl_async import (
     ServerError,
     TransportError,
 )
-from bfl_async._retry import (
+from bfl_async.types import Accepted, Busy, NotSent, Receipt, Refused, Reply, Unknown
+from bfl_async.wire.submit_verdicts import (
     download_backoff_s,
     judge_submit,
     judge_submit_error,
@@ -24,7 +25,6 @@ from bfl_async._retry import (
     repeats_download,
     submit_backoff_s,
 )
-from bfl_async.types import Accepted, Busy, NotSent, Receipt, Refused, Reply, Unknown
 from tests.fake import reply
 
 ACCEPTED = {"id": "t", "polling_url": "https://api.bfl.ai/x"}

@@ -12,10 +12,10 @@ from typing import BinaryIO
 import pytest
 
 from bfl_async import AsyncBFL, Batch, BatchOutcome, Fixed, ImageRequest, InvalidRequestError, request
-from bfl_async._files import Digests
-from bfl_async.batch import key_of
+from bfl_async.batch.requests import key_of
 from bfl_async.cli.rows import Rows
 from bfl_async.cli.run_batch import PlanOptions, make_plan
+from bfl_async.runtime.files import Digests
 from tests.fake import FakeAPI
 from tests.media import png
 
@@ -133,7 +133,7 @@ async def test_large_files_are_read_once_for_all_runs(
         return digest(file, name)  # type: ignore[arg-type]  # a file that is open
 
     monkeypatch.setattr(hashlib, "file_digest", counted)
-    monkeypatch.setattr("bfl_async._files._SETTLED_S", -1.0)
+    monkeypatch.setattr("bfl_async.runtime.files._SETTLED_S", -1.0)
     image = tmp_path / "a.png"
     image.write_bytes(png(64, 64))
     rows = [edit(image, f"{n}") for n in range(50)]

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from bfl_async.batch import Given
+from bfl_async.batch.requests import Given
 from bfl_async.cli.files import InputError
 from bfl_async.cli.rows import Kind, RowError, Rows
 from tests.media import png, png_text

@@ -34,9 +34,8 @@ from bfl_async import (
     Timeouts,
     TransportError,
 )
-from bfl_async._handle import Entry
-from bfl_async._scheduler import Scheduler
-from bfl_async._timings import TimingsBook
+from bfl_async.engine.entry import Entry
+from bfl_async.engine.scheduler import Scheduler
 from bfl_async.errors import (
     AuthenticationError,
     InsufficientCreditsError,
@@ -45,6 +44,7 @@ from bfl_async.errors import (
 )
 from bfl_async.limiter import LocalLimiter
 from bfl_async.models import PassThroughRequest
+from bfl_async.polling.book import TimingsBook
 from bfl_async.types import Failed, Lost, Moderated, Ready, Reply, Settlement, State, Unsent
 from tests.fake import reply, spin, status
 from tests.machines import looptime_runner, run_machine

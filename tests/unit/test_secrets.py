@@ -14,9 +14,9 @@ import pytest
 
 import bfl_async
 from bfl_async import AsyncBFL, BFLError, ConfigError, Limits, request
-from bfl_async._secrets import Secret, conceal
 from bfl_async.limiter import FileLimiter, LocalLimiter, RedisLimiter
 from bfl_async.models.passthrough import PassThroughRequest
+from bfl_async.runtime.secrets import Secret, conceal
 from bfl_async.sandbox import Sandbox
 from bfl_async.sync import BFL
 from bfl_async.webhooks import RedisRelay, WebhookReceiver, verify

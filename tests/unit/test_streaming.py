@@ -21,9 +21,9 @@ from bfl_async import (
     SaveError,
     TransportError,
 )
-from bfl_async._incoming import Part
-from bfl_async._manifest import NewImage
+from bfl_async.batch.files import NewImage
 from bfl_async.integrations.procrastinate import FileStorage, FolderStorage
+from bfl_async.results.incoming import Part
 from bfl_async.types import Reply, Sink, StreamingTransport
 from tests.fake import JPEG, FakeAPI
 from tests.integration.contract_server import Say, served

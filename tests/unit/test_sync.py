@@ -799,7 +799,7 @@ def ctrl_c_at(step: int) -> Iterator[None]:
     def trace(frame: FrameType, event: str, _: object) -> TraceFunction | None:
         name = frame.f_code.co_filename
         # A wait that looks again and again has steps without end.
-        if name != bfl_async.sync.__file__ or is_collected(frame) or frame.f_code.co_name == "_wait":
+        if name != bfl_async.sync.__file__ or is_collected(frame) or frame.f_code.co_name == "wait_for_end":
             return None
         # At the end of a `with` and at a `try` within one the interpreter looks at no signal, where a trace could
         # raise and leave the lock taken; and what is being returned was handed out.

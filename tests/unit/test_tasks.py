@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bfl_async._tasks import new_task
+from bfl_async.runtime.tasks import new_task
 
 _VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("_VARIABLE", default="unset")
 

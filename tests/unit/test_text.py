@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bfl_async._text import MAX_TEXT, escaped, printable
+from bfl_async.runtime.text import MAX_TEXT, escaped, printable
 from tests.nasty import NASTY, RAW
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bfl_async import AsyncBFL, Batch, Fixed, request
-from bfl_async.cli.app import in_thread
+from bfl_async.cli.running import in_thread
 from bfl_async.cli.screen import Snapshot, open_screen
 from bfl_async.integrations.storage import FolderStorage
 from bfl_async.ledger import SQLiteLedger

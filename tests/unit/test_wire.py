@@ -21,26 +21,22 @@ from bfl_async import (
     ServerError,
     TaskStatus,
 )
-from bfl_async._bounds import ERROR, RECEIPT
-from bfl_async._wire import (
-    body_text,
-    detail_of,
+from bfl_async.types import JSON, Receipt, Reply
+from bfl_async.types.bounds import ERROR, RECEIPT
+from bfl_async.wire.encoding import encode_body
+from bfl_async.wire.errors import http_date, retry_after_s, status_error
+from bfl_async.wire.json import json_object, read_body
+from bfl_async.wire.redaction import body_text, detail_of
+from bfl_async.wire.replies import (
     draft_cache_url,
-    encode_body,
     expiry_of,
-    http_date,
-    json_object,
     moderation_reasons,
     parse_cost,
     parse_poll,
-    read_body,
     receipt_of,
     result_path,
-    retry_after_s,
     sample_url,
-    status_error,
 )
-from bfl_async.types import JSON, Receipt, Reply
 from tests.fake import reply
 
 URL = "https://api.eu4.bfl.ai/v1/get_result?id=4ca5"

@@ -1,0 +1,133 @@
+"""Connections to Redis for the shared limiter and the relay."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from bfl_async.errors import ConfigError
+from bfl_async.runtime.cancellation import is_cancelled
+from bfl_async.runtime.secrets import Secret
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+_log = logging.getLogger("bfl_async")
+
+
+CONNECT_S = 2.0
+
+
+REPLY_S = 5.0
+
+
+_LISTEN_AGAIN_S = 0.5
+
+
+def host_of(url: Secret) -> str:
+    """Return the host of a Redis URL, which may be shown: the URL may hold a password.
+
+    Raises:
+        ConfigError: It is not such a URL. No part of it is shown.
+    """
+    host = _host_in(url)
+    if host is None:
+        raise ConfigError("the url of Redis must begin with redis://, rediss:// or unix://")
+    return host
+
+
+def _host_in(url: Secret) -> str | None:
+    # Apart from `host_of`, so that no frame that the error passes through holds the parts.
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname or "a socket") if parts.scheme in ("redis", "rediss", "unix") else None
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def connect(url: Secret, *, reply_s: float | None) -> Redis:
+    """A client, not yet connected; it waits `reply_s` for a reply, None: without end."""
+    if find_spec("redis") is None:
+        raise ConfigError("Redis needs redis-py: pip install 'bfl-async[redis]'")
+    from redis.asyncio import Redis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+
+    # Apart from the URL, so that redis-py does not hold them as plain texts, which tracebacks may show.
+    parts = urlsplit(url)
+    login: dict[str, Secret] = {}
+    if "@" in parts.netloc and not parts.netloc.endswith("@"):
+        for name, value in (("username", parts.username), ("password", parts.password)):
+            if value:
+                login[name] = Secret(unquote(value))
+        url = Secret(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
+    # No repeats beneath us: a lost reply is answered with a full batch. RESP2, as pools of
+    # redis-py 8.1 may not replace connections that the server closed when they speak RESP3.
+    try:
+        return Redis.from_url(
+            url, username=login.get("username"), password=login.get("password"), protocol=2, decode_responses=True,
+            encoding_errors="replace", retry=Retry(NoBackoff(), 0), socket_keepalive=True,
+            socket_connect_timeout=CONNECT_S, socket_timeout=reply_s,
+        )  # fmt: skip
+    except ValueError as exc:
+        raise ConfigError("the url of Redis cannot be read") from exc
+
+
+async def listen(
+    redis: Redis,
+    *channels: str,
+    heard: Callable[[str | None], None],
+    cut: Callable[[], None],
+    refused: Callable[[Exception], None] | None = None,
+) -> None:
+    """Hear channels until cancelled, and again after each cut; `heard(None)` says that one is subscribed.
+
+    `refused` is called before `cut` where the user of Redis has no right to them.
+    """
+    from redis.exceptions import NoPermissionError, RedisError
+
+    # What it waits for may swallow the cancellation that is to end this.
+    while not is_cancelled():
+        listening = redis.pubsub()
+        try:
+            await listening.subscribe(*channels)
+            while not is_cancelled():
+                message = await listening.get_message(timeout=None)
+                if message is not None:
+                    heard(message["data"] if message["type"] == "message" else None)
+        except (RedisError, OSError, TimeoutError, asyncio.CancelledError) as exc:
+            if is_cancelled():
+                raise
+            if refused is not None and isinstance(exc, NoPermissionError):
+                refused(exc)
+            cut()
+            _log.debug(
+                "a channel of Redis was cut (%s)",
+                type(exc).__name__,
+                extra={"bfl_channel": channels[0], "bfl_error": type(exc).__name__},
+            )
+        finally:
+            await close_quietly(listening.aclose)
+        await asyncio.sleep(_LISTEN_AGAIN_S)
+
+
+async def close_quietly(close: Callable[[], object]) -> None:
+    """Close a connection that may be broken."""
+    from redis.exceptions import RedisError
+
+    try:
+        closing = close()
+        if asyncio.iscoroutine(closing):
+            await closing
+    except (RedisError, OSError, TimeoutError, asyncio.CancelledError) as exc:
+        if is_cancelled():
+            raise
+        _log.debug(
+            "a connection to Redis did not close well (%s)",
+            type(exc).__name__,
+            extra={"bfl_error": type(exc).__name__},
+        )

@@ -1,0 +1,655 @@
+"""One run over the entries of a batch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections import deque
+from email.utils import parsedate_to_datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Self
+
+from bfl_async._config import ACCOUNT
+from bfl_async.batch.files import NewImage, name_new
+from bfl_async.batch.item import Item
+from bfl_async.batch.lister import READ, manifest_line
+from bfl_async.batch.outcome import BatchOutcome
+from bfl_async.batch.plan import IdSet
+from bfl_async.batch.requests import files_of, replaced_file
+from bfl_async.batch.verdicts import (
+    HOPELESS,
+    STOPS,
+    ended_from_elsewhere,
+    error_text,
+    unrecorded,
+    wake_future,
+)
+from bfl_async.errors import (
+    AmbiguousSubmitError,
+    BFLError,
+    BudgetExceededError,
+    ClientClosedError,
+    DownloadError,
+    InvalidRequestError,
+    LedgerError,
+    SaveError,
+    UntrustedURLError,
+)
+from bfl_async.runtime.cancellation import foreign_cancellation_as, shielded
+from bfl_async.runtime.tasks import new_task
+from bfl_async.runtime.text import printable
+from bfl_async.types.entries import EntryState, Fact, LedgerEntry
+from bfl_async.types.replies import Failed, Lost, Moderated, Ready, Reply, Unsent
+from bfl_async.wire.replies import expiry_of
+
+if TYPE_CHECKING:
+    from collections.abc import (
+        Callable,
+        Coroutine,
+    )
+    from pathlib import Path
+
+    from bfl_async.batch.batch import Batch
+    from bfl_async.engine.entry import Entry
+    from bfl_async.results.incoming import Download
+    from bfl_async.results.result import Result
+    from bfl_async.types.common import JSON
+
+_log = logging.getLogger("bfl_async")
+
+
+_AHEAD = 1  # requests that are marked as submitting before they have a slot, where flushes are slow
+
+
+_SLOW_FLUSH_S = 0.010  # 0.6 % of a slot's cycle with the quickest model
+
+
+_STEP = 32  # entries that are taken in before others have their turn in the loop
+
+
+_BACKLOG = 64  # finished entries, beside the window, whose image is on its way or that nobody has taken yet
+
+
+_PRIORITY = 10  # a batch stands behind single requests, as a stream does
+
+
+_OUTAGE_S = 3600.0  # for so long no connection can be made before a run that worked gives up
+
+
+_CLOSE_S = 10.0  # for POSTs on their way when the batch is closed
+
+
+_LEAST_DOWNLOAD_S, _MOST_DOWNLOAD_S = 60.0, 600.0
+
+
+KILLED = (
+    "the run was killed when this request may have been sent: a task may exist and be paid; it is sent again only "
+    "with retry_ambiguous"
+)
+
+
+_UNKNOWN = (
+    "the ledger says that this request was accepted, and an earlier run could not record its task: the task may be "
+    "paid; the request is sent again only with retry_ambiguous"
+)
+
+
+class BatchRun:
+    """The outcomes of one run; an async iterator. See `Batch.run`.
+
+    Every step that changes something is synchronous and on the loop: the feeder takes rows in, the entries'
+    callbacks settle them, a coroutine for each finished one writes down what became of it.
+    """
+
+    def __init__(self, batch: Batch, sends_after: asyncio.Future[None] | None = None) -> None:
+        self.batch = batch
+        self._sends_after = sends_after
+        self._is_first = batch._run is None
+        # Entries that this run has taken from the queue: none is taken twice.
+        self._taken_up = IdSet()
+        self._scheduler = batch._bfl._check()
+        pool = batch._bfl.statistics().pools.get(ACCOUNT)
+        self._window = 2 * (pool.limit if pool is not None else 12)
+        self._backlog = max(_BACKLOG, self._window)
+        self._feeder: asyncio.Task[None] | None = None
+        self._feeding = True
+        self._open: dict[Item, None] = {}  # taken in, not settled
+        self._line: deque[Item] = deque()  # of these, in order, those that are not about to be sent
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._held = 0  # outcomes that were begun and not handed out
+        self._ready: deque[BatchOutcome] = deque()
+        self._watchers: set[asyncio.Future[None]] = set()
+        self._flush_s = 0.0  # how long a mark takes to be durable, the newest weighing most
+        self._has_accepted = False
+        self._is_stopped = False
+        self._is_left = False
+        self._error: BaseException | None = None  # raised after the last outcome
+        self.ended: bool = False
+
+    # --- the consumer -----------------------------------------------------------------------------------
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> BatchOutcome:
+        """Wait for the next outcome.
+
+        Raises:
+            InsufficientCreditsError, AuthenticationError, BudgetExceededError, ConnectError: Why the run stopped
+                before its end; what was not sent stays queued.
+            LedgerError, SaveError: The ledger or the folder cannot be written.
+            ClientClosedError: The client or the batch was closed.
+        Cancellation: Ends this wait; no outcome is lost, the next call returns it.
+        """
+        if self._feeder is None and not (self._is_stopped or self._is_left):
+            self._feeder = new_task(self._feed())
+            self._feeder.add_done_callback(self._fed)
+        while not self._ready:
+            if self._is_left or self._is_through():
+                await self._end()
+            await self._wait_touched()
+        self._held -= 1
+        outcome = self._ready.popleft()
+        self._touch()  # there is room for another
+        return outcome
+
+    def _is_through(self) -> bool:
+        return not (self._open or self._held or (self._feeding and self._feeder is not None))
+
+    async def _end(self) -> None:
+        if not (self.ended or self._is_left) and self.batch._lister is not None:
+            try:
+                await self.batch._lister.flush()
+            except BFLError as exc:
+                self._error = self._error or exc
+        self.ended = True
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        raise StopAsyncIteration
+
+    async def _wait_touched(self) -> None:
+        watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watchers.add(watcher)
+        try:
+            await watcher
+        finally:
+            self._watchers.discard(watcher)
+
+    def _touch(self) -> None:
+        for watcher in self._watchers:
+            wake_future(watcher)
+
+    # --- the feeder -------------------------------------------------------------------------------------
+
+    def _fed(self, feeder: asyncio.Task[None]) -> None:
+        # A callback, since a coroutine that is cancelled before its first step never runs.
+        self._feeding = False
+        if feeder.cancelled():
+            if not (self._is_stopped or self._is_left):
+                self._halt(ended_from_elsewhere())
+        elif (exc := feeder.exception()) is not None:
+            self._halt(exc)
+        self._touch()
+
+    async def _feed(self) -> None:
+        batch = self.batch
+        retries_killed = EntryState.AMBIGUOUS in batch._retry
+        if not retries_killed:
+            await self._report_killed()
+        if self._sends_after is None:
+            # Before anything ends in this run: what fails from here on is not sent again by it.
+            await batch._requeue_earlier()
+        await self._take_rows(batch._flying, self._attach)
+        if self._sends_after is not None:
+            await asyncio.shield(self._sends_after)
+            await batch._requeue_earlier()
+        if not (batch._and_earlier or self._is_first):
+            # What an earlier run of this batch took up and did not send.
+            await self._take_rows([EntryState.QUEUED], self._admit, only=batch._asked)
+        after = 0
+        while True:
+            # Looked at before the reading, so that what is added meanwhile is not missed.
+            is_last, additions = batch._adding == 0, batch._additions
+            if batch._and_earlier:
+                after = await self._take_rows([EntryState.QUEUED], self._admit, after)
+            else:
+                await self._take_wanted()
+            if is_last:
+                break
+            if batch._adding and batch._additions == additions:
+                batch._added = asyncio.get_running_loop().create_future()
+                await batch._added
+        if retries_killed:
+            # Those that this input does not ask for.
+            await self._report_killed()
+
+    async def _report_killed(self) -> None:
+        """Hand out what may have been sent when an earlier run was killed."""
+        batch = self.batch
+        while batch._killed:
+            await self._wait_room()
+            with batch._reading():
+                (row,) = await batch._ledger.read(tuple(EntryState), after=batch._killed[0] - 1, most=1)
+            del batch._killed[0]
+            self._held += 1
+            self._hand_out(Item(self, row), error=AmbiguousSubmitError(row.error or KILLED))
+
+    async def _take_rows(
+        self,
+        states: list[EntryState],
+        take: Callable[[Item], Entry],
+        after: int = 0,
+        *,
+        only: IdSet | None = None,
+    ) -> int:
+        """Take in all entries behind `after` that are in these states; return the last one's id."""
+        while rows := await self._read(states, after):
+            for row in rows:
+                after = row.id
+                if only is None or row.id in only:
+                    await self._take_row(row, take)
+        return after
+
+    async def _take_wanted(self) -> None:
+        """Take in the entries that this session has asked for."""
+        wanted = self.batch._wanted
+        while wanted:
+            first = last = wanted.popleft()
+            while wanted and wanted[0] == last + 1 and last - first + 1 < READ:
+                last = wanted.popleft()
+            after = first - 1
+            while after < last and (rows := await self._read([EntryState.QUEUED], after, last - after)):
+                after = rows[-1].id
+                for row in rows:
+                    if row.id <= last:
+                        await self._take_row(row, self._admit)
+
+    async def _take_row(self, row: LedgerEntry, take: Callable[[Item], Entry]) -> None:
+        if row.state is EntryState.QUEUED and not self._taken_up.add(row.id):
+            return
+        await self._wait_room()
+        if row.id % _STEP == 0:
+            await asyncio.sleep(0)
+        if row.state is not EntryState.QUEUED:
+            self.batch._attached.add(row.id)
+        item = Item(self, row)
+        if row.state is not EntryState.QUEUED and not row.task_id:
+            self._finish_with(self._give_up(item))
+            return
+        if row.state is EntryState.QUEUED and (replaced := await self._replaced_file(item)) is not None:
+            self._finish_with(self._refuse(item, InvalidRequestError(replaced)))
+            return
+        try:
+            entry = item.entry = await self._taken(item, take)
+        except InvalidRequestError as exc:
+            self._finish_with(self._refuse(item, exc))
+            return
+        self._open[item] = None
+        if entry.settlement is None:
+            entry.callbacks[item.settled] = None
+        else:
+            item.settled(entry)
+
+    async def _replaced_file(self, item: Item) -> str | None:
+        """Return what is wrong if a file of an entry has another content than when it was added, else None."""
+        files = list(files_of(item.row.model, item.fields))
+        if not files:
+            return None
+        path = await self.batch._in_thread(replaced_file, files, self.batch._digests)
+        return path and (
+            f"not sent: '{printable(path)}' was replaced after this request was added; the new image is a request of "
+            "its own"
+        )
+
+    async def _refuse(self, item: Item, error: InvalidRequestError) -> None:
+        """Write down that an entry cannot be sent."""
+        facts: dict[str, Fact] = {"error": error_text(error), "ended_at": time.time()}
+        try:
+            await self.batch._durable(item.change(EntryState.FAILED, facts))
+        except LedgerError as exc:
+            self._halt(exc)
+        self._hand_out(item, error=error)
+
+    async def _read(self, states: list[EntryState], after: int, most: int = READ) -> list[LedgerEntry]:
+        with self.batch._reading():
+            return await self.batch._ledger.read(states, after=after, most=most)
+
+    async def _taken(self, item: Item, take: Callable[[Item], Entry]) -> Entry:
+        while True:
+            try:
+                return take(item)
+            except BudgetExceededError:
+                if not self._open:
+                    raise
+                # What runs may turn out cheaper than it was set aside for, or not be paid at all.
+                await self._wait_touched()
+
+    def _attach(self, item: Item) -> Entry:
+        row = item.row
+        # The feeder takes in no others.
+        assert row.task_id
+        return self._scheduler.attach(
+            row.task_id, polling_url=row.polling_url, model=row.model, cost=row.cost
+        )
+
+    def _admit(self, item: Item) -> Entry:
+        outage_s = _OUTAGE_S if self._has_accepted else None
+        entry = self._scheduler.admit(
+            item.request, priority=_PRIORITY, outage_s=outage_s, bounded=False, journal=item
+        )
+        self._line.append(item)
+        return entry
+
+    async def _wait_room(self) -> None:
+        # Settled ones do not count in the window: images that are slow in coming must not let a slot idle.
+        while len(self._open) >= self._window or self._held >= self._backlog:
+            await self._wait_touched()
+
+    # --- what the scheduler tells -------------------------------------------------------------------------
+
+    def reached(self, item: Item) -> None:
+        """Mark a request that has its slot as submitting; see the module for the next in line."""
+        if item in self._open:
+            with contextlib.suppress(ValueError):
+                self._line.remove(item)
+        item.mark_submitting()
+        if self._flush_s > _SLOW_FLUSH_S:
+            for following in islice(self._line, _AHEAD):
+                following.mark_submitting()
+
+    def note_flush(self, seconds: float) -> None:
+        """Note how long a mark took to be durable."""
+        self._flush_s += 0.2 * (seconds - self._flush_s)
+
+    def note_accepted(self) -> None:
+        """Note that the server can be reached and takes requests: from now on an outage is waited out."""
+        if self._has_accepted:
+            return
+        self._has_accepted = True
+        for item in self._open:
+            if item.entry is not None:
+                item.entry.extend_outage(_OUTAGE_S)
+
+    def settled(self, item: Item, entry: Entry) -> None:
+        """Begin to write down how an entry ended. In the step of its end: the slot is free already."""
+        del self._open[item]
+        with contextlib.suppress(ValueError):
+            self._line.remove(item)
+        error = entry.error()
+        settlement = entry.settlement
+        state: EntryState | None = None  # None: it stays where it is, and this run has no outcome for it
+        match settlement:
+            case Ready():
+                self._finish_with(self._bring_home(item, entry))
+            case Moderated():
+                state = EntryState.MODERATED
+            case Lost(AmbiguousSubmitError()):
+                state = EntryState.AMBIGUOUS
+            case Failed():
+                state = EntryState.FAILED
+            case Lost(UntrustedURLError()) if not item.is_attached:
+                # Its polling URL leads elsewhere, and will when it is asked for again.
+                state = EntryState.FAILED
+            case Lost(ClientClosedError()):
+                self._halt(error)
+            case Lost():
+                # It goes on unfollowed: the next run asks again.
+                state = EntryState.SUBMITTED
+            case Unsent():
+                if item.mark is not None:
+                    # Also where the mark failed: it may have been written all the same.
+                    item.queued()
+                if settlement.withdrawn or isinstance(error, STOPS):
+                    if not (settlement.withdrawn and self._is_stopped):
+                        self._halt(error)
+                else:
+                    state = EntryState.FAILED
+        if state is not None:
+            assert error is not None
+            self._finish_with(self._write_down(item, entry, state, error))
+        self._touch()
+
+    def _finish_with(self, work: Coroutine[object, object, None]) -> None:
+        self._held += 1
+        task = new_task(work)
+        self._finishing.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._finishing.discard(task)
+        if task.cancelled():
+            if not self._is_left:
+                self._held -= 1
+                self._halt(ended_from_elsewhere())
+        elif (exc := task.exception()) is not None:
+            _log.error("a batch's coroutine failed by a bug", exc_info=exc)
+            self._held -= 1
+            self._halt(exc)
+        self._touch()
+
+    async def _write_down(self, item: Item, entry: Entry, state: EntryState, error: BFLError) -> None:
+        facts: dict[str, Fact] = {"error": error_text(error), "cost": entry.cost}
+        if state is not EntryState.SUBMITTED:
+            facts["ended_at"] = time.time()
+        try:
+            await self.batch._durable(item.change(state, facts))
+        except LedgerError as exc:
+            self._halt(exc)
+        self._hand_out(item, error=error)
+
+    async def _give_up(self, item: Item) -> None:
+        """Report an entry that is in flight and whose task is not known: an earlier run could not record it."""
+        error = AmbiguousSubmitError(_UNKNOWN)
+        try:
+            await self.batch._durable(
+                item.change(EntryState.AMBIGUOUS, {"error": error_text(error), "ended_at": time.time()})
+            )
+        except LedgerError as exc:
+            self._halt(exc)
+        self._hand_out(item, error=error)
+
+    async def _bring_home(self, item: Item, entry: Entry) -> None:
+        """Fetch, save and list an image."""
+        batch, result = self.batch, entry.result
+        assert result is not None
+        seen_at = asyncio.get_running_loop().time()
+        ready: dict[str, Fact] = {"ready_at": time.time(), "cost": result.cost}
+        error: BFLError | None = None
+        try:
+            if batch._folder is None:
+                ready |= {"ended_at": time.time(), "result": json.dumps(_kept_result(item, result))}
+                await batch._durable(item.change(EntryState.READY, ready))
+            else:
+                if item.state is not EntryState.READY:
+                    item.change(EntryState.READY, ready)
+                async with batch._downloads:
+                    await self._save(item, result, seen_at)
+        except ClientClosedError as exc:
+            self._held -= 1
+            self._halt(exc)
+            return
+        except (LedgerError, SaveError) as exc:
+            error = exc
+            await item.wait_written()
+            self._halt(exc)
+        except BFLError as exc:  # of the download
+            error = exc
+            state = EntryState.FAILED if isinstance(exc, HOPELESS) else EntryState.READY
+            try:
+                await batch._durable(item.change(state, {"error": error_text(exc), "ended_at": time.time()}))
+            except LedgerError as worse:
+                self._halt(worse)
+        self._hand_out(item, result=result, error=error)
+
+    async def _save(self, item: Item, result: Result, seen_at: float) -> None:
+        batch = self.batch
+        assert batch._folder is not None
+        assert batch._parts is not None
+        timeout = download_timeout_s(
+            result.url, result.reply, waited_s=asyncio.get_running_loop().time() - seen_at
+        )
+        with foreign_cancellation_as(
+            lambda: DownloadError("the download was cut off: something that it waited for was cancelled")
+        ):
+            download = await result._fetch(timeout, NewImage(batch._parts, result.task_id))
+        try:
+            await self._name(item, result, download)
+        finally:
+            result._discard(download)
+
+    async def _name(self, item: Item, result: Result, download: Download) -> None:
+        """Give an image that has arrived its name, and note it."""
+        batch = self.batch
+        assert batch._folder is not None
+        kept = _kept_result(item, result)
+        name = batch._template.render(
+            index=item.index,
+            prompt=item.prompt,
+            model=item.row.model,
+            seed=seed if isinstance(seed := kept["seed"], int) else None,
+            task_id=result.task_id,
+            key=item.row.key,
+            suffix=download.suffix,
+        )
+        file, digest = await batch._in_thread(
+            _save_file,
+            batch._folder,
+            name,
+            download,
+            item.is_attached,
+            result.task_id,
+            item.row.key,
+        )
+        kept |= {"sha256": digest, "bytes": download.size}
+        facts = {
+            "file": file, "result": json.dumps(kept), "cost": result.cost, "error": None, "ended_at": time.time()
+        }  # fmt: skip
+        item.file = batch._folder / file
+        await batch._durable(item.change(EntryState.SAVED, facts))
+        if batch._lister is not None:
+            batch._lister.put(item.row.id, manifest_line(item.row, result.task_id, result.cost, file, kept))
+
+    def _hand_out(self, item: Item, *, result: Result | None = None, error: BFLError | None = None) -> None:
+        row = item.row
+        task_id = row.task_id
+        if item.entry is not None:
+            task_id = item.entry.task_id
+        item.show_doubt()
+        if item.is_unrecorded:
+            error = unrecorded(task_id, item.file, error)
+        self._ready.append(
+            BatchOutcome(
+                row.id - 1, row.key, row.name, item.state, item.request, task_id, result, item.file, error
+            )
+        )
+        self._touch()
+
+    # --- the end ----------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Send nothing more; go on iterating for what was sent. Idempotent."""
+        if self._is_stopped or self._is_left:
+            return
+        self._is_stopped = True
+        if self._feeder is None:
+            self._feeding = False
+        else:
+            self._feeder.cancel()
+        for item in list(self._open):
+            if item.entry is not None:
+                self._scheduler.stop(item.entry)
+        self._touch()
+
+    def _halt(self, error: BaseException | None) -> None:
+        """Stop for an error, which is raised after the last outcome."""
+        if self._error is None and error is not None:
+            self._error = self._going_on(error) if isinstance(error, BFLError) else error
+        self.stop()
+
+    def fail(self, error: LedgerError | SaveError) -> None:
+        """Stop: something cannot be written."""
+        self._halt(error)
+
+    def _going_on(self, error: BFLError) -> BFLError:
+        """The error with what it takes to go on."""
+        if isinstance(error, ClientClosedError):
+            return error
+        twin = error.fresh()
+        twin.args = (
+            f"{error}; what was not sent stays queued in {self.batch._ledger.shown!r}: run the same again to go on",
+        )
+        return twin
+
+    async def aclose(self) -> None:
+        """Stop; wait for POSTs on their way and for files that are being written.
+
+        Cancellation: Ends the wait for POSTs; one whose answer then comes too late is ambiguous.
+        """
+        if self._feeder is not None and (self._ready or not self._is_through()) and self._error is None:
+            self._error = ClientClosedError(
+                "the batch was closed before its run had ended: run the same again to go on"
+            )
+        self.stop()
+        self._is_left = True
+        self._touch()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_S):
+                    while any(item.is_on_its_way for item in self._open):
+                        await self._wait_touched()
+        finally:
+            for item in list(self._open):
+                if item.entry is not None:
+                    item.entry.heard = True
+                    item.entry.callbacks.pop(item.settled, None)
+            self._open.clear()
+            tasks = [*self._finishing, *([] if self._feeder is None else [self._feeder])]
+            for task in tasks:
+                task.cancel()
+            with shielded():
+                await asyncio.gather(*tasks, return_exceptions=True)
+            self._touch()
+
+
+def download_timeout_s(url: str, polled: Reply | None, *, waited_s: float) -> float:
+    """Return how long to try to download a result: until its URL ends, judged by the server's clock alone.
+
+    This machine's clock may be wrong by hours, and must not cut short the attempts to fetch a paid image. Where the
+    server states no time, the whole life of a URL is granted: the server itself refuses a URL that has ended.
+
+    Args:
+        url: The result's URL, which may state its end.
+        polled: The reply that brought the URL, which may state the server's time.
+        waited_s: Seconds since that reply.
+    """
+    ends_at = expiry_of(url)
+    try:
+        now = None if polled is None else parsedate_to_datetime(polled.headers["date"]).timestamp()
+    except (KeyError, ValueError, TypeError, OverflowError):
+        now = None
+    if ends_at is None or now is None:
+        return _MOST_DOWNLOAD_S
+    return min(max(_LEAST_DOWNLOAD_S, ends_at - now - waited_s), _MOST_DOWNLOAD_S)
+
+
+def _kept_result(item: Item, result: Result) -> dict[str, JSON]:
+    """What of a result outlives its URL."""
+    asked = item.row.fields.get("seed")
+    kept: dict[str, JSON] = {"seed": result.seed if result.seed is not None else asked}
+    if result.prompt is not None and result.prompt != item.prompt:
+        kept["used_prompt"] = result.prompt
+    if result.duration is not None:
+        kept["duration"] = result.duration
+    return kept
+
+
+def _save_file(
+    folder: Path, name: str, download: Download, adopt: bool, task_id: str, key: str
+) -> tuple[str, str]:
+    # From here on the part is `name_new`'s to move or remove.
+    part, digest = download.finish(hand_over=True)
+    return name_new(folder, part, name, digest, adopt=adopt, task_id=task_id, key=key), digest

@@ -1,0 +1,105 @@
+"""`generate` and `result`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import click.shell_completion
+
+from bfl_async.cli.fields import MODEL_NAME, field_options, make_request, model_option
+from bfl_async.cli.files import check_folder, folder_of, read_prompt
+from bfl_async.cli.opening import open_client, sandbox_option
+from bfl_async.cli.root import cli
+from bfl_async.cli.running import run_command
+from bfl_async.cli.saving import name_what_is_left, save_and_print
+
+if TYPE_CHECKING:
+    from bfl_async.cli.interrupts import Interrupts
+
+
+@cli.command()
+@click.argument("prompt", required=False)
+@model_option
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File or folder to write to.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for the image.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of the file's name.")
+@field_options
+@sandbox_option
+def generate(
+    prompt: str | None,
+    model: str,
+    output: Path | None,
+    timeout: float | None,
+    as_json: bool,
+    sandbox: bool,
+    set_fields: Sequence[str],
+    fields: Mapping[str, object],
+) -> int:
+    """Generate one image or video and save it.
+
+    A PROMPT of - is read from standard input.
+
+    \b
+    Examples:
+      bfl-async generate "a cat in the snow" -o cat.jpg
+      bfl-async generate "make it night" -m flux-2-pro --set input_image=cat.jpg --json
+    """
+
+    async def work(_: Interrupts) -> int:
+        asked = read_prompt() if prompt == "-" else prompt
+        wanted = make_request(model, asked, set_fields, fields, output=output)
+        check_folder(folder_of(output))
+        async with AsyncExitStack() as stack:
+            left = name_what_is_left(stack, sandbox=sandbox)
+            bfl = await open_client(stack, sandbox=sandbox)
+            handle = bfl.submit_nowait(wanted)
+            try:
+                result = await handle.result(timeout=timeout)
+            except BaseException:
+                if not handle.done():
+                    left.append(handle)
+                raise
+            await save_and_print(result, output, as_json=as_json, prompt=asked)
+        return 0
+
+    return run_command(work)
+
+
+@cli.command("result")
+@click.argument("task_id")
+@click.option("--polling-url", help="As it was printed; without it the base URL's own is asked.")
+@click.option("-m", "--model", default=None, type=MODEL_NAME, metavar="MODEL")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File or folder to write to.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for the image.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of the file's name.")
+@sandbox_option
+def result_command(
+    task_id: str,
+    polling_url: str | None,
+    model: str | None,
+    output: Path | None,
+    timeout: float | None,
+    as_json: bool,
+    sandbox: bool,
+) -> int:
+    """Wait for a task that was submitted before, and save its image.
+
+    \b
+    Examples:
+      bfl-async result 4ca5b657-4b04-4afc-9c4b-7445c578d324
+      bfl-async result TASK_ID --polling-url https://api.bfl.ai/v1/get_result?id=TASK_ID -o cat.jpg
+    """
+
+    async def work(_: Interrupts) -> int:
+        check_folder(folder_of(output))
+        async with AsyncExitStack() as stack:
+            bfl = await open_client(stack, sandbox=sandbox)
+            found = await bfl.attach(task_id, polling_url=polling_url, model=model).result(timeout=timeout)
+            await save_and_print(found, output, as_json=as_json, prompt=None)
+        return 0
+
+    return run_command(work)

@@ -1,0 +1,104 @@
+"""How a command runs: its loop, its threads, its errors as one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+import click.shell_completion
+
+from bfl_async.cli.exit_codes import ExitCode, exit_code_of
+from bfl_async.cli.output import (
+    discard,
+    log_in_words,
+    open_missing_streams,
+    say,
+    say_error,
+    wants_color,
+)
+from bfl_async.cli.root import NAME
+
+if TYPE_CHECKING:
+    from bfl_async.cli.interrupts import Interrupts
+
+_T = TypeVar("_T")
+
+
+COMPLETE_VARIABLE = "_BFL_ASYNC_COMPLETE"  # what a shell asks with
+
+
+def invoke(cli: click.Group, argv: Sequence[str]) -> int:
+    """Run the command line and return its exit code."""
+    open_missing_streams()
+    try:
+        with log_in_words(), warnings.catch_warnings():
+            warnings.filterwarnings("default", category=UserWarning)
+            warnings.showwarning = lambda message, *_: say(f"warning: {message}")
+            if instruction := os.environ.get(COMPLETE_VARIABLE):
+                return click.shell_completion.shell_complete(cli, {}, NAME, COMPLETE_VARIABLE, instruction)
+            # In place of `cli.main`, which has an exit code of its own for a reader that has gone.
+            with cli.make_context(NAME, list(argv), color=wants_color()) as context:
+                code = cli.invoke(context)
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except click.ClickException as exc:
+        say_error(exc)
+        return exc.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        say("interrupted")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        discard(sys.stdout)
+        return ExitCode.READER_GONE
+    except OSError as exc:
+        discard(sys.stdout)
+        say(f"error: cannot write the output: {exc.strerror or type(exc).__name__}")
+        return ExitCode.FAILED
+    return code if isinstance(code, int) else ExitCode.DONE
+
+
+def run_command(work: Callable[[Interrupts], Coroutine[object, object, int]]) -> int:
+    """Run a coroutine; turn its error, or the signal that ended it, into one line and an exit code."""
+    import asyncio
+
+    from bfl_async.cli.interrupts import Interrupts
+    from bfl_async.errors import BFLError
+
+    interrupts = Interrupts()
+    try:
+        code = asyncio.run(interrupts.run(work(interrupts)))
+    except BFLError as exc:
+        say(f"error: {exc}")
+        return exit_code_of(exc)
+    except asyncio.CancelledError:
+        if interrupts.exit_code is None:
+            raise
+        code = ExitCode.FAILED
+    if interrupts.exit_code is None:
+        return code
+    if interrupts.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        say(interrupts.exit_code.name.lower())
+    return interrupts.exit_code
+
+
+async def in_thread(work: Callable[[], _T]) -> _T:
+    """Do what blocks in a thread of its own, which a signal leaves behind."""
+    import anyio
+    import anyio.to_thread
+
+    return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
+
+
+async def in_thread_until_stopped(work: Callable[[Callable[[], bool]], _T]) -> _T:
+    """Do work that blocks in a thread; a signal makes the function that it is given return True, which ends it."""
+    import threading
+
+    stopped = threading.Event()
+    try:
+        return await in_thread(lambda: work(stopped.is_set))
+    finally:
+        stopped.set()

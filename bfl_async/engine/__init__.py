@@ -1,0 +1,1 @@
+"""The engine: every request, its slots, its money and its task."""

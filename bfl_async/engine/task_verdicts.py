@@ -1,0 +1,134 @@
+"""What a poll says of a task: whether it has ended, and how."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from bfl_async.engine.entry import Entry
+from bfl_async.errors import (
+    BFLError,
+    ReplyShapeError,
+    TaskFailedError,
+    TaskModeratedError,
+    TaskTimeoutError,
+)
+from bfl_async.status import TaskStatus
+from bfl_async.types.lifecycle import State
+from bfl_async.types.replies import Failed, Moderated, PollReply, Ready, Reply, Settlement
+from bfl_async.wire.errors import status_error
+from bfl_async.wire.json import Content
+from bfl_async.wire.redaction import HiddenTexts, hide
+from bfl_async.wire.replies import (
+    draft_cache_url,
+    moderation_reasons,
+    sample_url,
+    shown_status,
+)
+
+if TYPE_CHECKING:
+    pass
+
+PENDING = TaskStatus.PENDING  # of most answers: looked up once
+
+
+_NOT_FOUND_POLLS = 3
+
+
+# From the first to the last of them.
+_NOT_FOUND_S = 5.0
+
+
+def settlement_of(reply: PollReply, task_id: str, hidden: HiddenTexts | None = None) -> Settlement | None:
+    """Return the settlement that a poll's reply ends the task with; None while it is in flight.
+
+    `Task not found` is None here: one such answer proves nothing, see `NotFoundRow`.
+
+    Args:
+        hidden: Texts of the request, which no reason may show.
+    """
+    status = reply.status
+    if status is PENDING:
+        return None
+    if status == TaskStatus.READY:
+        return Ready(reply)
+    if not isinstance(status, TaskStatus):
+        return None  # newer than this release: in flight
+    if status.is_moderation:
+        reasons = moderation_reasons(reply.details, hidden)
+        stage = "request" if status is TaskStatus.REQUEST_MODERATED else "content"
+        refused = "the prompt or an input" if stage == "request" else "the output"
+        why = f" ({', '.join(reasons)})" if reasons else ""
+        return Moderated(
+            TaskModeratedError(
+                f"moderation refused {refused} of task {task_id}{why}: change the request before another try",
+                task_id=task_id,
+                status=status.value,
+                stage=stage,
+                reasons=reasons,
+            )
+        )
+    if status.is_failure:
+        return Failed(
+            TaskFailedError(
+                f"task {task_id} failed on the server with status {status.value!r}: .details says more; "
+                "another try may succeed",
+                task_id=task_id,
+                status=status.value,
+                details=reply.details,
+            )
+        )
+    return None
+
+
+class NotFoundRow:
+    """Counts `Task not found` answers in a row: three, at least 5 s from first to last, end a task."""
+
+    def __init__(self) -> None:
+        self._first_at = 0.0
+        self._count = 0
+
+    def add(self, now: float) -> bool:
+        """Count one answer; True when the row is long enough."""
+        if self._count == 0:
+            self._first_at = now
+        self._count += 1
+        return self._count >= _NOT_FOUND_POLLS and now - self._first_at >= _NOT_FOUND_S
+
+    def interrupt(self) -> None:
+        """Note any other answer."""
+        self._count = 0
+
+
+def has_result(settlement: Settlement) -> bool:
+    """Return whether an end is complete: Ready needs the URL of a result, other ends need nothing."""
+    if not isinstance(settlement, Ready):
+        return True
+    result = settlement.reply.result
+    return bool(sample_url(result) or draft_cache_url(result))
+
+
+def problem_of(reply: Reply, content: Content, entry: Entry) -> BFLError:
+    if reply.status_code >= 300:
+        error: BFLError = status_error(
+            reply, what="a poll", now=time.time(), hidden=HiddenTexts.of(entry.request), content=content
+        )
+    else:
+        error = ReplyShapeError("a poll's answer holds no status that can be read")
+    error.task_id = entry.task_id
+    return error
+
+
+def deadline_error(entry: Entry) -> TaskTimeoutError:
+    status = "" if entry.status is None else str(entry.status)
+    shown = shown_status(status) if status else None
+    error = TaskTimeoutError(
+        f"task {entry.task_id} was not finished by its deadline (last status {shown!r}): it may go on and "
+        "can be attached; Timeouts(task=...) sets the deadline",
+        task_id=entry.task_id,
+        status=hide(status, HiddenTexts.of(entry.request)) or None,
+        state=State.SUBMITTED.value,
+        polling_url=entry.polling_url,
+    )
+    error.__cause__ = entry.problem
+    return error

@@ -1,0 +1,1 @@
+"""When to poll: pure functions and what they learn."""

@@ -1,0 +1,47 @@
+"""What a policy sees of a task: its readings, and the round trips."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Reading(NamedTuple):
+    """One poll that found the task in flight.
+
+    Attributes:
+        elapsed_s: Seconds since the server had the submit, at the moment the server answered.
+        progress: As reported, None where there is none.
+        status: The server's word.
+    """
+
+    elapsed_s: float
+    progress: float | None
+    status: str | None = None
+
+
+class RoundTrips:
+    """Running means of the seconds that a submit and a poll take. Written by a client's pollers and runners."""
+
+    __slots__ = ("followed", "overlaps", "paced_s", "poll_s", "submit_s")
+
+    def __init__(self, submit_s: float | None = None, poll_s: float | None = None) -> None:
+        self.submit_s = submit_s
+        self.poll_s = poll_s
+        self.paced_s: float = 0.0  # for which a poll waits for the bound on their rate
+        self.followed: int = 0  # tasks now
+        self.overlaps: bool = False  # submits may leave early, by when a task is likely to end
+
+    def note_submit(self, seconds: float) -> None:
+        """Note a submit that was answered."""
+        self.submit_s = _running(self.submit_s, seconds)
+
+    def note_poll(self, seconds: float, *, paced_s: float = 0.0) -> None:
+        """Note a poll that was answered."""
+        self.poll_s = _running(self.poll_s, seconds)
+        self.paced_s += 0.1 * (paced_s - self.paced_s)
+
+
+def _running(mean: float | None, value: float) -> float:
+    if mean is None:
+        return value
+    return mean + 0.1 * (min(value, 3 * mean + 0.01) - mean)  # one slow answer is no new mean

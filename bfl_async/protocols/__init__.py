@@ -1,0 +1,1 @@
+"""The protocols that can be implemented outside, each in a module of its own."""

@@ -1,0 +1,1 @@
+"""Results: the value, its download, its display."""

@@ -1,0 +1,1 @@
+"""What the rest needs of asyncio, threads, time, files and text."""

@@ -1,0 +1,183 @@
+"""What a server answered, and what that means: receipts, polls, deliveries, settlements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import (
+    TYPE_CHECKING,
+    Literal,
+    NamedTuple,
+    TypeAlias,
+)
+
+from bfl_async.errors import BFLError, ReplyShapeError
+from bfl_async.status import TaskStatus
+from bfl_async.types.common import JSON
+
+if TYPE_CHECKING:
+    pass
+
+
+class Reply(NamedTuple):
+    """One complete HTTP reply, as it came. Headers are looked up by lower-case names.
+
+    The body of a poll holds the prompt and a signed URL, so the repr shows neither headers nor body.
+    """
+
+    status_code: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> JSON:
+        """Return what the body says.
+
+        Raises:
+            ReplyShapeError: It is not JSON, or has so many parts that parsing it would hold up the event loop.
+        """
+        # Only when it is needed.
+        import json
+
+        from bfl_async.types.bounds import ACCOUNT, is_within
+
+        if not is_within(self.body, ACCOUNT):
+            raise ReplyShapeError(
+                f"the reply (HTTP {self.status_code}) is too large to be parsed here: {len(self.body)} bytes, see .body"
+            )
+        try:
+            value: JSON = json.loads(self.body)
+        except (ValueError, RecursionError) as exc:
+            raise ReplyShapeError(f"the reply (HTTP {self.status_code}) is no JSON that can be read") from exc
+        return value
+
+    def __repr__(self) -> str:
+        return f"Reply(status_code={self.status_code}, {len(self.body)} bytes)"
+
+    def __reduce__(self) -> tuple[type[Reply], tuple[int, dict[str, str], bytes]]:
+        # The headers of the HTTP client do not pickle.
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        return Reply, (self.status_code, headers, self.body)
+
+
+class Receipt(NamedTuple):
+    """The server's answer to an accepted submit. `cost` is in credits, None where it is not stated."""
+
+    task_id: str
+    polling_url: str | None
+    cost: float | None
+
+
+class PollReply(NamedTuple):
+    """A poll's answer that holds a status."""
+
+    status: TaskStatus | str
+    progress: float | None
+    result: Mapping[str, JSON] | None
+    details: Mapping[str, JSON] | None
+    cost: float | None
+    raw: Mapping[str, JSON]
+
+
+@dataclass(frozen=True, slots=True)
+class _WithError:
+    # One dataclass for all that hold an error and nothing else: each costs half a millisecond at import.
+    error: BFLError
+
+
+class Accepted(NamedTuple):
+    """A task exists and has a slot."""
+
+    receipt: Receipt
+
+
+class Refused(_WithError):
+    """No task exists, and the same request would be refused again."""
+
+    __slots__ = ()
+
+
+class Busy(NamedTuple):
+    """No task exists; the same request may be sent later. `no_slot`: the server counts too many tasks (429)."""
+
+    error: BFLError
+    retry_after_s: float | None
+    no_slot: bool
+
+
+class NotSent(_WithError):
+    """No connection was made."""
+
+    __slots__ = ()
+
+
+class Unknown(_WithError):
+    """A task may exist."""
+
+    __slots__ = ()
+
+
+class Answered(NamedTuple):
+    """The answer to a POST that makes no task, and how that ends."""
+
+    reply: Reply
+
+
+SubmitAnswer: TypeAlias = Accepted | Refused | Busy | NotSent | Unknown | Answered
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One webhook call whose secret or signature was right.
+
+    Attributes:
+        scheme: What vouched for it: "secret" (`X-Webhook-Secret`) or "signature" (`X-BFL-Signature`).
+        nonce: The end of the URL that it came to, which names the submit; None where it names none.
+    """
+
+    task_id: str
+    status: TaskStatus | str
+    result: Mapping[str, JSON] | None
+    details: Mapping[str, JSON] | None
+    cost: float | None
+    raw: Mapping[str, JSON] = field(repr=False)  # it holds the prompt and a signed URL
+    scheme: Literal["secret", "signature"]
+    progress: float | None = None
+    nonce: str | None = field(default=None, repr=False)
+
+    def as_poll(self) -> PollReply:
+        """The answer of a poll that says the same."""
+        return PollReply(self.status, self.progress, self.result, self.details, self.cost, self.raw)
+
+
+class Ready(NamedTuple):
+    """The server has a result."""
+
+    reply: PollReply
+
+
+class Moderated(_WithError):
+    """Moderation refused the prompt or the output."""
+
+    __slots__ = ()
+
+
+class Failed(_WithError):
+    """The server tried and failed, or knows nothing of the task."""
+
+    __slots__ = ()
+
+
+class Lost(_WithError):
+    """A task may be running, and we no longer follow it: its slot stays taken for a while."""
+
+    __slots__ = ()
+
+
+class Unsent(NamedTuple):
+    """No task exists: refused, or withdrawn before anything was sent."""
+
+    error: BFLError
+    withdrawn: bool = False
+
+
+Settlement: TypeAlias = Ready | Moderated | Failed | Lost | Unsent | Answered

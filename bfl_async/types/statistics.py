@@ -1,0 +1,61 @@
+"""Counts of a client, frozen at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import (
+    TYPE_CHECKING,
+    NamedTuple,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+class PoolStatistics(NamedTuple):
+    """One pool: its configured limit, the working limit that 429s have taught, slots taken, requests queued."""
+
+    limit: int
+    working: int
+    taken: int
+    queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyStatistics:
+    """Seconds from accepted to Ready as this client saw them, over the newest 256 tasks of a model."""
+
+    count: int
+    p50: float
+    p90: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """A snapshot of a client. The first four are of now, the counts after them since the client's start.
+
+    Every request ends in exactly one of `ready`, `moderated`, `failed`, `ambiguous` and `withdrawn`; a `post` that
+    made no task counts in none.
+    `refused_overlap` counts 429 answers to submits that left early (`Limits.overlap`); `refused_429` all others.
+    `budget_left_usd` is what may still be asked for; None where no budget was set.
+    """
+
+    queued: int
+    submitting: int
+    active: int
+    slots_taken: int
+    pools: Mapping[str, PoolStatistics]
+    submitted: int
+    ready: int
+    moderated: int
+    failed: int
+    ambiguous: int
+    withdrawn: int
+    polls: int
+    refused_429: int
+    credits_spent: float
+    latency: Mapping[str, LatencyStatistics] = field(default_factory=dict)
+    refused_overlap: int = 0
+    budget_left_usd: float | None = None

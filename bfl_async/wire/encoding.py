@@ -1,0 +1,93 @@
+"""Values to bytes, in pieces, so that no large body holds the interpreter for long."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+
+from bfl_async.types.common import JSON
+
+
+def chars_of(body: Mapping[str, JSON]) -> int:
+    """Return the characters of a body's texts, those within its values left out."""
+    return sum([len(value) for value in body.values() if isinstance(value, str)])
+
+
+def encode_body(body: Mapping[str, JSON]) -> bytes:
+    """Return the JSON text of a submit.
+
+    A large one is written field by field, each let go before the next: an image of 2 MB is then never held more
+    than twice.
+
+    Raises:
+        ValueError: The body holds a number that JSON has no word for.
+    """
+    if chars_of(body) <= _SLICE_CHARS:
+        return dump_json(body)
+    rest = dict(body)
+    del body
+    parts: list[bytes] = []
+    while rest:
+        name = next(iter(rest))
+        parts.append(b"," if parts else b"{")
+        parts.append(dump_json(name) + b":")
+        # Handed over without a name of its own here, so that nothing keeps it.
+        parts += _pieces(rest.pop(name))
+    return b"".join((*parts, b"}")) if parts else b"{}"
+
+
+_SLICE_CHARS = 512 * 1024  # of a text that is written at a time: json.dumps holds the interpreter meanwhile
+
+
+def _pieces(value: JSON) -> list[bytes]:
+    """A value as JSON; a long text in pieces, each let go as it is written."""
+    if not isinstance(value, str) or len(value) <= _SLICE_CHARS:
+        return [dump_json(value)]
+    # Characters are written one by one, so a text can be cut anywhere.
+    slices = [value[at : at + _SLICE_CHARS] for at in range(0, len(value), _SLICE_CHARS)]
+    del value
+    slices.reverse()
+    pieces = [b'"']
+    while slices:
+        pieces.append(dump_json(slices.pop())[1:-1])
+    pieces.append(b'"')
+    return pieces
+
+
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+
+def dump_json(value: JSON | Mapping[str, JSON]) -> bytes:
+    """Return a value as JSON text, written at once.
+
+    Raises:
+        ValueError: It holds a number that JSON has no word for.
+    """
+    return _ENCODER.encode(value).encode()
+
+
+def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Return a body without its Content-Encoding, of which at most `max_bytes` + 1 bytes are made.
+
+    Raises:
+        ValueError: It is not what its header says, breaks off, or has an encoding that was not asked for.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding in ("gzip", "x-gzip"):
+        wbits = 16 + zlib.MAX_WBITS
+    elif encoding == "deflate":
+        # Some servers leave out the header of zlib.
+        wbits = zlib.MAX_WBITS if body[:1] and body[0] & 0x0F == 8 else -zlib.MAX_WBITS
+    else:
+        raise ValueError("an encoding that was not asked for")
+    unpacking = zlib.decompressobj(wbits)
+    try:
+        unpacked = unpacking.decompress(body, max_bytes + 1)
+    except zlib.error as exc:
+        raise ValueError("not what its Content-Encoding says") from exc
+    if len(unpacked) <= max_bytes and not unpacking.eof:
+        raise ValueError("it breaks off")
+    return unpacked
