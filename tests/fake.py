@@ -190,7 +190,7 @@ def _given(answer: Reply | BFLError) -> Reply:
 def seed(client: AsyncBFL, number: int) -> None:
     """Make an open client's back-off the same at each run, which replays and shrinks of random tests need."""
     assert client._scheduler is not None
-    client._scheduler._rng.seed(number)
+    client._scheduler._steps._rng.seed(number)
 
 
 def stall(seconds: float) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bfl_async.errors import BFLError, ConnectError, TaskRecord, TaskTimeoutError
+from bfl_async.runtime.bell import Bell, wake
 from bfl_async.runtime.tasks import check_loop
 from bfl_async.types.lifecycle import State
 from bfl_async.types.replies import Answered, Delivery, Ready, Reply, Settlement, Unsent
@@ -32,128 +34,100 @@ _log = logging.getLogger("bfl_async")
 _READINGS = 32  # that a policy sees
 
 
+@dataclass(eq=False, repr=False, slots=True, weakref_slot=True)
 class Entry:
-    """One request on its way. Written by the scheduler, and by the poller of this entry; read by handles."""
+    """One request on its way. Written by the engine alone; read by handles, streams and batches."""
 
-    __slots__ = (
-        "__weakref__",
-        "abandoned",
-        "accepted_at",
-        "any_endpoint",
-        "attached",
-        "attempts",
-        "began_at",
-        "callbacks",
-        "charged",
-        "connecting",
-        "cost",
-        "deadline",
-        "delivery",
-        "expectation",
-        "handle",
-        "heard",
-        "info",
-        "is_bounded",
-        "journal",
-        "lease",
-        "loop",
-        "model",
-        "outage_s",
-        "poll_now",
-        "poll_reply",
-        "polling_url",
-        "polls",
-        "problem",
-        "progress",
-        "queued_at",
-        "readers",
-        "readings",
-        "reported_at",
-        "request",
-        "request_id",
-        "requeue_timer",
-        "reserved",
-        "result",
-        "runner",
-        "seen_at",
-        "settlement",
-        "size",
-        "sleeper",
-        "state",
-        "status",
-        "stopped",
-        "submit_reply",
-        "task_id",
-        "watchers",
-    )
+    # What was asked for. `request` is None for an attached task.
+    request: Request | None
+    model: str | None
+    info: ModelInfo
+    # The caller's, on the loop's clock: nothing is sent after it.
+    deadline: float | None = None
+    # Without a deadline: seconds for which it is tried without a connection; None: `Timeouts.connect`.
+    outage_s: float | None = None
+    # Whether `Limits.queue` holds for it.
+    is_bounded: bool = True
+    # The POST may make no task.
+    any_endpoint: bool = False
+    # Of a durable batch: told before the POST and after its receipt.
+    journal: Journal | None = None
+    attached: bool = field(init=False)
+    loop: asyncio.AbstractEventLoop = field(init=False, default_factory=asyncio.get_running_loop)
 
-    def __init__(
-        self,
-        request: Request | None,
-        model: str | None,
-        info: ModelInfo,
-        deadline: float | None,
-        outage_s: float | None = None,
-    ) -> None:
-        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
-        self.request: Request | None = request  # None for an attached task
-        self.model: str | None = model
-        self.info: ModelInfo = info
-        # The caller's, on the loop's clock: nothing is sent after it.
-        self.deadline: float | None = deadline
-        # Without a deadline: seconds for which it is tried without a connection; None: `Timeouts.connect`.
-        self.outage_s: float | None = outage_s
-        # What is left of them, since a first attempt found no connection.
-        self.connecting: TimeBudget | None = None
-        self.lease: Lease
-        self.journal: Journal | None = None  # of a durable batch: told before the POST and after its receipt
-        self.state: State = State.QUEUED
-        self.attached: bool = request is None
-        # Whether `Limits.queue` holds for it.
-        self.is_bounded: bool = True
-        self.any_endpoint: bool = False  # a POST that may make no task
-        self.attempts: int = 0
-        self.requeue_timer: asyncio.TimerHandle | None = None
-        self.problem: BFLError | None = None  # the last refusal or failed poll
-        # From the receipt and the polls:
-        self.task_id: str | None = None
-        self.polling_url: str | None = None
-        self.cost: float | None = None
-        self.charged: float = 0.0  # what of the cost is in the statistics
-        self.reserved: float = 0.0  # what of the budget it takes, in credits
-        self.accepted_at: float = 0.0
-        self.began_at: float = 0.0  # when the server had the submit: what polls and timings count from
-        self.seen_at: float = 0.0  # what the newest answer says was so then
-        self.size: int | None = None  # class of the image's size, see `size_of`
-        self.polls: int = 0
-        # The next poll is not to wait: a delivery said Ready and brought no result. Read and reset by the poller.
-        self.poll_now: bool = False
-        self.readings: list[Reading] = []  # of polls that found the task in flight
-        self.status: TaskStatus | str | None = None
-        self.progress: float | None = None
-        # The newest of each, for who looks into what went on:
-        self.submit_reply: Reply | None = None
-        self.poll_reply: Reply | None = None
-        # With a webhook:
-        self.expectation: Expectation | None = None
-        self.delivery: Delivery | None = None  # one that came before the submit's own answer
-        self.runner: asyncio.Task[None] | None = None  # the coroutine that works on it
-        # The end, assigned once by the scheduler:
-        self.settlement: Settlement | None = None
-        self.result: Result | None = None
-        # Those who wait:
-        self.abandoned: bool = False  # its only caller has left: nothing more is sent for it
-        self.stopped: bool = False  # the same, and its caller still waits
-        self.heard: bool = False  # somebody was given the settlement
-        self.callbacks: dict[Callable[[Entry], None], None] = {}  # called once, at the settlement
-        self.watchers: set[asyncio.Future[None]] = set()  # woken by any change
-        self.readers: int = 0  # of updates(), waiting now
-        self.sleeper: asyncio.Future[bool] | None = None  # the poller's sleep: True when its time is over
-        self.handle: weakref.ref[object] | None = None
-        # With an observer, written by the reporter:
-        self.request_id: int = 0  # ties its events together
-        self.queued_at: float = 0.0  # when it was admitted or attached
-        self.reported_at: float = 0.0  # when its last step was told
+    # The way to the server. Written by the scheduler's steps.
+    state: State = State.QUEUED
+    lease: Lease = field(init=False)
+    attempts: int = 0
+    # What is left for connecting, since a first attempt found no connection.
+    connecting: TimeBudget | None = None
+    requeue_timer: asyncio.TimerHandle | None = None
+    # The coroutine that works on it.
+    runner: asyncio.Task[None] | None = None
+    # The last refusal or failed poll.
+    problem: BFLError | None = None
+    # Its only caller has left: nothing more is sent for it.
+    abandoned: bool = False
+    # Nothing more is sent for it, and its caller still waits.
+    stopped: bool = False
+
+    # The task, from the receipt and the polls. Times are the loop's.
+    task_id: str | None = None
+    polling_url: str | None = None
+    accepted_at: float = 0.0
+    # When the server had the submit: what polls and timings count from.
+    began_at: float = 0.0
+    # What the newest answer says was so then.
+    seen_at: float = 0.0
+    status: TaskStatus | str | None = None
+    progress: float | None = None
+    # Class of the image's size, see `size_of`.
+    size: int | None = None
+    polls: int = 0
+    # The next poll is not to wait. Read and reset by the poller.
+    poll_now: bool = False
+    # The poller's sleep: True when its time is over.
+    sleeper: asyncio.Future[bool] | None = None
+    # Of polls that found the task in flight.
+    readings: list[Reading] = field(default_factory=list)
+    # The newest reply of each kind, for who looks into what went on.
+    submit_reply: Reply | None = None
+    poll_reply: Reply | None = None
+    # With a webhook: what is expected, and a delivery that came before the submit's own answer.
+    expectation: Expectation | None = None
+    delivery: Delivery | None = None
+
+    # Money, in credits: what the server says it costs, what of that is in the statistics, what of the budget it takes.
+    cost: float | None = None
+    charged: float = 0.0
+    reserved: float = 0.0
+
+    # The end, assigned once.
+    settlement: Settlement | None = None
+    result: Result | None = None
+
+    # Those who wait. `changed` is rung at every change; the callbacks are called once, at the settlement.
+    changed: Bell = field(default_factory=Bell)
+    callbacks: dict[Callable[[Entry], None], None] = field(default_factory=dict)
+    # How many wait in updates() now.
+    readers: int = 0
+    # Somebody was given the settlement.
+    heard: bool = False
+    handle: weakref.ref[object] | None = None
+
+    # With an observer, written by the reporter: ties its events together; when it was admitted or attached; when its
+    # last step was told.
+    request_id: int = 0
+    queued_at: float = 0.0
+    reported_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.attached = self.request is None
+
+    @property
+    def is_late(self) -> bool:
+        """True once the caller's time is up, so that nothing may be sent for it any more."""
+        return self.deadline is not None and self.loop.time() >= self.deadline
 
     def check_loop(self) -> None:
         """Check that this is the client's event loop: a wait in another one would never be woken.
@@ -183,11 +157,6 @@ class Entry:
             "bfl_state": self.state.value,
         }
 
-    def touch(self) -> None:
-        """Wake whoever looks for a change."""
-        for watcher in self.watchers:
-            _wake(watcher)
-
     def extend_outage(self, seconds: float) -> None:
         """Let it be tried for so long without a connection, from the next attempt on."""
         self.outage_s = seconds
@@ -204,9 +173,14 @@ class Entry:
         if self.sleeper is not None and not self.sleeper.done():
             self.sleeper.set_result(False)
 
+    def poll_soon(self) -> None:
+        """Let the next poll leave at once."""
+        self.poll_now = True
+        self.nudge_poller()
+
     def notify_settled(self) -> None:
         """Tell all who wait that `settlement` stands."""
-        self.touch()
+        self.changed.ring()
         callbacks, self.callbacks = self.callbacks, {}
         for callback in callbacks:
             try:
@@ -282,10 +256,10 @@ class Entry:
         waiter: asyncio.Future[None] = loop.create_future()
 
         def settled(_: Entry) -> None:
-            _wake(waiter)
+            wake(waiter)
 
         self.callbacks[settled] = None
-        timer = None if deadline is None else loop.call_at(deadline, _wake, waiter)
+        timer = None if deadline is None else loop.call_at(deadline, wake, waiter)
         try:
             await waiter
         finally:
@@ -302,28 +276,8 @@ class Entry:
         Raises:
             TaskTimeoutError, ConnectError: The deadline came first.
         """
-        loop = asyncio.get_running_loop()
-        expired = False
-
-        def expire() -> None:
-            nonlocal expired
-            expired = True
-            self.touch()
-
-        timer = None if deadline is None else loop.call_at(deadline, expire)
-        try:
-            while not ready():
-                if expired:
-                    raise self.timeout_error()
-                watcher: asyncio.Future[None] = loop.create_future()
-                self.watchers.add(watcher)
-                try:
-                    await watcher
-                finally:
-                    self.watchers.discard(watcher)
-        finally:
-            if timer is not None:
-                timer.cancel()
+        if not await self.changed.wait_until(ready, deadline):
+            raise self.timeout_error()
 
 
 def log_ready_unheard(task_id: str | None, facts: Mapping[str, object] | None = None) -> None:
@@ -333,8 +287,3 @@ def log_ready_unheard(task_id: str | None, facts: Mapping[str, object] | None = 
         task_id,
         extra={"bfl_task_id": task_id} if facts is None else facts,
     )
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

@@ -12,10 +12,10 @@ import math
 import random
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from bfl_async.engine.entry import Entry
 from bfl_async.engine.pacing import TOGETHER_S, Pacer, aligned_s
+from bfl_async.engine.reports import Reports
 from bfl_async.engine.task_verdicts import (
     PENDING,
     NotFoundRow,
@@ -51,9 +51,6 @@ from bfl_async.wire.replies import (
 )
 from bfl_async.wire.submit_verdicts import poll_backoff_s
 
-if TYPE_CHECKING:
-    from bfl_async.engine.reporter import Reporter
-
 _log = logging.getLogger("bfl_async")
 
 _STRANGE = 100  # unknown statuses that are logged, once each
@@ -67,6 +64,31 @@ _ROUND_TRIPS = 3.0
 _URL_WAITS_S = (0.2, 0.4, 0.6, 0.8)
 _URL_POLL_S = 5.0
 _MOST_HINT_S = 1.0  # of a `Retry-After` beside a good answer
+
+
+class _Course:
+    """The polls of one task, as far as one depends on those before it. Written by its poller alone."""
+
+    __slots__ = ("_has_stood_still", "deadline", "failures", "last_by", "not_found", "url")
+
+    def __init__(self, url: str, deadline: float) -> None:
+        self.url = url
+        # On the loop's clock: the last poll is sent then.
+        self.deadline = deadline
+        self.not_found = NotFoundRow()
+        # Polls in a row that brought no answer.
+        self.failures = 0
+        # When the last poll must be answered; None until it is sent.
+        self.last_by: float | None = None
+        self._has_stood_still = False
+
+    def stood_still(self, sent_at: float, now: float) -> bool:
+        """True once, if the process stood still during the last poll: the next one is the one that was promised."""
+        assert self.last_by is not None
+        if self._has_stood_still or not is_stall(now - sent_at, self.last_by - sent_at):
+            return False
+        self._has_stood_still, self.last_by = True, None
+        return True
 
 
 class Poller:
@@ -88,7 +110,7 @@ class Poller:
         longest_poll_s: float | None = None,
         on_pending: Callable[[Entry], None] | None = None,
         webhook: Webhook | None = None,
-        reporter: Reporter | None = None,
+        reports: Reports | None = None,
     ) -> None:
         self._transport = transport
         self._polling = polling
@@ -98,11 +120,15 @@ class Poller:
         # Of the moments: a client's own, so that those of all workers of a machine do not fall together.
         self._phase_s = rng.random() * TOGETHER_S
         self._longest_poll_s = math.inf if longest_poll_s is None else longest_poll_s
-        self._on_pending = on_pending  # told of each answer that found a task in flight
-        self._reporter = reporter
-        self.webhook = webhook  # None also once the client drains: its web server may listen no more
-        self.polls = 0  # since the start
-        self._strange: set[str] = set()  # unknown statuses that were logged
+        # Told of each answer that found a task in flight.
+        self._on_pending = _ignore if on_pending is None else on_pending
+        self._reports = Reports() if reports is None else reports
+        # None also once the client drains: its web server may listen no more.
+        self.webhook: Webhook | None = webhook
+        # How many were sent since the start.
+        self.polls: int = 0
+        # Unknown statuses that were logged.
+        self._strange: set[str] = set()
 
     async def follow(self, entry: Entry, *, deadline: float, timings: Timings) -> Settlement:
         """Poll an accepted task until it is settled or its deadline has passed.
@@ -118,78 +144,102 @@ class Poller:
             timings.round_trips.followed -= 1
 
     async def _poll_until_settled(self, entry: Entry, deadline: float, timings: Timings) -> Settlement:
+        """Poll again and again; each turn of the loop is one poll.
+
+        A failed poll is followed by a back-off, and any other by what the policy plans. The last poll is sent at the
+        deadline, and is repeated for a moment if it brings no answer.
+        """
         assert entry.task_id is not None
         loop = asyncio.get_running_loop()
-        url = entry.polling_url or result_path(entry.task_id)
-        not_found = NotFoundRow()
-        failures = 0
-        stood_still = False
-        # When the last poll, which is sent at the deadline, must be answered.
-        last_by: float | None = None
+        course = _Course(entry.polling_url or result_path(entry.task_id), deadline)
         now = loop.time()
         wait_s = 0.0 if entry.attached else self._plan(entry, now, timings)
         while True:
-            planned = failures == 0  # by the policy: it is no back-off
-            if planned and self._together:
-                trips = timings.round_trips
-                wait_s = aligned_s(
-                    wait_s, now - self._phase_s, followed=trips.followed, round_trip_s=trips.poll_s or 0.0
-                )
-            last = await self._sleep(entry, now, wait_s, deadline, planned=planned)
-            sent_at = loop.time()
-            paced_s = 0.0 if self._pacer is None else self._pacer.delay_s(sent_at)
-            if paced_s > 0:
-                await asyncio.sleep(paced_s)
-                sent_at = loop.time()
-            retry_after: float | None = None
-            answer: PollReply | None = None
-            if last and last_by is None:
-                last_by = max(deadline, sent_at) + self._last_poll_s(timings)
-            reply = await self._ask(entry, url, sent_at, deadline, last_by)
+            sent_at, paced_s = await self._wait_turn(entry, course, now, wait_s, timings)
+            reply = await self._ask(entry, course.url, sent_at, deadline, course.last_by)
             now = loop.time()
             if isinstance(reply, UntrustedURLError):
                 return Lost(reply)
             if reply is not None:
                 timings.round_trips.note_poll(now - sent_at, paced_s=paced_s)
-                entry.poll_reply = reply
-                content = read_body(reply.body, _bounds.POLL)
-                answer = self._answer_of(reply, content, entry.task_id)
-                if answer is None:
-                    entry.problem = problem_of(reply, content, entry)
-                if answer is None or reply.status_code >= 400:
-                    # Beside a good answer the header is routine, and waiting for it would miss the end.
-                    retry_after = retry_after_s(reply.headers, now=time.time())
-            self.polls += 1
-            entry.polls += 1
-            if self._reporter is not None:
-                self._reporter.polled(entry, answer, now - sent_at)
+            answer, retry_after = self._read_reply(entry, reply)
+            self._count_poll(entry, answer, now - sent_at)
             if answer is None:
-                failures += 1
-                not_found.interrupt()
-                wait_s = poll_backoff_s(failures, retry_after, self._rng)
+                course.failures += 1
+                course.not_found.interrupt()
+                wait_s = poll_backoff_s(course.failures, retry_after, self._rng)
             else:
-                failures = 0
+                course.failures = 0
                 # What an answer says was so in the middle of its round trip.
                 entry.seen_at = (sent_at + now) / 2
-                settlement = self._read(entry, answer, not_found, now)
+                settlement = self._settlement_of(entry, answer, course.not_found, now)
+                if settlement is not None and has_result(settlement):
+                    return settlement
                 if settlement is not None:
-                    return (
-                        settlement if has_result(settlement) else await self._wait_url(entry, url, settlement)
-                    )
-                progress = None if entry.attached else answer.progress  # of an unknown beginning
-                entry.note_reading(Reading(entry.seen_at - entry.began_at, progress, answer.status))
-                if self._on_pending is not None:
-                    self._on_pending(entry)
+                    return await self._wait_url(entry, course.url, settlement)
+                self._note_pending(entry, answer)
                 wait_s = max(self._plan(entry, now, timings), min(retry_after or 0.0, _MOST_HINT_S))
-            if last_by is None:
+            if course.last_by is None:
                 continue
-            if reply is not None or now + _LAST_BACKOFF_S >= last_by:
-                if reply is None and not stood_still and is_stall(now - sent_at, last_by - sent_at):
-                    # The process stood still during the last poll: the next one is the one that was promised.
-                    stood_still, last_by = True, None
-                    continue
+            if reply is None and now + _LAST_BACKOFF_S < course.last_by:
+                await asyncio.sleep(_LAST_BACKOFF_S)
+            elif reply is not None or not course.stood_still(sent_at, now):
                 return Lost(deadline_error(entry))
-            await asyncio.sleep(_LAST_BACKOFF_S)
+
+    async def _wait_turn(
+        self, entry: Entry, course: _Course, now: float, wait_s: float, timings: Timings
+    ) -> tuple[float, float]:
+        """Sleep until the next poll is due; return when it is sent, and for how long the bound on polls held it up.
+
+        Args:
+            now: When the poll before came back, from which `wait_s` counts.
+        """
+        loop = asyncio.get_running_loop()
+        # By the policy: it is no back-off.
+        planned = course.failures == 0
+        if planned and self._together:
+            trips = timings.round_trips
+            wait_s = aligned_s(
+                wait_s, now - self._phase_s, followed=trips.followed, round_trip_s=trips.poll_s or 0.0
+            )
+        last = await self._sleep(entry, now, wait_s, course.deadline, planned=planned)
+        sent_at = loop.time()
+        paced_s = 0.0 if self._pacer is None else self._pacer.delay_s(sent_at)
+        if paced_s > 0:
+            await asyncio.sleep(paced_s)
+            sent_at = loop.time()
+        if last and course.last_by is None:
+            course.last_by = max(course.deadline, sent_at) + self._last_poll_s(timings)
+        return sent_at, paced_s
+
+    def _read_reply(self, entry: Entry, reply: Reply | None) -> tuple[PollReply | None, float | None]:
+        """Return what a poll's reply says of the task, and the seconds after which to ask again; None: nothing.
+
+        Writes `poll_reply`, and `problem` where the reply says nothing.
+        """
+        if reply is None:
+            return None, None
+        entry.poll_reply = reply
+        content = read_body(reply.body, _bounds.POLL)
+        answer = self._answer_of(reply, content, entry.task_id)
+        if answer is None:
+            entry.problem = problem_of(reply, content, entry)
+        elif reply.status_code < 400:
+            # Beside a good answer the header is routine, and waiting for it would miss the end.
+            return answer, None
+        return answer, retry_after_s(reply.headers, now=time.time())
+
+    def _count_poll(self, entry: Entry, answer: PollReply | None, took_s: float) -> None:
+        self.polls += 1
+        entry.polls += 1
+        self._reports.polled(entry, answer, took_s)
+
+    def _note_pending(self, entry: Entry, answer: PollReply) -> None:
+        """Keep what an answer says of a task in flight, for the policy and for who looks ahead."""
+        # The beginning of an attached task is not known, and its progress means nothing without it.
+        progress = None if entry.attached else answer.progress
+        entry.note_reading(Reading(entry.seen_at - entry.began_at, progress, answer.status))
+        self._on_pending(entry)
 
     async def _wait_url(self, entry: Entry, url: str, ready: Settlement) -> Settlement:
         """Poll on a task that is Ready without the URL of its result: polls are free, and the image is paid.
@@ -205,10 +255,7 @@ class Poller:
             answer = None
             if isinstance(reply, Reply):
                 answer = self._answer_of(reply, read_body(reply.body, _bounds.POLL), entry.task_id)
-            self.polls += 1
-            entry.polls += 1
-            if self._reporter is not None:
-                self._reporter.polled(entry, answer, loop.time() - sent_at)
+            self._count_poll(entry, answer, loop.time() - sent_at)
             if isinstance(reply, Reply) and answer is not None:
                 entry.poll_reply = reply
                 settlement = settlement_of(answer, entry.task_id, HiddenTexts.of(entry.request))
@@ -274,9 +321,11 @@ class Poller:
         """Read a verified delivery as a poll's answer; return the settlement if it ends the task."""
         entry.seen_at = now
         # A row of its own: one delivered "Task not found" proves as little as one polled.
-        return self._read(entry, delivery.as_poll(), NotFoundRow(), now)
+        return self._settlement_of(entry, delivery.as_poll(), NotFoundRow(), now)
 
-    def _read(self, entry: Entry, answer: PollReply, not_found: NotFoundRow, now: float) -> Settlement | None:
+    def _settlement_of(
+        self, entry: Entry, answer: PollReply, not_found: NotFoundRow, now: float
+    ) -> Settlement | None:
         """Note what an answer says; return the settlement if it ends the task."""
         assert entry.task_id is not None
         word = answer.status
@@ -306,7 +355,7 @@ class Poller:
         hidden = None if answer.status is PENDING else HiddenTexts.of(entry.request)
         settlement = settlement_of(answer, entry.task_id, hidden)
         if settlement is None and changed:
-            entry.touch()
+            entry.changed.ring()
         return settlement
 
     async def _sleep(
@@ -351,3 +400,7 @@ class Poller:
 def _set(future: asyncio.Future[bool], value: bool) -> None:
     if not future.done():
         future.set_result(value)
+
+
+def _ignore(_: Entry) -> None:
+    """Do nothing."""

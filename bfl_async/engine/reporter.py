@@ -1,7 +1,6 @@
 """Tells an observer what happens: makes the events, and keeps what it does wrong from everybody else.
 
-Made only where there is an observer. The scheduler, the poller and the downloads hold it or None, so that without
-one nothing is imported, made or called.
+Made and imported only where there is an observer; see `Reports` for where there is none.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from bfl_async import events
+from bfl_async.engine.reports import Reports
 from bfl_async.errors import APIStatusError, BFLError, TaskRecord
 from bfl_async.protocols.limiter import Limiter
 from bfl_async.protocols.observer import Observer, PromptObserver
@@ -31,7 +31,7 @@ _log = logging.getLogger("bfl_async")
 _request_ids = itertools.count(1)  # of the process: one observer may serve several clients
 
 
-class Reporter:
+class Reporter(Reports):
     """Made in the client's loop. Writes an entry's `request_id`, `queued_at` and `reported_at`."""
 
     def __init__(self, observer: Observer, limiter: Limiter) -> None:

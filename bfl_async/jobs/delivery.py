@@ -514,7 +514,7 @@ class _Delivery:
         finally:
             self.is_noted = True
             if self.entry is not None:
-                self.entry.touch()
+                self.entry.changed.ring()
 
     async def _note(self, receipt: Receipt) -> None:
         self.state = EntryState.SUBMITTED

@@ -21,7 +21,7 @@ from bfl_async import (
     request,
 )
 from bfl_async.catalog import CATALOG, describe, main, model_info
-from bfl_async.engine.scheduler import _body_and_texts
+from bfl_async.engine.submitting import read_and_encode
 from bfl_async.models import as_request, request_classes
 from bfl_async.models.headers import kind_of
 from tests.fake import FakeAPI, reply
@@ -170,7 +170,7 @@ def test_encoding_holds_a_file_about_three_times_at_most(tmp_path: Path) -> None
         made.body()
         tracemalloc.start()
         try:
-            encoded, texts = _body_and_texts(made, {})
+            encoded, texts = read_and_encode(made, {})
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

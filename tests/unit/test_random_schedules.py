@@ -16,7 +16,9 @@ import pytest
 
 from bfl_async.client import account as _account
 from bfl_async.engine import poller as _poller
+from bfl_async.engine import runners as _runners
 from bfl_async.engine import scheduler as _scheduler
+from bfl_async.engine import submitting as _submitting
 from bfl_async.engine.entry import Entry
 from bfl_async.engine.scheduler import Scheduler
 from bfl_async.errors import BFLError
@@ -66,7 +68,7 @@ def connecting_never_counts(patch: pytest.MonkeyPatch) -> None:
 
 def every_cancellation_is_ours(patch: pytest.MonkeyPatch) -> None:
     """Its origin is not looked at."""
-    for module in (_scheduler, _poller, download, _account):
+    for module in (_scheduler, _submitting, _poller, download, _account):
         patch.setattr(module, "is_cancelled", lambda: True)
 
 
@@ -89,7 +91,7 @@ def lost_answers_are_repeated(patch: pytest.MonkeyPatch) -> None:
     def judge(error: BFLError) -> SubmitAnswer:
         return NotSent(error)
 
-    patch.setattr(_scheduler, "judge_submit_error", judge)
+    patch.setattr(_submitting, "judge_submit_error", judge)
 
 
 def slots_are_forgotten(patch: pytest.MonkeyPatch) -> None:
@@ -119,7 +121,7 @@ def runners_start_at_once(patch: pytest.MonkeyPatch) -> None:
     def start(work: Coroutine[object, object, None], **more: object) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work, **more)  # type: ignore[arg-type]  # as they came
 
-    patch.setattr(_scheduler, "new_task", start)
+    patch.setattr(_runners, "new_task", start)
     # With a turn of the loop in between, the order is right again.
     patch.setattr(Scheduler, "_run", _run_at_once)
 

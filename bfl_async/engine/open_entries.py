@@ -1,0 +1,86 @@
+"""Every request that is not settled, by its state and by its task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bfl_async.engine.entry import Entry
+from bfl_async.runtime.bell import Bell
+from bfl_async.types.lifecycle import State
+
+
+class OpenEntries:
+    """The lists behind the scheduler's state table.
+
+    Invariant: an entry that is not settled is in exactly one of the three states' lists, and its `state` says in
+    which. Only `add`, `move` and `remove` change them, and the scheduler alone calls these.
+    """
+
+    def __init__(self) -> None:
+        # Dicts, as sets that keep the order of admission.
+        self._by_state: dict[State, dict[Entry, None]] = {
+            State.QUEUED: {},
+            State.SUBMITTING: {},
+            State.SUBMITTED: {},
+        }
+        self._by_task: dict[str, Entry] = {}
+        # Rung when a state's last entry leaves it: a drain waits for all of them, closing for the last POST.
+        self._emptied = Bell()
+
+    @property
+    def queued(self) -> Mapping[Entry, None]:
+        """Those for which nothing is on its way."""
+        return self._by_state[State.QUEUED]
+
+    @property
+    def submitting(self) -> Mapping[Entry, None]:
+        """Those whose POST is on its way."""
+        return self._by_state[State.SUBMITTING]
+
+    @property
+    def submitted(self) -> Mapping[Entry, None]:
+        """Those whose task is followed."""
+        return self._by_state[State.SUBMITTED]
+
+    @property
+    def by_task(self) -> Mapping[str, Entry]:
+        """Those whose task is followed, by its id."""
+        return self._by_task
+
+    def __bool__(self) -> bool:
+        """True while there is any."""
+        return any(self._by_state.values())
+
+    def add(self, entry: Entry) -> None:
+        """Take in a new entry, as queued."""
+        self._by_state[State.QUEUED][entry] = None
+
+    def move(self, entry: Entry, state: State) -> None:
+        """Give an open entry another of the three states."""
+        left = self._by_state[entry.state]
+        left.pop(entry, None)
+        self._by_state[state][entry] = None
+        entry.state = state
+        if not left:
+            self._emptied.ring()
+
+    def name(self, entry: Entry, task_id: str) -> None:
+        """Note whose task it is. Two requests for one task share the first one's entry."""
+        self._by_task.setdefault(task_id, entry)
+
+    def remove(self, entry: Entry) -> None:
+        """Let go of an entry, which keeps the state that it has."""
+        left = self._by_state[entry.state]
+        left.pop(entry, None)
+        if entry.task_id is not None and self._by_task.get(entry.task_id) is entry:
+            del self._by_task[entry.task_id]
+        if not left:
+            self._emptied.ring()
+
+    async def wait_empty(self) -> None:
+        """Wait until nothing is queued or in flight."""
+        await self._emptied.wait_until(lambda: not self)
+
+    async def wait_answered(self) -> None:
+        """Wait until no POST is on its way."""
+        await self._emptied.wait_until(lambda: not self.submitting)

@@ -1,0 +1,136 @@
+"""One submit: the request becomes bytes, the bytes become a POST, and the reply becomes a `SubmitAnswer`.
+
+Nothing here knows of slots or states. What an answer means for money is decided by `wire.submit_verdicts`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from bfl_async.engine.entry import Entry
+from bfl_async.errors import (
+    BFLError,
+    ConnectError,
+    InvalidRequestError,
+    ReplyTimeoutError,
+    TransportError,
+)
+from bfl_async.protocols.transport import Request, Transport
+from bfl_async.runtime.cancellation import is_cancelled
+from bfl_async.runtime.threads import Threads
+from bfl_async.runtime.time import TimeLimit
+from bfl_async.types.common import JSON
+from bfl_async.types.replies import NotSent, Refused, SubmitAnswer
+from bfl_async.wire.encoding import chars_of, dump_json, encode_body
+from bfl_async.wire.redaction import HiddenTexts, texts_in
+from bfl_async.wire.submit_verdicts import judge_submit, judge_submit_error
+
+# From here on a body is encoded in a worker thread, so that it does not hold up the loop.
+_LARGE_BODY_CHARS = 256 * 1024
+# Bodies that are encoded at a time: each holds a few times its files' size.
+_ENCODERS = 4
+
+
+class Encoded(NamedTuple):
+    """A body as it is sent, and the texts of it that no error may show."""
+
+    body: bytes
+    hidden: HiddenTexts
+
+
+class Submitter:
+    """Encodes and sends for one client.
+
+    Args:
+        submit_s: Seconds that a submit may take; None: the transport itself sees to it.
+    """
+
+    def __init__(self, transport: Transport, submit_s: float | None) -> None:
+        self._transport = transport
+        self._submit_s = submit_s
+        self._encoders = Threads("bfl-encoding", _ENCODERS)
+
+    async def encode(self, request: Request, more: Mapping[str, JSON]) -> Encoded | Refused | NotSent:
+        """Return the JSON text of a submit with `more` fields, or why there is none.
+
+        All that can fail without the network fails here, while the request still counts as queued.
+        """
+        try:
+            return await self._encode(request, more)
+        except InvalidRequestError as exc:
+            # A file cannot be read, or does not fit.
+            return Refused(exc)
+        except (ValueError, TypeError) as exc:
+            unfit = InvalidRequestError(f"the request for {request.model} cannot be written as JSON: {exc}")
+            return Refused(_caused(unfit, exc))
+        except OSError as exc:
+            # No thread could be started.
+            unsent = ConnectError(f"the request could not be encoded: {exc}; nothing was sent")
+            return NotSent(_caused(unsent, exc))
+
+    async def _encode(self, request: Request, more: Mapping[str, JSON]) -> Encoded:
+        if request.has_files:
+            return await self._encoders.run(read_and_encode, request, more)
+        body = {**request.body(), **more} if more else request.body()
+        if chars_of(body) < _LARGE_BODY_CHARS:
+            return Encoded(dump_json(body), HiddenTexts(body))
+        return Encoded(await self._encoders.run(encode_body, body), HiddenTexts(texts_in(body)))
+
+    async def post(self, entry: Entry, encoded: Encoded) -> SubmitAnswer:
+        """Send once, and judge what came; writes `entry.submit_reply`.
+
+        Cancellation: The POST may have been taken; the caller must count it as unknown.
+        """
+        entry.submit_reply = None
+        endpoint = entry.info.endpoint
+        try:
+            if self._submit_s is None:
+                reply = await self._transport.submit(endpoint, encoded.body)
+            else:
+                async with TimeLimit(self._submit_s):
+                    reply = await self._transport.submit(endpoint, encoded.body)
+        except BFLError as exc:
+            return judge_submit_error(exc)
+        except TimeoutError as exc:
+            within = "in time" if self._submit_s is None else f"within {self._submit_s:g} s"
+            return judge_submit_error(_caused(ReplyTimeoutError(f"no reply {within}"), exc))
+        except asyncio.CancelledError as exc:
+            if is_cancelled():
+                raise
+            # A transport from outside: whether anything was sent is for it to say, and it does not.
+            return judge_submit_error(_caused(TransportError("the call was cancelled, and not by us"), exc))
+        entry.submit_reply = reply
+        return judge_submit(
+            reply,
+            model=entry.info.name,
+            now=time.time(),
+            hidden=encoded.hidden,
+            any_endpoint=entry.any_endpoint,
+        )
+
+    async def aclose(self, timeout: float) -> None:
+        """End the threads, once what they encode is done."""
+        await self._encoders.aclose(timeout)
+
+
+def read_and_encode(request: Request, more: Mapping[str, JSON]) -> Encoded:
+    """Return the JSON text of a request with files. Blocks.
+
+    At no moment more than one copy of the files is held beside the text: the body is given away to the encoder.
+
+    Raises:
+        InvalidRequestError: A file cannot be read, or does not fit.
+    """
+    body = {**request.body(), **more}
+    hidden = HiddenTexts(texts_in(body))
+    encoding = [body]
+    del body
+    return Encoded(encode_body(encoding.pop()), hidden)
+
+
+def _caused(error: BFLError, cause: BaseException) -> BFLError:
+    error.__cause__ = cause
+    return error
