@@ -107,30 +107,13 @@ class Scheduler:
         if overlap is not None and isinstance(limiter, EarlyGrants):
             ahead = LookAhead(overlap, limiter, self._entries, timings)
         self._poller = Poller(
-            transport,
-            polling,
-            rng,
-            max_polls_per_s=max_polls_per_s,
-            together=polls_together,
-            longest_poll_s=longest_poll_s,
-            on_pending=ahead.expect,
-            webhook=webhook,
-            reports=self._reports,
-        )
+            transport, polling, rng, max_polls_per_s=max_polls_per_s, together=polls_together,
+            longest_poll_s=longest_poll_s, on_pending=ahead.expect, webhook=webhook, reports=self._reports,
+        )  # fmt: skip
         self._steps = Steps(
-            self._entries,
-            limiter,
-            ahead,
-            self._poller,
-            self._spending,
-            self.downloads,
-            self._reports,
-            timings,
-            timeouts,
-            rng,
-            unknown_s=unknown_s,
-            queue=queue,
-        )
+            self._entries, limiter, ahead, self._poller, self._spending, self.downloads, self._reports, timings,
+            timeouts, rng, unknown_s=unknown_s, queue=queue,
+        )  # fmt: skip
         self._slots = self._steps.slots
         self._runners = Runners(self._interrupted)
         # False from the beginning of a drain at the end: what was admitted goes on, and nothing new is admitted.
