@@ -6,3 +6,5 @@ from bfl_async.results.download import Download as Download
 from bfl_async.results.download import Downloads as Downloads
 from bfl_async.results.download import closed_error as closed_error
 from bfl_async.results.download import save_error as save_error
+
+__all__ = ["Download", "Downloads", "closed_error", "save_error"]

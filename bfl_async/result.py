@@ -4,3 +4,5 @@ from __future__ import annotations
 
 from bfl_async.results.result import Result as Result
 from bfl_async.results.result import ResultFacts as ResultFacts
+
+__all__ = ["Result", "ResultFacts"]

@@ -43,7 +43,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar, TypeVarTuple
+from typing import NoReturn, Self, TypeVar, TypeVarTuple
 from urllib.parse import urlsplit
 
 import anyio
@@ -198,6 +198,11 @@ class Batch:
             retry=tuple(state for state, is_wanted in wanted.items() if is_wanted),
             downloads=downloads,
             and_earlier=and_earlier,
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a batch cannot be pickled or copied: open its ledger again, with a client of that process"
         )
 
     # --- opening and closing ----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import Self, TypeAlias, cast
+from typing import NoReturn, Self, TypeAlias, cast
 
 from bfl_async.client.handle import TaskHandle
 from bfl_async.engine.entry import Entry, log_ready_unheard
@@ -350,6 +350,9 @@ class OutcomeStream:
     def waiting(self) -> tuple[Outcome, ...]:
         """Outcomes that stand and were not handed out: what a consumer that stops would leave behind."""
         return self._core.waiting()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a stream cannot be pickled or copied: it belongs to its client's event loop")
 
     def __aiter__(self) -> Self:
         return self

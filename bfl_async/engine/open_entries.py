@@ -24,8 +24,8 @@ class OpenEntries:
             State.SUBMITTED: {},
         }
         self._by_task: dict[str, Entry] = {}
-        # Rung when a state's last entry leaves it: a drain waits for all of them, closing for the last POST.
-        self._emptied = Bell()
+        # A drain waits until nothing is left, closing for the last POST.
+        self._changed = Bell()
 
     @property
     def queued(self) -> Mapping[Entry, None]:
@@ -57,30 +57,33 @@ class OpenEntries:
 
     def move(self, entry: Entry, state: State) -> None:
         """Give an open entry another of the three states."""
-        left = self._by_state[entry.state]
-        left.pop(entry, None)
+        self._by_state[entry.state].pop(entry, None)
         self._by_state[state][entry] = None
         entry.state = state
-        if not left:
-            self._emptied.ring()
+        self._changed.ring()
 
     def name(self, entry: Entry, task_id: str) -> None:
         """Note whose task it is. Two requests for one task share the first one's entry."""
         self._by_task.setdefault(task_id, entry)
 
     def remove(self, entry: Entry) -> None:
-        """Let go of an entry, which keeps the state that it has."""
-        left = self._by_state[entry.state]
-        left.pop(entry, None)
+        """Let go of an entry, which keeps the state that it has. `tell` must follow."""
+        self._by_state[entry.state].pop(entry, None)
         if entry.task_id is not None and self._by_task.get(entry.task_id) is entry:
             del self._by_task[entry.task_id]
-        if not left:
-            self._emptied.ring()
+
+    def tell(self) -> None:
+        """Wake those who wait for an empty list.
+
+        After a removal this comes last, when the entry's own callers were told: one of them may begin its next request
+        in that turn of the loop, and a drain is to wait for that as well.
+        """
+        self._changed.ring()
 
     async def wait_empty(self) -> None:
         """Wait until nothing is queued or in flight."""
-        await self._emptied.wait_until(lambda: not self)
+        await self._changed.wait_until(lambda: not self)
 
     async def wait_answered(self) -> None:
         """Wait until no POST is on its way."""
-        await self._emptied.wait_until(lambda: not self.submitting)
+        await self._changed.wait_until(lambda: not self.submitting)

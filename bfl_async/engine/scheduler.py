@@ -195,6 +195,7 @@ class Scheduler:
             return self._slots.enter(entry)
         except BaseException:
             self._entries.remove(entry)
+            self._entries.tell()
             self._spending.give_back(entry)
             raise
 

@@ -323,6 +323,7 @@ class Steps:
             entry.state = State.SETTLED
             self._reports.settled(entry, end)
             entry.notify_settled()
+            self._entries.tell()
 
     def close(self) -> None:
         """Send nothing more, and withdraw what is queued."""

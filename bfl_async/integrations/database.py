@@ -10,3 +10,14 @@ from bfl_async.jobs.database import fetch as fetch
 from bfl_async.jobs.database import records_of as records_of
 from bfl_async.jobs.database import shown_problem as shown_problem
 from bfl_async.jobs.database import transaction as transaction
+
+__all__ = [
+    "LOCK",
+    "Connection",
+    "apply_schema",
+    "check_dsn",
+    "fetch",
+    "records_of",
+    "shown_problem",
+    "transaction",
+]

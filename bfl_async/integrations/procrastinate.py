@@ -14,3 +14,18 @@ from bfl_async.jobs.procrastinate import recover as recover
 from bfl_async.jobs.procrastinate import results as results
 from bfl_async.jobs.procrastinate import retry_jobs as retry_jobs
 from bfl_async.jobs.procrastinate import worker as worker
+
+__all__ = [
+    "QUEUE",
+    "FileStorage",
+    "FolderStorage",
+    "JobRecord",
+    "Storage",
+    "apply_schema",
+    "defer",
+    "records_of",
+    "recover",
+    "results",
+    "retry_jobs",
+    "worker",
+]

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from bfl_async._config import Limits
-from bfl_async._redis import CONNECT_S, REPLY_S, close_quietly, connect, host_of, listen
 from bfl_async.errors import ConfigError
 from bfl_async.limiter._shared import SharedLimiter
 from bfl_async.limiter.steps import ENDED_S, FETCH_S, Batch, StepReply, Store, StoreAwayError
+from bfl_async.runtime.redis import CONNECT_S, REPLY_S, close_quietly, connect, host_of, listen
 from bfl_async.runtime.secrets import Secret
 from bfl_async.runtime.tasks import end_task, new_task
 from bfl_async.runtime.text import printable

@@ -4,9 +4,9 @@ What the server may add is data: statuses are open, unknown fields of a reply ar
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from bfl_async.runtime.lazy import lazy_names
 from bfl_async.types.common import JSON as JSON
 from bfl_async.types.entries import EntryState as EntryState
 from bfl_async.types.entries import Fact as Fact
@@ -78,11 +78,54 @@ _HOMES = {
     "Observer": "protocols.observer",
     "PromptObserver": "protocols.observer",
 }
+__getattr__ = lazy_names(__name__, _HOMES)
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"bfl_async.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__all__ = [
+    "JSON",
+    "Accepted",
+    "AccountLimiter",
+    "Answered",
+    "Busy",
+    "Delivery",
+    "EarlyGrants",
+    "End",
+    "EntryState",
+    "Estimate",
+    "Expectation",
+    "Fact",
+    "Failed",
+    "Journal",
+    "LatencyStatistics",
+    "Lease",
+    "Ledger",
+    "LedgerEntry",
+    "Limiter",
+    "Lost",
+    "Moderated",
+    "NewEntry",
+    "NotSent",
+    "Observer",
+    "Outcome",
+    "PollReply",
+    "PoolStatistics",
+    "PromptObserver",
+    "Ready",
+    "Receipt",
+    "Refused",
+    "Relay",
+    "Reply",
+    "Request",
+    "ResultOrError",
+    "ResultT",
+    "Settlement",
+    "Sink",
+    "State",
+    "Statistics",
+    "StreamingTransport",
+    "SubmitAnswer",
+    "Transport",
+    "Unknown",
+    "Unsent",
+    "Update",
+    "Webhook",
+]

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
-from bfl_async._redis import close_quietly, connect, host_of, listen
 from bfl_async.errors import ConfigError, TransportError, WebhookError
 from bfl_async.runtime.cancellation import is_cancelled, shielded
+from bfl_async.runtime.redis import close_quietly, connect, host_of, listen
 from bfl_async.runtime.secrets import Secret
 from bfl_async.runtime.tasks import end_task, new_task
 from bfl_async.types.replies import Delivery

@@ -16,10 +16,10 @@ import pytest
 
 from benchmarks.redis_server import MISSING, RedisServer
 from bfl_async import AsyncBFL, ConfigError, LimiterError
-from bfl_async._redis import listen
 from bfl_async.limiter import FileLimiter, RedisLimiter
 from bfl_async.limiter._shared import SharedLimiter
 from bfl_async.limiter.steps import FETCH_S, Batch, StepReply, Store, StoreAwayError
+from bfl_async.runtime.redis import listen
 from bfl_async.types import Lease, PoolStatistics
 from tests.contract.limiters import (
     Book,

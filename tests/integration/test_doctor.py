@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from bfl_async.cli import doctor, main
+from bfl_async.cli import doctor, doctor_host, findings, main
 from bfl_async.cli.doctor import examine, exit_code_of_findings, folder_finding
 from bfl_async.cli.doctor_host import clock_finding, proxy_finding
 from bfl_async.cli.findings import Finding, key_finding
@@ -266,11 +266,16 @@ def test_reply_without_a_date_is_no_failure(date: str | None) -> None:
     assert clock_finding(date, time.time()).level == "warn"
 
 
+def shorten_checks(patch: pytest.MonkeyPatch) -> None:
+    for module in (findings, doctor_host):
+        patch.setattr(module, "CHECK_S", 0.3)
+
+
 async def test_silent_server_takes_bounded_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A server that accepts and never answers ends its check and no other."""
-    monkeypatch.setattr(doctor, "CHECK_S", 0.3)
+    shorten_checks(monkeypatch)
     began = time.monotonic()
     async with a_server(lambda: None) as url:
         code, found = await look(monkeypatch, capsys, url)
@@ -284,7 +289,7 @@ async def test_check_that_hangs_or_breaks_is_a_finding(
 ) -> None:
     """A dead network drive and a bug each cost their own line; nobody waits for the thread."""
     never = threading.Event()
-    monkeypatch.setattr(doctor, "CHECK_S", 0.3)
+    shorten_checks(monkeypatch)
     monkeypatch.setattr(doctor, "folder_finding", lambda name, folder: never.wait(30))
     monkeypatch.setattr(doctor, "extras_finding", lambda: 1 / 0)
     async with Sandbox() as sandbox:

@@ -271,7 +271,7 @@ async def test_one_request_is_marked_ahead_on_slow_disks_and_a_clean_stop_takes_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_slow: bool
 ) -> None:
     """There a freed slot finds its request marked; a kill would leave one in doubt, a stop leaves none."""
-    monkeypatch.setattr("bfl_async.batch._SLOW_FLUSH_S", -1.0 if is_slow else 60.0)
+    monkeypatch.setattr("bfl_async.batch.run._SLOW_FLUSH_S", -1.0 if is_slow else 60.0)
     api = fake(service_s=60.0)
     async with client(api, 2) as bfl, Batch.open(tmp_path / "run.db", bfl) as batch:
         await batch.add(cats("a", "b", "c", "d"))
@@ -595,8 +595,8 @@ async def test_a_download_that_fails_is_repeated_by_the_next_run(
 ) -> None:
     """It costs nothing; one whose URL has ended is failed."""
     api = fake()
-    monkeypatch.setattr("bfl_async.batch._LEAST_DOWNLOAD_S", 0.2)
-    monkeypatch.setattr("bfl_async.batch._MOST_DOWNLOAD_S", 0.2)
+    monkeypatch.setattr("bfl_async.batch.run._LEAST_DOWNLOAD_S", 0.2)
+    monkeypatch.setattr("bfl_async.batch.run._MOST_DOWNLOAD_S", 0.2)
     api.download_script.extend([reply(500, "no")] * 30)
     (outcome,) = await run(tmp_path, api, cats("a"))
     assert (outcome.state, type(outcome.error).__name__) == (READY, "DownloadError")

@@ -34,7 +34,7 @@ from bfl_async import (
     TaskTimeoutError,
     TransportError,
 )
-from bfl_async.engine import scheduler as scheduler_module
+from bfl_async.engine import submitting
 from bfl_async.limiter import LocalLimiter
 from bfl_async.types import JSON, Lease, Reply
 from bfl_async.wire.encoding import encode_body
@@ -325,7 +325,7 @@ async def test_caller_who_leaves_while_a_large_body_is_encoded_sends_nothing(
         go_on.wait(10)
         return encode_body(body)
 
-    monkeypatch.setattr(scheduler_module, "encode_body", slow)
+    monkeypatch.setattr(submitting, "encode_body", slow)
     async with api.client() as bfl:
         caller = asyncio.create_task(bfl.generate(FluxPro11(prompt="x", image_prompt="A" * 300_000)))
         await asyncio.to_thread(entered.wait, 10)
@@ -386,7 +386,7 @@ async def test_wrong_clock_here_does_not_end_a_result(monkeypatch: pytest.Monkey
         result = await bfl.generate(a_request())
         assert result.expires_at is not None
         ahead = result.expires_at + 60
-        monkeypatch.setattr("bfl_async.download.time.time", lambda: ahead)
+        monkeypatch.setattr("bfl_async.results.download.time.time", lambda: ahead)
         api.download_script.append(TransportError("reset"))
         assert await result.read() == JPEG
 

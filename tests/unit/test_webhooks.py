@@ -825,7 +825,7 @@ async def test_broken_callback_of_a_delivery_costs_its_own_request_only(
         def broken(*args: object, **kwargs: object) -> None:
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr("bfl_async.engine.scheduler.Result.of", broken)
+        monkeypatch.setattr("bfl_async.engine.steps.Result.of", broken)
         await deliver(receiver, api)
         monkeypatch.undo()
         with pytest.raises(Exception, match="a bug ended this request") as caught:
