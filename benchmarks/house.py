@@ -1,0 +1,159 @@
+"""The size and shape of the package, in figures: `python -m benchmarks.house` prints them.
+
+`tests/docs/test_house.py` holds them to their bounds, so that a module or a function that has grown too large, or an
+import that closes a cycle, is seen when it is made.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+PACKAGE = "bfl_async"
+FOLDER = Path(__file__).parents[1] / PACKAGE
+# Written by `bfl_async.models._generate`: one overload, or one signature, for each model.
+GENERATED = frozenset({"bfl_async.models._typed", "bfl_async.client._overloads"})
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What was measured, each with the places: lines by module or function, names by module."""
+
+    modules: Mapping[str, int]
+    functions: Mapping[str, int]
+    inner_imports: Mapping[str, int]
+    cycles: tuple[tuple[str, ...], ...]
+    top_level: tuple[str, ...] = field(default=())
+
+    @property
+    def p90(self) -> int:
+        """So many lines 90 % of the functions have at most."""
+        lengths = sorted(self.functions.values())
+        return lengths[len(lengths) * 9 // 10]
+
+
+def measure() -> House:
+    """Read the package's source."""
+    trees = {name: ast.parse(path.read_text("utf-8")) for name, path in modules()}
+    lines = {name: len(path.read_text("utf-8").splitlines()) for name, path in modules()}
+    functions = {
+        f"{name}:{function.name} (line {function.lineno})": _length(function)
+        for name, tree in trees.items()
+        if name not in GENERATED
+        for function in _functions(tree)
+    }
+    inner = {
+        name: count
+        for name, tree in trees.items()
+        if name not in GENERATED and (count := len(_inner_imports(tree)))
+    }
+    top = tuple(path.stem for path in sorted(FOLDER.glob("*.py")))
+    return House(
+        {name: count for name, count in lines.items() if name not in GENERATED},
+        functions,
+        inner,
+        tuple(_cycles({name: _imports(name, tree, trees) for name, tree in trees.items()})),
+        top,
+    )
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """All modules of the package by their dotted names."""
+    for path in sorted(FOLDER.rglob("*.py")):
+        parts = path.relative_to(FOLDER.parent).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def _functions(tree: ast.AST) -> Iterator[Function]:
+    return (node for node in ast.walk(tree) if isinstance(node, Function))
+
+
+def _length(function: Function) -> int:
+    assert function.end_lineno is not None
+    return function.end_lineno - function.lineno + 1
+
+
+def _inner_imports(tree: ast.Module) -> set[tuple[int, str]]:
+    """Names that are imported inside functions, each once, with the line."""
+    return {
+        (node.lineno, alias.name)
+        for function in _functions(tree)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def _imports(name: str, tree: ast.Module, known: Mapping[str, object]) -> set[str]:
+    """Modules of the package that a module names in imports, those for type checkers and in functions included."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in known else node.module)
+    return {each for each in found if each in known and each != name}
+
+
+def _cycles(graph: Mapping[str, set[str]]) -> Iterator[tuple[str, ...]]:
+    """Sets of modules that can all be reached from each other (Tarjan's strongly connected components)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+
+    def visit(name: str) -> Iterator[tuple[str, ...]]:
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for other in sorted(graph[name]):
+            if other not in index:
+                yield from visit(other)
+                low[name] = min(low[name], low[other])
+            elif other in stack:
+                low[name] = min(low[name], index[other])
+        if low[name] == index[name]:
+            at = stack.index(name)
+            found = tuple(sorted(stack[at:]))
+            del stack[at:]
+            if len(found) > 1:
+                yield found
+
+    for name in graph:
+        if name not in index:
+            yield from visit(name)
+
+
+def main() -> int:
+    """Print the figures, with the largest of each kind."""
+    house = measure()
+    print(
+        f"modules            {len(house.modules)}, over 500 lines: {sum(n > 500 for n in house.modules.values())}"
+    )
+    print(
+        f"functions          {len(house.functions)}, over 50 lines: {sum(n > 50 for n in house.functions.values())}"
+    )
+    print(f"90 % of functions  {house.p90} lines at most")
+    print(f"import cycles      {len(house.cycles)}")
+    print(f"top-level modules  {len(house.top_level)}")
+    print(f"imports inside     {sum(house.inner_imports.values())}, in {len(house.inner_imports)} modules")
+    for title, counts in (
+        ("modules", house.modules),
+        ("functions", house.functions),
+        ("imports inside", house.inner_imports),
+    ):
+        print(f"\nlargest {title}:")
+        for name, count in sorted(counts.items(), key=lambda each: -each[1])[:12]:
+            print(f"  {count:>5}  {name}")
+    for cycle in house.cycles:
+        print("\ncycle: " + ", ".join(cycle))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""The package keeps its shape; `python -m benchmarks.house` prints the figures with their places."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.house import House, measure
+
+MOST_LINES = 500
+MOST_FUNCTION_LINES = 50
+MOST_P90 = 22
+MOST_TOP_LEVEL = 10
+MOST_INNER_IMPORTS = 40
+
+
+@pytest.fixture(scope="module")
+def house() -> House:
+    return measure()
+
+
+def test_no_module_is_too_large_to_be_read(house: House) -> None:
+    """Generated ones aside, which nobody reads."""
+    assert {name: lines for name, lines in house.modules.items() if lines > MOST_LINES} == {}
+
+
+def test_no_function_is_too_long_to_be_seen_at_once(house: House) -> None:
+    """Its docstring counts, and functions within it."""
+    assert {name: lines for name, lines in house.functions.items() if lines > MOST_FUNCTION_LINES} == {}
+    assert house.p90 <= MOST_P90
+
+
+def test_no_module_needs_one_that_needs_it(house: House) -> None:
+    """Imports for type checkers count: who reads a module has to read those as well."""
+    assert house.cycles == ()
+
+
+def test_the_top_level_is_read_at_a_glance(house: House) -> None:
+    """A new module belongs into one of the folders."""
+    assert len(house.top_level) <= MOST_TOP_LEVEL, house.top_level
+
+
+def test_imports_stand_at_the_top(house: House) -> None:
+    """Except in commands, which start at once because of it, and where an extra may not be installed."""
+    assert sum(house.inner_imports.values()) <= MOST_INNER_IMPORTS, house.inner_imports
