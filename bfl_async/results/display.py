@@ -10,35 +10,39 @@ import base64
 import html
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bfl_async.models.headers import image_size, kind_of
-
-if TYPE_CHECKING:
-    from bfl_async.results.result import ResultFacts
 
 _MOST_BYTES = 2**20  # of an image that is put into the page
 _HEAD_BYTES = 64 * 1024  # of a larger one, for its size
 _PROMPT_CHARS = 500
 
 
-def card(result: ResultFacts, file: Path | None) -> str:
-    """Return a result as HTML.
+def card(
+    *,
+    task_id: str,
+    model: str | None,
+    seed: int | None,
+    prompt: str | None,
+    cost: float | None,
+    expires_at: float | None,
+    file: Path | None,
+) -> str:
+    """Return the facts of a result as HTML.
 
     Args:
         file: Where it was saved; None: nowhere yet.
     """
     size, image = (None, "") if file is None else _image(file)
-    expires = result.expires_at
     rows = {
-        "model": result.model,
-        "task": result.task_id,
+        "model": model,
+        "task": task_id,
         "size": None if size is None else f"{size[0]} x {size[1]} px",
-        "seed": result.seed,
-        "cost": None if result.cost is None else f"{result.cost:g} credits",
-        "URL ends": None if expires is None else f"{_time(expires)} UTC",
+        "seed": seed,
+        "cost": None if cost is None else f"{cost:g} credits",
+        "URL ends": None if expires_at is None else f"{_time(expires_at)} UTC",
         "saved to": file,
-        "prompt": _cut(result.prompt),
+        "prompt": _cut(prompt),
     }
     cells = "".join(
         f'<tr><th style="text-align:left">{name}</th><td style="text-align:left">{html.escape(str(value))}</td></tr>'

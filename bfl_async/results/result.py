@@ -11,6 +11,7 @@ from typing import Self
 
 from bfl_async.errors import TaskRecord
 from bfl_async.models import model_info
+from bfl_async.results.display import card
 from bfl_async.results.download import Downloads, closed_error
 from bfl_async.results.incoming import Download, Place
 from bfl_async.types.common import JSON
@@ -75,9 +76,15 @@ class ResultFacts:
 
     def _repr_html_(self) -> str:
         """Show a card in a notebook, with the image if it was saved. Asks nothing of the network."""
-        from bfl_async.results.display import card
-
-        return card(self, self._file)
+        return card(
+            task_id=self.task_id,
+            model=self.model,
+            seed=self.seed,
+            prompt=self.prompt,
+            cost=self.cost,
+            expires_at=self.expires_at,
+            file=self._file,
+        )
 
     def __copy__(self) -> Self:
         return self  # frozen

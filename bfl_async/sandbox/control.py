@@ -1,4 +1,7 @@
-"""What the sandbox tells of itself and takes from another process: `/sandbox` and the paths beneath it."""
+"""What the sandbox tells of itself and takes from another process: `/sandbox` and the paths beneath it.
+
+The server imports this module, and never the other way: `Controlled` names all that is read of a sandbox here.
+"""
 
 import base64
 import hashlib
@@ -8,19 +11,18 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict
 from importlib.resources import files
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from bfl_async.sandbox.answers import json_response
-from bfl_async.sandbox.faults import DIALS, Setting
+from bfl_async.sandbox.faults import DIALS, Faults, Setting
 from bfl_async.sandbox.rules import Json
+from bfl_async.sandbox.tasks import SandboxStatistics, SandboxTask
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
-
-    from bfl_async.sandbox.server import Sandbox
 
 _NEWEST = 50  # tasks that the page is told of
 _PROMPT_CHARS = 200
@@ -47,7 +49,24 @@ def check_host(names: Collection[str]) -> "Middleware":
     return checked
 
 
-def add_routes(app: web.Application, sandbox: "Sandbox") -> None:
+class Controlled(Protocol):
+    """A sandbox as this page sees it. The attributes that `_SETTINGS` lists are read and set by their names."""
+
+    faults: Faults
+
+    @property
+    def tasks(self) -> dict[str, SandboxTask]: ...
+
+    def statistics(self) -> SandboxStatistics: ...
+
+    def newest(self, count: int) -> list[SandboxTask]: ...
+
+    def progress(self, task: SandboxTask) -> float | None: ...
+
+    def age_s(self, task: SandboxTask) -> float: ...
+
+
+def add_routes(app: web.Application, sandbox: Controlled) -> None:
     """Serve the page, and what it reads and sets."""
     control = _Control(sandbox)
     app.router.add_get("/sandbox", control.answer_page)
@@ -58,7 +77,7 @@ def add_routes(app: web.Application, sandbox: "Sandbox") -> None:
 
 
 class _Control:
-    def __init__(self, sandbox: "Sandbox") -> None:
+    def __init__(self, sandbox: Controlled) -> None:
         self._sandbox = sandbox
         self._page = files("bfl_async.sandbox").joinpath("page.html").read_text("utf-8")
 

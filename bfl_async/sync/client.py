@@ -19,12 +19,14 @@ the collector runs in that very thread.
 
 from __future__ import annotations
 
+import functools
 import threading
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import (
     TYPE_CHECKING,
+    Concatenate,
     Literal,
     NoReturn,
     Self,
@@ -36,8 +38,8 @@ from bfl_async.client.client import AsyncBFL, check_many, typed, typed_nowait
 from bfl_async.errors import BFLError, ConfigError
 from bfl_async.models import ImageRequest
 from bfl_async.runtime.secrets import conceal_arguments
-from bfl_async.sync.portal import Portal
-from bfl_async.sync.stream import OutcomeStream, ThreadSource, parameters_of
+from bfl_async.sync.portal import P, Portal
+from bfl_async.sync.stream import OutcomeStream, ThreadSource
 from bfl_async.sync.values import Result, TaskHandle
 
 if TYPE_CHECKING:
@@ -53,6 +55,17 @@ if TYPE_CHECKING:
 __all__ = ["BFL"]
 
 
+def _parameters_of(
+    init: Callable[Concatenate[AsyncBFL, P], None],
+) -> Callable[[Callable[..., None]], Callable[Concatenate[BFL, P], None]]:
+    """Give a constructor the parameters of the client's."""
+
+    def give(made: Callable[..., None]) -> Callable[Concatenate[BFL, P], None]:
+        return cast("Callable[Concatenate[BFL, P], None]", functools.wraps(init)(made))
+
+    return give
+
+
 class BFL:
     """The Black Forest Labs FLUX image API, for code without asyncio. Parameters and calls are those of `AsyncBFL`.
 
@@ -64,7 +77,7 @@ class BFL:
     _portal: Portal
     _client: BFL | None  # of a view: what is opened and closed
 
-    @parameters_of(AsyncBFL.__init__)
+    @_parameters_of(AsyncBFL.__init__)
     def __init__(self, *args: object, **kwargs: object) -> None:
         # An error passes through this frame, and tracebacks may show local variables.
         args, kwargs = conceal_arguments(args, kwargs)

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import threading
 from collections import deque
-from typing import (
-    TYPE_CHECKING,
-    Concatenate,
-    NamedTuple,
-    Self,
-    cast,
-)
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from bfl_async.sync.portal import Call, P, Portal, wait_for_end
+from bfl_async.sync.portal import Call, Portal, wait_for_end
 from bfl_async.sync.values import Outcome, TaskHandle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
-    from bfl_async.client.client import AsyncBFL
     from bfl_async.client.stream import OutcomeStream as AsyncOutcomeStream
     from bfl_async.models import ImageRequest
     from bfl_async.results.outcome import Outcome as AsyncOutcome
-    from bfl_async.sync.client import BFL
 
 
 class _End:
@@ -192,14 +183,3 @@ class OutcomeStream:
         except BaseException:
             call.future.cancel()
             raise
-
-
-def parameters_of(
-    init: Callable[Concatenate[AsyncBFL, P], None],
-) -> Callable[[Callable[..., None]], Callable[Concatenate[BFL, P], None]]:
-    """Give a constructor the parameters of the client's."""
-
-    def give(made: Callable[..., None]) -> Callable[Concatenate[BFL, P], None]:
-        return cast("Callable[Concatenate[BFL, P], None]", functools.wraps(init)(made))
-
-    return give
