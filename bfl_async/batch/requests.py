@@ -20,7 +20,7 @@ from bfl_async.errors import (
     InvalidRequestError,
 )
 from bfl_async.models import CATALOG, ImageRequest, PassThroughRequest, as_request, request
-from bfl_async.models.media import FileWithin
+from bfl_async.models.input_files import FileWithin
 from bfl_async.runtime.files import Digests
 from bfl_async.runtime.text import printable
 from bfl_async.types.common import JSON

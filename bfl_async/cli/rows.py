@@ -27,7 +27,7 @@ from bfl_async.cli.formats import kind_of as kind_of
 from bfl_async.cli.table import CARRIAGE_RETURN, Delimiter, Record, RecordError, TableReader
 from bfl_async.errors import InvalidRequestError
 from bfl_async.models import CATALOG, ImageRequest, check_model_name, plain_number, request
-from bfl_async.models.media import FileWithin
+from bfl_async.models.input_files import FileWithin
 from bfl_async.runtime.text import printable
 
 _BAD_ROWS_SHOWN = 20

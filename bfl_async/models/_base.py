@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from bfl_async.errors import InvalidRequestError
 from bfl_async.models.headers import image_size, is_turned
-from bfl_async.models.media import Media, MediaProblem, MediaRule, head_of, is_heavy, load, shown
+from bfl_async.models.input_files import MediaProblem
+from bfl_async.models.media import Media, MediaRule, head_of, is_heavy, load, shown
 from bfl_async.types.common import JSON
 
 

@@ -21,7 +21,8 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from bfl_async.models._base import ImageRequest, plain_number, size_problem
-from bfl_async.models.media import Media, MediaProblem, MediaRule, MediaSource, take
+from bfl_async.models.input_files import MediaProblem
+from bfl_async.models.media import Media, MediaRule, MediaSource, take
 
 OutputFormat = Literal["jpeg", "png", "webp"]
 WebhookURL = Annotated[str, Field(min_length=1, max_length=2083)]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
-if TYPE_CHECKING:
-    pass
+from typing import Literal, NamedTuple
 
 # Marks of a JPEG, chunks of a PNG, and boxes of an mp4 that are looked at: whoever made the file chose their number.
 MOST_STEPS = 10_000

@@ -14,12 +14,10 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import errno
 import inspect
 import io
 import os
 import re
-import stat
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +28,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from bfl_async.models.headers import MOST_STEPS, VideoFacts, image_size, kind_of, video_facts
-from bfl_async.runtime.files import READ_FLAGS
+from bfl_async.models.input_files import FileWithin, MediaProblem, opened, shown_name, unreadable
 from bfl_async.runtime.text import printable
 
 if TYPE_CHECKING:
@@ -46,7 +44,6 @@ _SLICE_CHARS = _SLICE_BYTES // 3 * 4
 _MOOV_BYTES = 20 * _MB
 _WHOLE_CHARS = 1_000_000  # base64 up to here is checked to its end when the request is made
 _JUDGED_CHARS = 1_000  # shorter base64 that is no picture is a mistake; of longer ones the server judges
-_SHOWN_NAME = 80
 
 
 class PillowImage(Protocol):
@@ -71,59 +68,8 @@ MediaSource: TypeAlias = str | bytes | Path | BinaryIO | PillowImage
 """What a field for an image or a video takes: an http(s) URL, a data URL or base64 as `str`; else the file."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileWithin:
-    """A file that must lie in a folder, also when it is read, which may be days later.
-
-    It stands where a `Path` can, for names that come from strangers, such as those in the rows of a batch. Links are
-    followed as far as they stay in the folder.
-
-    Args:
-        path: The file.
-        folder: Where it must lie, at any depth.
-    """
-
-    path: Path
-    folder: Path
-
-    def open(self) -> int:
-        """Open the file for reading; return its descriptor.
-
-        Raises:
-            OSError, ValueError: It cannot be opened, or lies outside.
-        """
-        folder, path = self.folder.resolve(), self.path.resolve()
-        if not path.is_relative_to(folder):
-            raise PermissionError(errno.EPERM, f"it lies outside the folder {folder.name!r}")
-        if os.open not in os.supports_dir_fd:
-            handle = os.open(path, READ_FLAGS)
-            # Without descriptors of folders: at least, it is the file that was looked at.
-            if not os.path.samestat(os.fstat(handle), os.lstat(path)):
-                os.close(handle)
-                raise PermissionError(errno.EPERM, "it was replaced while it was opened")
-            return handle
-        # From the folder downwards, without following links: no name can come to mean another file meanwhile.
-        *above, name = path.relative_to(folder).parts or (".",)
-        at = os.open(folder, _FOLDER)
-        try:
-            for part in above:
-                inner = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
-                os.close(at)
-                at = inner
-            return os.open(name, READ_FLAGS | os.O_NOFOLLOW, dir_fd=at)
-        finally:
-            os.close(at)
-
-
-# O_PATH: a folder that may be passed through but not listed will do.
-_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
-
 Media: TypeAlias = str | bytes | Path | FileWithin
 """What a request holds of it."""
-
-
-class MediaProblem(ValueError):
-    """Why an input cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,52 +369,23 @@ def _slices(data: bytes) -> Iterator[memoryview]:
 
 def _slices_of(path: Path | FileWithin, rule: MediaRule) -> Iterator[bytes]:
     """A file's bytes, checked: its head before the first slice, its length as it is read."""
-    with _opened(path) as file:
+    with opened(path) as file:
         count = 0
         while True:
             try:
                 piece = file.read(_SLICE_BYTES)
             except OSError as exc:
-                raise MediaProblem(_unreadable(path, exc)) from None
+                raise MediaProblem(unreadable(path, exc)) from None
             try:
                 if count == 0:
                     check_bytes(piece, rule, length=max(len(piece), os.fstat(file.fileno()).st_size))
                 count += len(piece)
                 _check_length(count, rule)
             except MediaProblem as exc:
-                raise MediaProblem(f"{_shown(path)} {exc}") from None
+                raise MediaProblem(f"{shown_name(path)} {exc}") from None
             if not piece:
                 return
             yield piece
-
-
-@contextlib.contextmanager
-def _opened(path: Path | FileWithin) -> Iterator[BinaryIO]:
-    """Open a regular file.
-
-    Raises:
-        MediaProblem: It is none, or the operating system refuses.
-    """
-    try:
-        handle = path.open() if isinstance(path, FileWithin) else os.open(path, READ_FLAGS)
-    except (OSError, ValueError, RuntimeError) as exc:
-        # ValueError: a NUL in the name. RuntimeError: links in a circle.
-        raise MediaProblem(_unreadable(path, exc)) from None
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise MediaProblem(f"{_shown(path)} is not a file")
-    with os.fdopen(handle, "rb") as file:
-        yield file
-
-
-def _unreadable(path: Path | FileWithin, exc: Exception) -> str:
-    return f"{_shown(path)} cannot be read: {getattr(exc, 'strerror', None) or type(exc).__name__}"
-
-
-def _shown(path: Path | FileWithin) -> str:
-    if isinstance(path, FileWithin):
-        path = path.path
-    return f"'{printable(path.name or str(path), _SHOWN_NAME)}'"
 
 
 def head_of(value: Media) -> bytes:
@@ -477,7 +394,7 @@ def head_of(value: Media) -> bytes:
         return value
     try:
         if not isinstance(value, str):
-            with _opened(value) as file:
+            with opened(value) as file:
                 return file.read(_HEAD_BYTES)
         return b"" if is_url(value) else _decode(_payload(value)[:_SLICE_CHARS])
     except (MediaProblem, OSError):
@@ -497,7 +414,7 @@ def facts_of(value: Media) -> VideoFacts | None:
     if isinstance(value, str | bytes):
         return video_facts(head_of(value))
     try:
-        with _opened(value) as file:
+        with opened(value) as file:
             for _ in range(MOST_STEPS):
                 if len(head := file.read(16)) < 8:
                     return None

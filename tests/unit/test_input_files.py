@@ -25,7 +25,8 @@ from bfl_async.cli.rows import Rows
 from bfl_async.models import ImageRequest
 from bfl_async.models._base import size_problem
 from bfl_async.models.headers import image_size, is_turned, video_facts
-from bfl_async.models.media import FileWithin, MediaProblem, MediaRule, load, take
+from bfl_async.models.input_files import FileWithin, MediaProblem
+from bfl_async.models.media import MediaRule, load, take
 from bfl_async.types import EntryState, LedgerEntry
 from tests.fake import FakeAPI
 from tests.media import jpeg, png

@@ -30,7 +30,8 @@ from bfl_async import (
     request,
 )
 from bfl_async.models.headers import image_size, kind_of, video_facts
-from bfl_async.models.media import MP, MediaProblem, MediaRule, size_of, take
+from bfl_async.models.input_files import MediaProblem
+from bfl_async.models.media import MP, MediaRule, size_of, take
 from tests.media import jpeg, mp4, png, webp
 
 ANY = MediaRule()

@@ -9,7 +9,8 @@ import pytest
 
 from bfl_async import Batch, DownloadError, request
 from bfl_async.models.headers import kind_of
-from bfl_async.models.media import MediaProblem, MediaRule, take
+from bfl_async.models.input_files import MediaProblem
+from bfl_async.models.media import MediaRule, take
 from bfl_async.results.incoming import RESULT_TYPES
 from bfl_async.types import Reply
 from tests.fake import JPEG, FakeAPI, reply
