@@ -132,27 +132,29 @@ def _cycles(graph: Mapping[str, set[str]]) -> Iterator[tuple[str, ...]]:
 def main() -> int:
     """Print the figures, with the largest of each kind."""
     house = measure()
-    print(
-        f"modules            {len(house.modules)}, over 500 lines: {sum(n > 500 for n in house.modules.values())}"
-    )
-    print(
-        f"functions          {len(house.functions)}, over 50 lines: {sum(n > 50 for n in house.functions.values())}"
-    )
-    print(f"90 % of functions  {house.p90} lines at most")
-    print(f"import cycles      {len(house.cycles)}")
-    print(f"top-level modules  {len(house.top_level)}")
-    print(f"imports inside     {sum(house.inner_imports.values())}, in {len(house.inner_imports)} modules")
+    lines = [
+        f"modules            {len(house.modules)}, over 500 lines: {_over(house.modules, 500)}",
+        f"functions          {len(house.functions)}, over 50 lines: {_over(house.functions, 50)}",
+        f"90 % of functions  {house.p90} lines at most",
+        f"import cycles      {len(house.cycles)}",
+        f"top-level modules  {len(house.top_level)}",
+        f"imports inside     {sum(house.inner_imports.values())}, in {len(house.inner_imports)} modules",
+    ]
     for title, counts in (
         ("modules", house.modules),
         ("functions", house.functions),
         ("imports inside", house.inner_imports),
     ):
-        print(f"\nlargest {title}:")
-        for name, count in sorted(counts.items(), key=lambda each: -each[1])[:12]:
-            print(f"  {count:>5}  {name}")
-    for cycle in house.cycles:
-        print("\ncycle: " + ", ".join(cycle))
+        lines += ["", f"most lines or names, {title}:"]
+        largest = sorted(counts.items(), key=lambda each: -each[1])[:12]
+        lines += [f"  {count:>5}  {name}" for name, count in largest]
+    lines += ["\ncycle: " + ", ".join(cycle) for cycle in house.cycles]
+    sys.stdout.writelines(line + "\n" for line in lines)
     return 0
+
+
+def _over(counts: Mapping[str, int], most: int) -> int:
+    return sum(count > most for count in counts.values())
 
 
 if __name__ == "__main__":

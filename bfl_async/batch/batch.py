@@ -30,34 +30,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 from collections import Counter, deque
 from collections.abc import (
     AsyncIterable,
-    Callable,
     Mapping,
     Sequence,
 )
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, Self, TypeVar, TypeVarTuple
+from typing import NoReturn, Self
 from urllib.parse import urlsplit
-
-import anyio
-import anyio.to_thread
 
 from bfl_async._config import is_loopback
 from bfl_async.batch.counting import CHUNK, count_asked, count_left, each_request, reserved_names, with_listed
-from bfl_async.batch.files import ListedImages, Manifest, remove_parts
-from bfl_async.batch.lister import LISTED_BEFORE, READ, Lister, read_listed, saved_facts
+from bfl_async.batch.files import Manifest, remove_parts
+from bfl_async.batch.lister import LISTED_BEFORE, Lister, read_listed, saved_facts
 from bfl_async.batch.naming import DEFAULT_TEMPLATE, NameTemplate
-from bfl_async.batch.plan import IdSet, Plan, Planner, is_due
+from bfl_async.batch.plan import Plan, Planner, is_due
 from bfl_async.batch.requests import FILE_NOTE, PATH, Given, Source, has_path, known_files, new_entry
 from bfl_async.batch.run import KILLED, BatchRun
-from bfl_async.batch.verdicts import retrieve, wake_future
+from bfl_async.batch.shelf import READ, Shelf
 from bfl_async.client.client import AsyncBFL
 from bfl_async.errors import (
     ClientClosedError,
@@ -78,12 +72,6 @@ _UNFLUSHED = 256  # of a live source, requests that are added and not yet durabl
 
 
 _LARGE_CHARS = 256 * 1024  # a request from here on is worked on in a thread, and written by itself
-
-
-_log = logging.getLogger("bfl_async")
-
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 
 class Batch:
@@ -111,37 +99,16 @@ class Batch:
         downloads: int,
         and_earlier: bool,
     ) -> None:
-        self._ledger = ledger
         self._bfl = bfl
-        self._folder = save_to
-        self._template = name
-        self._retry = retry
-        self._and_earlier = and_earlier
-        # True once all entries of the states in `_retry` went back to the queue, which happens once per batch.
-        self._has_requeued = False
-        # Entries that were asked for with add(), and of these, in order, those that a run has to take up. Written by
-        # _ask_for; a run takes from `_wanted`. Both are used only where earlier input is not sent as well.
-        self._asked = IdSet()
-        # Entries that were in flight when a run of this session took them up. One that ends as failed or moderated
-        # here is not sent again here. Written by a run.
-        self._attached = IdSet()
-        self._wanted: deque[int] = deque()
-        # Fields of entries as they were given last: their files may have moved. Only of entries that will be sent.
-        self._places: dict[int, Mapping[str, JSON]] = {}
-        self._digests = Digests()
-        self._downloads = asyncio.Semaphore(downloads)
-        # Threads of the batch's own: those of anyio's default limiter may all be taken by calls that wait for this
-        # batch. One for each image that is saved, and one each for the manifest and for large requests.
-        self._threads = anyio.CapacityLimiter(downloads + 2)
-        self._parts: Path | None = None
-        # Images of a lost ledger, or of another one in the same folder.
-        self._listed: ListedImages | None = None
+        self._shelf = Shelf(
+            ledger,
+            folder=save_to,
+            template=name,
+            retry=retry,
+            downloads=downloads,
+            and_earlier=and_earlier,
+        )
         self._lister: Lister | None = None
-        self._counts: Counter[EntryState] = Counter()
-        self._killed: list[int] = []  # ids that were found as submitting, until a run has told of them
-        self._adding = 0
-        self._additions = 0  # how often something was added
-        self._added: asyncio.Future[None] | None = None  # a run's wait for more
         self._run: BatchRun | None = None
         self._is_open = False
         self._opened = False
@@ -221,11 +188,11 @@ class Batch:
         self._opened = True
         self._bfl.statistics()  # raises where the client is not open
         try:
-            await self._ledger.open()
+            await self._shelf.ledger.open()
             await self._prepare()
         except BaseException:
             with shielded():
-                await self._ledger.aclose()
+                await self._shelf.ledger.aclose()
             raise
         self._is_open = True
         return self
@@ -236,8 +203,8 @@ class Batch:
         await self.aclose()
 
     async def _prepare(self) -> None:
-        ledger = self._ledger
-        with self._reading():
+        ledger = self._shelf.ledger
+        with self._shelf.reading():
             notes = await ledger.notes()
         home = home_of(self._bfl._base_url)
         if notes.get("home", home) != home:
@@ -245,20 +212,22 @@ class Batch:
                 f"the ledger {ledger.shown!r} was begun with {notes['home']}, and this client talks to {home}: "
                 "take another ledger and folder"
             )
-        if self._folder is not None:
-            self._listed = await self._in_thread(read_listed, self._folder, notes)
+        if self._shelf.folder is not None:
+            self._shelf.listed = await self._shelf.in_thread(read_listed, self._shelf.folder, notes)
         if "home" not in notes:
-            listed = {} if self._listed is None else {LISTED_BEFORE: str(self._listed.size)}
-            await self._durable(ledger.note({"home": home, **listed}))
-        self._killed = await self._durable(ledger.reset(EntryState.SUBMITTING, EntryState.AMBIGUOUS, KILLED))
-        self._digests = Digests(known_files(notes))
-        with self._reading():
-            self._counts = Counter(await ledger.counts())
-        if self._folder is not None:
+            listed = {} if self._shelf.listed is None else {LISTED_BEFORE: str(self._shelf.listed.size)}
+            await self._shelf.durable(ledger.note({"home": home, **listed}))
+        self._shelf.killed = await self._shelf.durable(
+            ledger.reset(EntryState.SUBMITTING, EntryState.AMBIGUOUS, KILLED)
+        )
+        self._shelf.digests = Digests(known_files(notes))
+        with self._shelf.reading():
+            self._shelf.counts = Counter(await ledger.counts())
+        if self._shelf.folder is not None:
             name = Path(ledger.shown).name
-            self._parts = self._folder / f".parts-{name}"
-            await self._in_thread(_prepare_folder, self._folder, self._parts)
-            self._lister = Lister(self, Manifest(self._folder), self._fail)
+            self._shelf.parts = self._shelf.folder / f".parts-{name}"
+            await self._shelf.in_thread(_prepare_folder, self._shelf.folder, self._shelf.parts)
+            self._lister = Lister(self._shelf, Manifest(self._shelf.folder), self._fail)
             await self._lister.open(notes)
 
     async def aclose(self) -> None:
@@ -283,33 +252,9 @@ class Batch:
                         if self._lister is not None:
                             await self._lister.aclose()
                     finally:
-                        await self._ledger.aclose()
-                        if self._parts is not None:
-                            await self._in_thread(remove_parts, self._parts)
-
-    def _reading(self) -> AbstractContextManager[None]:
-        """Within: a call to the ledger that ends as cancelled, though the caller is not, is a failed call."""
-        return foreign_cancellation_as(self._cut_off)
-
-    async def _durable(self, change: asyncio.Future[T]) -> T:
-        """Wait until a change of the ledger is durable; return its result.
-
-        Raises:
-            LedgerError: It was not written, or the ledger has given it up.
-        Cancellation: Ends the wait. The change is written all the same, so the future is left alone.
-        """
-        change.add_done_callback(retrieve)
-        if not change.done():
-            await asyncio.wait([change])
-        if change.cancelled():
-            raise self._cut_off()
-        return change.result()
-
-    def _cut_off(self) -> LedgerError:
-        return LedgerError(f"the ledger {self._ledger.shown!r} cannot be used: a call to it was cancelled")
-
-    async def _in_thread(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
-        return await anyio.to_thread.run_sync(work, *args, limiter=self._threads)
+                        await self._shelf.ledger.aclose()
+                        if self._shelf.parts is not None:
+                            await self._shelf.in_thread(remove_parts, self._shelf.parts)
 
     def _check(self) -> None:
         if not self._is_open:
@@ -338,14 +283,14 @@ class Batch:
         Cancellation: What was written stays.
         """
         self._check()
-        self._adding += 1
+        self._shelf.adding += 1
         try:
             # What else of ours is awaited within has errors of its own.
             with foreign_cancellation_as(lambda: RuntimeError("the source of the requests was cancelled")):
                 return await self._add(requests, {})
         finally:
-            self._adding -= 1
-            self._wake_run()
+            self._shelf.adding -= 1
+            self._shelf.wake_run()
 
     async def _add(self, requests: Source, seen: dict[int, int]) -> int:
         if isinstance(requests, AsyncIterable):
@@ -381,80 +326,46 @@ class Batch:
             given = [getattr(wanted, name) for name in wanted.model_fields_set]
             size = sum(len(value) for value in given if isinstance(value, str | bytes))
             if size >= _LARGE_CHARS or any(map(has_path, given)):
-                return await self._in_thread(new_entry, item, seen, self._digests.of)
-        return new_entry(item, seen, self._digests.of)
+                return await self._shelf.in_thread(new_entry, item, seen, self._shelf.digests.of)
+        return new_entry(item, seen, self._shelf.digests.of)
 
     async def _put(self, entries: list[NewEntry]) -> int:
         await self._adopt(entries)
-        adding = self._ledger.add(entries)
+        adding = self._shelf.ledger.add(entries)
         # A callback, since the entries are added also when the caller is cancelled meanwhile.
         adding.add_done_callback(self._note_added)
-        added = await self._durable(adding)
-        if not self._and_earlier or any(PATH in entry.fields for entry in entries):
+        added = await self._shelf.durable(adding)
+        if not self._shelf.and_earlier or any(PATH in entry.fields for entry in entries):
             await self._ask_for(entries)
-        if learnt := self._digests.take_new():
-            await self._durable(
-                self._ledger.note({FILE_NOTE + name: facts for name, facts in learnt.items()})
+        if learnt := self._shelf.digests.take_new():
+            await self._shelf.durable(
+                self._shelf.ledger.note({FILE_NOTE + name: facts for name, facts in learnt.items()})
             )
         return added
 
     async def _ask_for(self, entries: list[NewEntry]) -> None:
         """Let a run take up the entries of these requests, as far as they are due."""
-        with self._reading():
-            found = await self._ledger.find([entry.key for entry in entries])
+        with self._shelf.reading():
+            found = await self._shelf.ledger.find([entry.key for entry in entries])
         again: dict[EntryState, list[int]] = {}
         for entry in entries:
             entry_id, state = found.get(entry.key, (0, EntryState.SAVED))
-            if not entry_id or entry_id in self._attached or not is_due(state, self._retry):
+            if not entry_id or entry_id in self._shelf.attached or not is_due(state, self._shelf.retry):
                 continue
-            if not self._asked.add(entry_id):
+            if not self._shelf.asked.add(entry_id):
                 continue
             if PATH in entry.fields:
-                self._places[entry_id] = json.loads(entry.fields)
-            if self._and_earlier:
+                self._shelf.places[entry_id] = json.loads(entry.fields)
+            if self._shelf.and_earlier:
                 continue
             if state is EntryState.QUEUED:
-                self._wanted.append(entry_id)
+                self._shelf.wanted.append(entry_id)
             else:
                 again.setdefault(state, []).append(entry_id)
         for state, ids in again.items():
-            self._wanted.extend(await self._requeue(state, ids))
-        self._additions += 1
-        self._wake_run()
-
-    async def _requeue(self, state: EntryState, ids: list[int] | None = None) -> list[int]:
-        """Put entries back into the queue: these, or all of the state."""
-        if ids is None:
-            moved = await self._durable(self._ledger.reset(state, EntryState.QUEUED))
-        else:
-            moved = await self._durable(self._ledger.requeue(state, ids))
-        self._counts[state] -= len(moved)
-        self._counts[EntryState.QUEUED] += len(moved)
-        if state is EntryState.AMBIGUOUS and self._killed:
-            again = set(moved)
-            self._killed = [entry_id for entry_id in self._killed if entry_id not in again]
-        return moved
-
-    async def _requeue_earlier(self) -> None:
-        """Put all entries of the states that are retried back into the queue, where earlier input is sent as well.
-
-        Those that were in flight when this session took them up stay as they are.
-        """
-        if not self._and_earlier or self._has_requeued:
-            return
-        for state in self._retry:
-            if not self._attached:
-                await self._requeue(state)
-                continue
-            after = 0
-            while True:
-                with self._reading():
-                    rows = await self._ledger.read([state], after=after, most=READ)
-                if not rows:
-                    break
-                after = rows[-1].id
-                await self._requeue(state, [row.id for row in rows if row.id not in self._attached])
-        self._has_requeued = True
+            self._shelf.wanted.extend(await self._shelf.requeue(state, ids))
+        self._shelf.additions += 1
+        self._shelf.wake_run()
 
     async def plan(self, requests: Source = ()) -> Plan:
         """Return what `add(requests)` and then `run()` will send, without changing or sending anything.
@@ -473,16 +384,16 @@ class Batch:
         Cancellation: Nothing was changed.
         """
         self._check()
-        retry = () if self._and_earlier and self._has_requeued else self._retry
-        planner = Planner(retry, and_earlier=self._and_earlier)
+        retry = () if self._shelf.and_earlier and self._shelf.has_requeued else self._shelf.retry
+        planner = Planner(retry, and_earlier=self._shelf.and_earlier)
         seen: dict[int, int] = {}
         chunk: list[tuple[str, ImageRequest]] = []
 
         async def ask() -> None:
-            with self._reading():
-                found = await self._ledger.find([key for key, _ in chunk])
+            with self._shelf.reading():
+                found = await self._shelf.ledger.find([key for key, _ in chunk])
             found = with_listed(found, await self._find_listed([key for key, _ in chunk]))
-            await self._in_thread(count_asked, planner, chunk, found, self._spent)
+            await self._shelf.in_thread(count_asked, planner, chunk, found, self._shelf.spent)
             chunk.clear()
 
         with foreign_cancellation_as(lambda: RuntimeError("the source of the requests was cancelled")):
@@ -495,48 +406,36 @@ class Batch:
                 await ask()
         after = 0
         while True:
-            with self._reading():
-                rows = await self._ledger.read(planner.states, after=after, most=READ)
+            with self._shelf.reading():
+                rows = await self._shelf.ledger.read(planner.states, after=after, most=READ)
             if not rows:
                 break
             after = rows[-1].id
-            await self._in_thread(count_left, planner, rows, self._digests, self._asked, (self._attached,))
-        return planner.plan(sum(self._counts[state] for state in self._flying))
-
-    @property
-    def _spent(self) -> tuple[IdSet, ...]:
-        """Entries that this session has worked on, which a plan does not count as retried."""
-        return (self._asked, self._attached)
-
-    @property
-    def _flying(self) -> list[EntryState]:
-        """The states of entries that are fetched at no cost."""
-        return [EntryState.SUBMITTED] if self._folder is None else [EntryState.SUBMITTED, EntryState.READY]
+            await self._shelf.in_thread(
+                count_left, planner, rows, self._shelf.digests, self._shelf.asked, (self._shelf.attached,)
+            )
+        return planner.plan(sum(self._shelf.counts[state] for state in self._shelf.flying))
 
     async def _adopt(self, entries: list[NewEntry]) -> None:
         """Add those as saved whose image was made and listed before this ledger began: they are paid."""
         rows = await self._find_listed([entry.key for entry in entries])
         made = [replace(entry, saved=saved_facts(rows[entry.key])) for entry in entries if entry.key in rows]
         if made:
-            self._counts[EntryState.SAVED] += await self._durable(self._ledger.add(made))
+            self._shelf.counts[EntryState.SAVED] += await self._shelf.durable(self._shelf.ledger.add(made))
 
     async def _find_listed(self, keys: Sequence[str]) -> Mapping[str, Mapping[str, JSON]]:
         """Return the manifest's lines of these requests, as far as they were made before this ledger began."""
-        return await self._in_thread(self._listed.find, keys) if self._listed else {}
+        return await self._shelf.in_thread(self._shelf.listed.find, keys) if self._shelf.listed else {}
 
     def _note_added(self, adding: asyncio.Future[int]) -> None:
         if not adding.cancelled() and adding.exception() is None and (added := adding.result()):
-            self._counts[EntryState.QUEUED] += added
-            self._additions += 1
-            self._wake_run()
-
-    def _wake_run(self) -> None:
-        if self._added is not None:
-            wake_future(self._added)
+            self._shelf.counts[EntryState.QUEUED] += added
+            self._shelf.additions += 1
+            self._shelf.wake_run()
 
     def counts(self) -> Mapping[str, int]:
         """Return how many entries stand in each state."""
-        return {state.value: self._counts[state] for state in EntryState}
+        return {state.value: self._shelf.counts[state] for state in EntryState}
 
     # --- the run ----------------------------------------------------------------------------------------
 
@@ -557,7 +456,7 @@ class Batch:
         self._check()
         if self._run is not None and not self._run.ended:
             raise ConfigError("the batch has a run already: iterate that one to its end")
-        self._run = BatchRun(self, sends_after)
+        self._run = BatchRun(self._shelf, self._bfl, self._lister, sends_after, is_first=self._run is None)
         return self._run
 
     def stop(self) -> None:
@@ -595,6 +494,3 @@ def _prepare_folder(folder: Path, parts: Path) -> None:
             filename=str(folder),
         ) from exc
     remove_parts(parts)
-
-
-# --- futures --------------------------------------------------------------------------------------------

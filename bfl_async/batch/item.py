@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bfl_async.batch.requests import given_of, rebuild
 from bfl_async.batch.verdicts import retrieve
 from bfl_async.errors import (
     LedgerError,
+    SaveError,
 )
 from bfl_async.types.entries import EntryState, Fact, LedgerEntry
 from bfl_async.types.lifecycle import State
@@ -21,13 +22,35 @@ if TYPE_CHECKING:
     )
     from pathlib import Path
 
-    from bfl_async.batch.run import BatchRun
+    from bfl_async.batch.shelf import Shelf
     from bfl_async.engine.entry import Entry
     from bfl_async.models import ImageRequest
     from bfl_async.types.common import JSON
     from bfl_async.types.replies import Receipt
 
 _log = logging.getLogger("bfl_async")
+
+
+class Marks(Protocol):
+    """Who works on entries: a run. Every call is synchronous, in the step in which it became true."""
+
+    def reached(self, item: Item, /) -> None:
+        """A request has its slot: mark it as submitting."""
+
+    def note_flush(self, seconds: float, /) -> None:
+        """A mark took this long to be durable."""
+
+    def note_accepted(self) -> None:
+        """The server took a request."""
+
+    def settled(self, item: Item, entry: Entry, /) -> None:
+        """The scheduler is through with an entry."""
+
+    def fail(self, error: LedgerError | SaveError, /) -> None:
+        """Something cannot be written."""
+
+    def touched(self) -> None:
+        """Something changed that a wait of the run may depend on."""
 
 
 class Item:
@@ -38,8 +61,9 @@ class Item:
         "_is_accepted",
         "_last_change",
         "_marked_at",
+        "_marks",
+        "_shelf",
         "_unwritten",
-        "batch_run",
         "entry",
         "fields",
         "file",
@@ -50,11 +74,12 @@ class Item:
         "state",
     )
 
-    def __init__(self, batch_run: BatchRun, row: LedgerEntry) -> None:
-        self.batch_run: BatchRun = batch_run
+    def __init__(self, marks: Marks, shelf: Shelf, row: LedgerEntry) -> None:
+        self._marks = marks
+        self._shelf = shelf
         self.row: LedgerEntry = row
         # Its files may have moved since it was added.
-        self.fields: Mapping[str, JSON] = batch_run.batch._places.pop(row.id, row.fields)
+        self.fields: Mapping[str, JSON] = shelf.places.pop(row.id, row.fields)
         self.request: ImageRequest = rebuild(row, self.fields, given=given_of)
         self.entry: Entry | None = None
         self.state: EntryState = row.state  # as the ledger has it once it is through with its queue
@@ -103,7 +128,7 @@ class Item:
         self._move_to(state)
         self._unwritten |= facts or {}
         written = dict(self._unwritten)
-        change = self.batch_run.batch._ledger.change(self.row.id, state, written)
+        change = self._shelf.ledger.change(self.row.id, state, written)
         self._last_change = change
         if change.done():
             self._note_written(change, state, written)
@@ -125,7 +150,7 @@ class Item:
         }
 
     def _move_to(self, state: EntryState) -> None:
-        counts = self.batch_run.batch._counts
+        counts = self._shelf.counts
         counts[self.state] -= 1
         counts[state] += 1
         self.state = state
@@ -143,7 +168,7 @@ class Item:
 
     def settled(self, entry: Entry) -> None:
         """Pass on that the scheduler is through with it."""
-        self.batch_run.settled(self, entry)
+        self._marks.settled(self, entry)
 
     def mark_submitting(self) -> None:
         """Begin to write that it may have been sent."""
@@ -154,16 +179,16 @@ class Item:
 
     def _flushed(self, mark: asyncio.Future[None]) -> None:
         retrieve(mark)
-        self.batch_run.note_flush(time.perf_counter() - self._marked_at)
+        self._marks.note_flush(time.perf_counter() - self._marked_at)
 
     async def submitting(self) -> None:
         """See `Journal.submitting`."""
-        self.batch_run.reached(self)
+        self._marks.reached(self)
         mark = self.mark
         assert mark is not None
         try:
             # Meanwhile a stop may withdraw the request, which takes the mark back.
-            await self.batch_run.batch._durable(mark)
+            await self._shelf.durable(mark)
         except LedgerError as exc:
             raise exc.fresh() from exc.__cause__
 
@@ -174,7 +199,7 @@ class Item:
 
     async def submitted(self, receipt: Receipt) -> None:
         """See `Journal.submitted`."""
-        self.batch_run.note_accepted()
+        self._marks.note_accepted()
         self._is_accepted = True
         written = self.change(
             EntryState.SUBMITTED,
@@ -187,7 +212,7 @@ class Item:
             },
         )
         try:
-            await self.batch_run.batch._durable(written)
+            await self._shelf.durable(written)
         except LedgerError as error:
             # It is followed all the same, and a later change may still record it; otherwise it is ambiguous.
             self.show_doubt()
@@ -197,6 +222,6 @@ class Item:
                 error,
                 extra={"bfl_task_id": receipt.task_id, "bfl_error": type(error).__name__},
             )
-            self.batch_run.fail(error)
+            self._marks.fail(error)
         finally:
-            self.batch_run._touch()
+            self._marks.touched()

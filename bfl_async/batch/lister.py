@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from bfl_async.batch.files import ListedImages, Manifest
+from bfl_async.batch.shelf import READ, Shelf
 from bfl_async.batch.verdicts import ended_from_elsewhere
 from bfl_async.errors import (
     BFLError,
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
     )
     from pathlib import Path
 
-    from bfl_async.batch.batch import Batch
     from bfl_async.types.common import JSON
-
-READ = 256  # entries that are read from the ledger at a time
 
 
 class Lister:
@@ -34,12 +32,12 @@ class Lister:
 
     def __init__(
         self,
-        batch: Batch,
+        shelf: Shelf,
         manifest: Manifest,
         on_error: Callable[[LedgerError | SaveError], None],
     ) -> None:
-        self._batch = batch
-        self._ledger = batch._ledger
+        self._shelf = shelf
+        self._ledger = shelf.ledger
         self._manifest = manifest
         self._on_error = on_error
         self._waiting: list[tuple[int, bytes]] = []
@@ -50,18 +48,18 @@ class Lister:
         """Mend the file after a run that was killed."""
         noted = notes.get(_MANIFEST_BYTES)
         if noted is None:  # a new ledger; lines of others may be there
-            size = await self._batch._in_thread(self._manifest.size)
-            await self._batch._durable(self._ledger.note({_MANIFEST_BYTES: str(size)}))
+            size = await self._shelf.in_thread(self._manifest.size)
+            await self._shelf.durable(self._ledger.note({_MANIFEST_BYTES: str(size)}))
         else:
             size = int(noted)
-        keys = await self._batch._in_thread(self._manifest.mend, size)
+        keys = await self._shelf.in_thread(self._manifest.mend, size)
         if keys is None:
             keys = set()
-            await self._batch._in_thread(self._manifest.begin_anew)
-            await self._batch._durable(self._ledger.unlist())
+            await self._shelf.in_thread(self._manifest.begin_anew)
+            await self._shelf.durable(self._ledger.unlist())
         after = 0
         while True:
-            with self._batch._reading():
+            with self._shelf.reading():
                 rows = await self._ledger.read((), after=after, most=READ, unlisted=True)
             if not rows:
                 return
@@ -89,8 +87,8 @@ class Lister:
                 self._on_error(exc)
 
     async def _list(self, ids: list[int], lines: list[bytes]) -> None:
-        size = await self._batch._in_thread(self._manifest.append, lines)
-        await self._batch._durable(self._ledger.note({_MANIFEST_BYTES: str(size)}, ids))
+        size = await self._shelf.in_thread(self._manifest.append, lines)
+        await self._shelf.durable(self._ledger.note({_MANIFEST_BYTES: str(size)}, ids))
 
     async def flush(self) -> None:
         """Wait until all that was put stands in the file.

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Self
 from bfl_async._config import ACCOUNT
 from bfl_async.batch.files import NewImage, name_new
 from bfl_async.batch.item import Item
-from bfl_async.batch.lister import READ, manifest_line
+from bfl_async.batch.lister import manifest_line
 from bfl_async.batch.outcome import BatchOutcome
 from bfl_async.batch.plan import IdSet
 from bfl_async.batch.requests import files_of, replaced_file
+from bfl_async.batch.shelf import READ
 from bfl_async.batch.verdicts import (
     HOPELESS,
     STOPS,
@@ -52,7 +53,9 @@ if TYPE_CHECKING:
     )
     from pathlib import Path
 
-    from bfl_async.batch.batch import Batch
+    from bfl_async.batch.lister import Lister
+    from bfl_async.batch.shelf import Shelf
+    from bfl_async.client.client import AsyncBFL
     from bfl_async.engine.entry import Entry
     from bfl_async.results.incoming import Download
     from bfl_async.results.result import Result
@@ -104,14 +107,23 @@ class BatchRun:
     callbacks settle them, a coroutine for each finished one writes down what became of it.
     """
 
-    def __init__(self, batch: Batch, sends_after: asyncio.Future[None] | None = None) -> None:
-        self.batch = batch
+    def __init__(
+        self,
+        shelf: Shelf,
+        bfl: AsyncBFL,
+        lister: Lister | None,
+        sends_after: asyncio.Future[None] | None = None,
+        *,
+        is_first: bool,
+    ) -> None:
+        self._shelf = shelf
+        self._lister = lister
         self._sends_after = sends_after
-        self._is_first = batch._run is None
+        self._is_first = is_first
         # Entries that this run has taken from the queue: none is taken twice.
         self._taken_up = IdSet()
-        self._scheduler = batch._bfl._check()
-        pool = batch._bfl.statistics().pools.get(ACCOUNT)
+        self._scheduler = bfl._check()
+        pool = bfl.statistics().pools.get(ACCOUNT)
         self._window = 2 * (pool.limit if pool is not None else 12)
         self._backlog = max(_BACKLOG, self._window)
         self._feeder: asyncio.Task[None] | None = None
@@ -153,16 +165,16 @@ class BatchRun:
             await self._wait_touched()
         self._held -= 1
         outcome = self._ready.popleft()
-        self._touch()  # there is room for another
+        self.touched()  # there is room for another
         return outcome
 
     def _is_through(self) -> bool:
         return not (self._open or self._held or (self._feeding and self._feeder is not None))
 
     async def _end(self) -> None:
-        if not (self.ended or self._is_left) and self.batch._lister is not None:
+        if not (self.ended or self._is_left) and self._lister is not None:
             try:
-                await self.batch._lister.flush()
+                await self._lister.flush()
             except BFLError as exc:
                 self._error = self._error or exc
         self.ended = True
@@ -179,7 +191,8 @@ class BatchRun:
         finally:
             self._watchers.discard(watcher)
 
-    def _touch(self) -> None:
+    def touched(self) -> None:
+        """Wake the waits of this run: something that they look at has changed."""
         for watcher in self._watchers:
             wake_future(watcher)
 
@@ -193,50 +206,49 @@ class BatchRun:
                 self._halt(ended_from_elsewhere())
         elif (exc := feeder.exception()) is not None:
             self._halt(exc)
-        self._touch()
+        self.touched()
 
     async def _feed(self) -> None:
-        batch = self.batch
-        retries_killed = EntryState.AMBIGUOUS in batch._retry
+        shelf = self._shelf
+        retries_killed = EntryState.AMBIGUOUS in shelf.retry
         if not retries_killed:
             await self._report_killed()
         if self._sends_after is None:
             # Before anything ends in this run: what fails from here on is not sent again by it.
-            await batch._requeue_earlier()
-        await self._take_rows(batch._flying, self._attach)
+            await shelf.requeue_earlier()
+        await self._take_rows(shelf.flying, self._attach)
         if self._sends_after is not None:
             await asyncio.shield(self._sends_after)
-            await batch._requeue_earlier()
-        if not (batch._and_earlier or self._is_first):
+            await shelf.requeue_earlier()
+        if not (shelf.and_earlier or self._is_first):
             # What an earlier run of this batch took up and did not send.
-            await self._take_rows([EntryState.QUEUED], self._admit, only=batch._asked)
+            await self._take_rows([EntryState.QUEUED], self._admit, only=shelf.asked)
         after = 0
         while True:
             # Looked at before the reading, so that what is added meanwhile is not missed.
-            is_last, additions = batch._adding == 0, batch._additions
-            if batch._and_earlier:
+            is_last, additions = shelf.adding == 0, shelf.additions
+            if shelf.and_earlier:
                 after = await self._take_rows([EntryState.QUEUED], self._admit, after)
             else:
                 await self._take_wanted()
             if is_last:
                 break
-            if batch._adding and batch._additions == additions:
-                batch._added = asyncio.get_running_loop().create_future()
-                await batch._added
+            if shelf.adding and shelf.additions == additions:
+                await shelf.wait_added()
         if retries_killed:
             # Those that this input does not ask for.
             await self._report_killed()
 
     async def _report_killed(self) -> None:
         """Hand out what may have been sent when an earlier run was killed."""
-        batch = self.batch
-        while batch._killed:
+        shelf = self._shelf
+        while shelf.killed:
             await self._wait_room()
-            with batch._reading():
-                (row,) = await batch._ledger.read(tuple(EntryState), after=batch._killed[0] - 1, most=1)
-            del batch._killed[0]
+            with shelf.reading():
+                (row,) = await shelf.ledger.read(tuple(EntryState), after=shelf.killed[0] - 1, most=1)
+            del shelf.killed[0]
             self._held += 1
-            self._hand_out(Item(self, row), error=AmbiguousSubmitError(row.error or KILLED))
+            self._hand_out(Item(self, self._shelf, row), error=AmbiguousSubmitError(row.error or KILLED))
 
     async def _take_rows(
         self,
@@ -256,7 +268,7 @@ class BatchRun:
 
     async def _take_wanted(self) -> None:
         """Take in the entries that this session has asked for."""
-        wanted = self.batch._wanted
+        wanted = self._shelf.wanted
         while wanted:
             first = last = wanted.popleft()
             while wanted and wanted[0] == last + 1 and last - first + 1 < READ:
@@ -275,8 +287,8 @@ class BatchRun:
         if row.id % _STEP == 0:
             await asyncio.sleep(0)
         if row.state is not EntryState.QUEUED:
-            self.batch._attached.add(row.id)
-        item = Item(self, row)
+            self._shelf.attached.add(row.id)
+        item = Item(self, self._shelf, row)
         if row.state is not EntryState.QUEUED and not row.task_id:
             self._finish_with(self._give_up(item))
             return
@@ -299,7 +311,7 @@ class BatchRun:
         files = list(files_of(item.row.model, item.fields))
         if not files:
             return None
-        path = await self.batch._in_thread(replaced_file, files, self.batch._digests)
+        path = await self._shelf.in_thread(replaced_file, files, self._shelf.digests)
         return path and (
             f"not sent: '{printable(path)}' was replaced after this request was added; the new image is a request of "
             "its own"
@@ -309,14 +321,14 @@ class BatchRun:
         """Write down that an entry cannot be sent."""
         facts: dict[str, Fact] = {"error": error_text(error), "ended_at": time.time()}
         try:
-            await self.batch._durable(item.change(EntryState.FAILED, facts))
+            await self._shelf.durable(item.change(EntryState.FAILED, facts))
         except LedgerError as exc:
             self._halt(exc)
         self._hand_out(item, error=error)
 
     async def _read(self, states: list[EntryState], after: int, most: int = READ) -> list[LedgerEntry]:
-        with self.batch._reading():
-            return await self.batch._ledger.read(states, after=after, most=most)
+        with self._shelf.reading():
+            return await self._shelf.ledger.read(states, after=after, most=most)
 
     async def _taken(self, item: Item, take: Callable[[Item], Entry]) -> Entry:
         while True:
@@ -411,7 +423,7 @@ class BatchRun:
         if state is not None:
             assert error is not None
             self._finish_with(self._write_down(item, entry, state, error))
-        self._touch()
+        self.touched()
 
     def _finish_with(self, work: Coroutine[object, object, None]) -> None:
         self._held += 1
@@ -429,14 +441,14 @@ class BatchRun:
             _log.error("a batch's coroutine failed by a bug", exc_info=exc)
             self._held -= 1
             self._halt(exc)
-        self._touch()
+        self.touched()
 
     async def _write_down(self, item: Item, entry: Entry, state: EntryState, error: BFLError) -> None:
         facts: dict[str, Fact] = {"error": error_text(error), "cost": entry.cost}
         if state is not EntryState.SUBMITTED:
             facts["ended_at"] = time.time()
         try:
-            await self.batch._durable(item.change(state, facts))
+            await self._shelf.durable(item.change(state, facts))
         except LedgerError as exc:
             self._halt(exc)
         self._hand_out(item, error=error)
@@ -445,7 +457,7 @@ class BatchRun:
         """Report an entry that is in flight and whose task is not known: an earlier run could not record it."""
         error = AmbiguousSubmitError(_UNKNOWN)
         try:
-            await self.batch._durable(
+            await self._shelf.durable(
                 item.change(EntryState.AMBIGUOUS, {"error": error_text(error), "ended_at": time.time()})
             )
         except LedgerError as exc:
@@ -454,19 +466,19 @@ class BatchRun:
 
     async def _bring_home(self, item: Item, entry: Entry) -> None:
         """Fetch, save and list an image."""
-        batch, result = self.batch, entry.result
+        shelf, result = self._shelf, entry.result
         assert result is not None
         seen_at = asyncio.get_running_loop().time()
         ready: dict[str, Fact] = {"ready_at": time.time(), "cost": result.cost}
         error: BFLError | None = None
         try:
-            if batch._folder is None:
+            if shelf.folder is None:
                 ready |= {"ended_at": time.time(), "result": json.dumps(_kept_result(item, result))}
-                await batch._durable(item.change(EntryState.READY, ready))
+                await shelf.durable(item.change(EntryState.READY, ready))
             else:
                 if item.state is not EntryState.READY:
                     item.change(EntryState.READY, ready)
-                async with batch._downloads:
+                async with shelf.downloads:
                     await self._save(item, result, seen_at)
         except ClientClosedError as exc:
             self._held -= 1
@@ -480,22 +492,22 @@ class BatchRun:
             error = exc
             state = EntryState.FAILED if isinstance(exc, HOPELESS) else EntryState.READY
             try:
-                await batch._durable(item.change(state, {"error": error_text(exc), "ended_at": time.time()}))
+                await shelf.durable(item.change(state, {"error": error_text(exc), "ended_at": time.time()}))
             except LedgerError as worse:
                 self._halt(worse)
         self._hand_out(item, result=result, error=error)
 
     async def _save(self, item: Item, result: Result, seen_at: float) -> None:
-        batch = self.batch
-        assert batch._folder is not None
-        assert batch._parts is not None
+        shelf = self._shelf
+        assert shelf.folder is not None
+        assert shelf.parts is not None
         timeout = download_timeout_s(
             result.url, result.reply, waited_s=asyncio.get_running_loop().time() - seen_at
         )
         with foreign_cancellation_as(
             lambda: DownloadError("the download was cut off: something that it waited for was cancelled")
         ):
-            download = await result._fetch(timeout, NewImage(batch._parts, result.task_id))
+            download = await result._fetch(timeout, NewImage(shelf.parts, result.task_id))
         try:
             await self._name(item, result, download)
         finally:
@@ -503,10 +515,10 @@ class BatchRun:
 
     async def _name(self, item: Item, result: Result, download: Download) -> None:
         """Give an image that has arrived its name, and note it."""
-        batch = self.batch
-        assert batch._folder is not None
+        shelf = self._shelf
+        assert shelf.folder is not None
         kept = _kept_result(item, result)
-        name = batch._template.render(
+        name = shelf.template.render(
             index=item.index,
             prompt=item.prompt,
             model=item.row.model,
@@ -515,9 +527,9 @@ class BatchRun:
             key=item.row.key,
             suffix=download.suffix,
         )
-        file, digest = await batch._in_thread(
+        file, digest = await shelf.in_thread(
             _save_file,
-            batch._folder,
+            shelf.folder,
             name,
             download,
             item.is_attached,
@@ -528,10 +540,10 @@ class BatchRun:
         facts = {
             "file": file, "result": json.dumps(kept), "cost": result.cost, "error": None, "ended_at": time.time()
         }  # fmt: skip
-        item.file = batch._folder / file
-        await batch._durable(item.change(EntryState.SAVED, facts))
-        if batch._lister is not None:
-            batch._lister.put(item.row.id, manifest_line(item.row, result.task_id, result.cost, file, kept))
+        item.file = shelf.folder / file
+        await shelf.durable(item.change(EntryState.SAVED, facts))
+        if self._lister is not None:
+            self._lister.put(item.row.id, manifest_line(item.row, result.task_id, result.cost, file, kept))
 
     def _hand_out(self, item: Item, *, result: Result | None = None, error: BFLError | None = None) -> None:
         row = item.row
@@ -546,7 +558,7 @@ class BatchRun:
                 row.id - 1, row.key, row.name, item.state, item.request, task_id, result, item.file, error
             )
         )
-        self._touch()
+        self.touched()
 
     # --- the end ----------------------------------------------------------------------------------------
 
@@ -562,7 +574,7 @@ class BatchRun:
         for item in list(self._open):
             if item.entry is not None:
                 self._scheduler.stop(item.entry)
-        self._touch()
+        self.touched()
 
     def _halt(self, error: BaseException | None) -> None:
         """Stop for an error, which is raised after the last outcome."""
@@ -580,7 +592,7 @@ class BatchRun:
             return error
         twin = error.fresh()
         twin.args = (
-            f"{error}; what was not sent stays queued in {self.batch._ledger.shown!r}: run the same again to go on",
+            f"{error}; what was not sent stays queued in {self._shelf.ledger.shown!r}: run the same again to go on",
         )
         return twin
 
@@ -595,7 +607,7 @@ class BatchRun:
             )
         self.stop()
         self._is_left = True
-        self._touch()
+        self.touched()
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_S):
@@ -612,7 +624,7 @@ class BatchRun:
                 task.cancel()
             with shielded():
                 await asyncio.gather(*tasks, return_exceptions=True)
-            self._touch()
+            self.touched()
 
 
 def download_timeout_s(url: str, polled: Reply | None, *, waited_s: float) -> float:

@@ -145,7 +145,9 @@ def batch(
 
             async def plan_beside(opened: Batch) -> LedgerPlan:
                 planned = await in_thread_until_stopped(
-                    lambda is_stopped: make_plan(rows, where, options, is_stopped, opened._spent, output)
+                    lambda is_stopped: make_plan(
+                        rows, where, options, is_stopped, opened._shelf.spent, output
+                    )
                 )
                 await check(planned)
                 return planned

@@ -83,7 +83,7 @@ async def test_command_plans_beside_the_tasks_in_flight(
         assert len(server.posts) == sent
         if is_refused:
             raise InputError("too dear")
-        return make_plan(rows, tmp_path / "run.db", PlanOptions(), spent=opened._spent)
+        return make_plan(rows, tmp_path / "run.db", PlanOptions(), spent=opened._shelf.spent)
 
     async with client(server) as bfl:
         batch = Batch.open(tmp_path / "run.db", bfl, save_to=tmp_path / "out", and_earlier=False)

@@ -192,14 +192,14 @@ async def test_a_live_source_is_sent_as_it_comes(tmp_path: Path) -> None:
     async with client(api) as bfl, Batch.open(tmp_path / "run.db", bfl) as batch:
         adding = asyncio.create_task(batch.add(source()))  # type: ignore[arg-type] # an async generator
         reads = 0
-        read = batch._ledger.read
+        read = batch._shelf.ledger.read
 
         async def counted(*args: object, **options: object) -> object:
             nonlocal reads
             reads += 1
             return await read(*args, **options)  # type: ignore[arg-type] # passed on
 
-        batch._ledger.read = counted  # type: ignore[method-assign,assignment] # to count
+        batch._shelf.ledger.read = counted  # type: ignore[method-assign,assignment] # to count
         outcomes = batch.run()
         assert (await anext(outcomes)).index == 0
         before = reads
@@ -260,7 +260,7 @@ async def test_a_429_makes_a_request_queued_again(tmp_path: Path) -> None:
         waiting = asyncio.ensure_future(anext(batch.run()))
         await until(lambda: bfl.statistics().refused_429 != 0)
         assert batch.counts()["queued"] == 1
-        await batch._ledger.counts()  # whatever was put before is written
+        await batch._shelf.ledger.counts()  # whatever was put before is written
         assert states(tmp_path) == ["queued"]
         waiting.cancel()
     assert states(tmp_path) == ["queued"]
@@ -277,7 +277,7 @@ async def test_one_request_is_marked_ahead_on_slow_disks_and_a_clean_stop_takes_
         await batch.add(cats("a", "b", "c", "d"))
         waiting = asyncio.ensure_future(anext(batch.run()))
         await until(lambda: batch.counts()["submitted"] >= 2)
-        await batch._ledger.counts()  # whatever was put before is written
+        await batch._shelf.ledger.counts()  # whatever was put before is written
         third = "submitting" if is_slow else "queued"
         assert states(tmp_path) == ["submitted", "submitted", third, "queued"]
         waiting.cancel()
@@ -306,7 +306,7 @@ async def test_what_was_killed_on_its_way_is_ambiguous_and_left_alone(tmp_path: 
     await ledger.aclose()
     async with client(api) as bfl, Batch.open(tmp_path / "run.db", bfl) as batch:
         await batch.add(cats("a", "b"))
-        await batch._ledger.change(1, EntryState.SUBMITTING)  # and then the power is cut
+        await batch._shelf.ledger.change(1, EntryState.SUBMITTING)  # and then the power is cut
     first, second = await run(tmp_path, api, cats("a", "b"))
     assert (first.state, type(first.error).__name__) == (EntryState.AMBIGUOUS, "AmbiguousSubmitError")
     assert second.state is SAVED
@@ -531,7 +531,7 @@ async def test_a_full_ledger_sends_nothing_more(tmp_path: Path) -> None:
     api = fake()
     async with client(api, 2) as bfl, Batch.open(tmp_path / "run.db", bfl, save_to=tmp_path / "out") as batch:
         await batch.add(cats(*map(str, range(30))))
-        ledger = cast("SQLiteLedger", batch._ledger)
+        ledger = cast("SQLiteLedger", batch._shelf.ledger)
         failing = _fail_writes(ledger, after=20)
         with pytest.raises(LedgerError, match="no space"):
             async for outcome in batch.run():
