@@ -1,7 +1,7 @@
 """What a user sets: limits, timeouts, key and host. All of it is checked before any I/O.
 
-The environment is read here and nowhere else: `BFL_API_KEY`, `BFL_BASE_URL`, `XDG_STATE_HOME`, the proxies
-(`HTTPS_PROXY` and its like) and the certificates (`SSL_CERT_FILE`, `SSL_CERT_DIR`). A value from there passes the same
+The environment is read here: `BFL_API_KEY`, `BFL_BASE_URL`, `XDG_STATE_HOME` and the proxies (`HTTPS_PROXY` and its
+like). Only the certificates are read elsewhere, in `transport/certificates.py`. A value from there passes the same
 checks as an argument, and a message about it names its variable.
 """
 
@@ -16,15 +16,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from bfl_async.errors import ConfigError
 from bfl_async.runtime.secrets import Secret, Unusable, conceal
 from bfl_async.runtime.text import printable
-
-if TYPE_CHECKING:
-    import ssl
 
 ACCOUNT = "account"
 """The pool that every model is in."""
@@ -82,7 +79,7 @@ class Limits:
             share = _float_of(self.overlap)
             if share is None or not 0 < share <= 0.5:
                 raise ConfigError(
-                    f"Limits: overlap must be a share above 0 and up to 0.5, or None, not {_short(self.overlap)}"
+                    f"Limits: overlap must be a share above 0 and up to 0.5, or None, not {short_text(self.overlap)}"
                 )
         # A private copy: what the caller does to the dict afterwards changes nothing.
         object.__setattr__(self, "pools", dict(self.pools))
@@ -140,22 +137,22 @@ class Budget:
         for name, value in (("usd", self.usd), ("unknown_credits", self.unknown_credits)):
             number = _float_of(value)
             if number is None or not 0 <= number < math.inf:
-                raise ConfigError(f"Budget: {name} must be a number from 0 up, not {_short(value)}")
+                raise ConfigError(f"Budget: {name} must be a number from 0 up, not {short_text(value)}")
         if self.on_unknown not in ("count", "refuse"):
             raise ConfigError(
-                f"Budget: on_unknown must be 'count' or 'refuse', not {_short(self.on_unknown)}"
+                f"Budget: on_unknown must be 'count' or 'refuse', not {short_text(self.on_unknown)}"
             )
 
 
 def _check_count(name: str, value: int, *, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"Limits: {name} must be a whole number from {least} up, not {_short(value)}")
+        raise ConfigError(f"Limits: {name} must be a whole number from {least} up, not {short_text(value)}")
 
 
 def _check_seconds(owner: str, name: str, value: float) -> None:
     seconds = _float_of(value)
     if seconds is None or not 0 < seconds < math.inf:
-        raise ConfigError(f"{owner}: {name} must be a positive number of seconds, not {_short(value)}")
+        raise ConfigError(f"{owner}: {name} must be a positive number of seconds, not {short_text(value)}")
 
 
 def _float_of(value: object) -> float | None:
@@ -172,7 +169,7 @@ def _float_of(value: object) -> float | None:
 _SHOWN_CHARS = 120
 
 
-def _short(value: object) -> str:
+def short_text(value: object) -> str:
     """Return the repr of a value for a message, cut to a readable length."""
     try:
         text = repr(value)
@@ -195,7 +192,7 @@ def check_timeout(timeout: float | None) -> float | None:
         return None
     seconds = _float_of(timeout)
     if seconds is None:
-        raise ConfigError(f"timeout must be a number of seconds or None, not {_short(timeout)}")
+        raise ConfigError(f"timeout must be a number of seconds or None, not {short_text(timeout)}")
     return None if seconds == math.inf else max(0.0, seconds)
 
 
@@ -386,75 +383,6 @@ def _proxy_setting(scheme: str) -> tuple[str, str] | None:
 
     value = getproxies().get(scheme, "")
     return ("the system's proxy setting", value) if value.strip() else None
-
-
-def names_certificates() -> bool:
-    """Return whether the environment names certificates; see `environment_ssl_context`."""
-    return bool(os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"))
-
-
-def environment_ssl_context() -> ssl.SSLContext | None:
-    """Return the TLS settings for the certificates that the environment names; None if it names none.
-
-    The variables are OpenSSL's own, `SSL_CERT_FILE` and `SSL_CERT_DIR`. The HTTP library makes its settings when it is
-    imported, so it misses variables that are set later, and nothing checks their values.
-
-    It reads files: call it in a worker thread.
-
-    Raises:
-        ConfigError: A variable names no certificates that can be read. Every certificate of a server would be refused.
-    """
-    file, folders = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    if not file and not folders:
-        return None
-    # Most processes need no variable, and the import takes some milliseconds.
-    import ssl
-
-    if file and (problem := _certificate_problem(file)):
-        raise ConfigError(
-            f"SSL_CERT_FILE: {_short(file)} {problem}; name a PEM file of certificates, or unset it"
-        )
-    if folders and not any(_has_certificates(folder) for folder in folders.split(os.pathsep)):
-        raise ConfigError(
-            f"SSL_CERT_DIR: {_short(folders)} is not a folder with certificates under their hash names; "
-            "run `openssl rehash` on the folder, or unset the variable"
-        )
-    # Reads both variables itself.
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _certificate_problem(file: str) -> str | None:
-    """Return what is wrong with a file of certificates; None if it holds at least one."""
-    import ssl
-
-    # Reading a pipe might never end.
-    if not os.path.isfile(file):
-        return "is not a file" if os.path.exists(file) else "does not exist"
-    store = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        store.load_verify_locations(cafile=file)
-    except ssl.SSLError:
-        return "holds no certificates that can be read"
-    except OSError as exc:
-        return f"cannot be read ({exc.strerror})"
-    return None if store.cert_store_stats()["x509"] else "holds no certificates"
-
-
-# OpenSSL finds a certificate in a folder by the hash of its name.
-_HASH_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
-
-
-def _has_certificates(folder: str) -> bool:
-    try:
-        with os.scandir(folder) as entries:
-            return any(
-                _HASH_NAME.fullmatch(entry.name) and _certificate_problem(entry.path) is None
-                for entry in entries
-            )
-    except OSError:
-        return False
 
 
 def resolve_base_url(base_url: str | None, *, allow_http: bool) -> str:

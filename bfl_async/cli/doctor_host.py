@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from bfl_async._config import (
     Timeouts,
     environment_proxy,
-    environment_ssl_context,
     is_loopback,
     proxy_source,
 )
@@ -23,6 +22,7 @@ from bfl_async.errors import (
     ConfigError,
     TransportError,
 )
+from bfl_async.transport.certificates import environment_ssl_context
 
 _SKEW_WARN_S = 30.0  # `Date` counts whole seconds; a result's end is minutes away
 

@@ -29,6 +29,7 @@ from bfl_async._config import (
     resolve_key,
 )
 from bfl_async._version import __version__
+from bfl_async.client.gather import result_of, value_of, wait_all
 from bfl_async.client.handle import TaskHandle
 from bfl_async.client.stream import OutcomeStream, open_stream, refill_of
 from bfl_async.engine.entry import Entry
@@ -702,8 +703,10 @@ class AsyncBFL:
                         raise
                     entries.append(exc)
             waiting = [entry for entry in entries if isinstance(entry, Entry)]
-            await _wait_all(waiting, deadline, scheduler, stop_at_error=not return_exceptions)
-            return [_value(entry, scheduler) if return_exceptions else _result(entry) for entry in entries]
+            await wait_all(waiting, deadline, scheduler, stop_at_error=not return_exceptions)
+            return [
+                value_of(entry, scheduler) if return_exceptions else result_of(entry) for entry in entries
+            ]
         except BaseException:
             for entry in entries:
                 if isinstance(entry, Entry):
@@ -1001,69 +1004,3 @@ def _request(request_or_model: ImageRequest | str, fields: dict[str, object]) ->
             errors=[(name, "given beside a request") for name in fields],
         )
     return as_request(request_or_model)
-
-
-async def _wait_all(
-    entries: list[Entry], deadline: float | None, scheduler: Scheduler, *, stop_at_error: bool
-) -> None:
-    """Wait for all entries; with `stop_at_error` raise the first error as it comes."""
-    loop = asyncio.get_running_loop()
-    left = sum(entry.settlement is None for entry in entries)
-    failed: list[Entry] = []
-    waiter: asyncio.Future[None] = loop.create_future()
-
-    def settled(entry: Entry) -> None:
-        nonlocal left
-        left -= 1
-        if entry.result is None:
-            failed.append(entry)
-            if stop_at_error and len(failed) == 1:
-                # In the step of the failure itself: the slot that it frees is not for the next one of us.
-                for other in entries:
-                    if other.settlement is None:
-                        scheduler.leave(other)
-        if (left == 0 or (failed and stop_at_error)) and not waiter.done():
-            waiter.set_result(None)
-
-    for entry in entries:
-        if entry.settlement is None:
-            entry.callbacks[settled] = None
-        elif entry.result is None:
-            failed.append(entry)
-    if left == 0 or (failed and stop_at_error):
-        waiter.set_result(None)
-
-    def timed_out() -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    timer = None if deadline is None else loop.call_at(deadline, timed_out)
-    try:
-        await waiter
-    finally:
-        if timer is not None:
-            timer.cancel()
-    if stop_at_error:
-        if failed:
-            failed[0].value()
-        if left:
-            raise next(entry for entry in entries if entry.settlement is None).timeout_error()
-
-
-def _value(entry: Entry | BFLError, scheduler: Scheduler) -> Result | BFLError:
-    if isinstance(entry, BFLError):
-        return entry
-    if entry.settlement is None:
-        error = entry.timeout_error()
-        scheduler.leave(entry)
-        return error
-    failed = entry.error()
-    if failed is not None:
-        return failed
-    assert entry.result is not None
-    return entry.result
-
-
-def _result(entry: Entry | BFLError) -> Result:
-    assert isinstance(entry, Entry)
-    return entry.value()

@@ -41,9 +41,7 @@ from bfl_async._config import (
     check_key,
     check_session,
     environment_proxy,
-    environment_ssl_context,
     is_loopback,
-    names_certificates,
 )
 from bfl_async.errors import (
     BFLError,
@@ -60,6 +58,7 @@ from bfl_async.runtime.secrets import SHOWN, Secret, conceal
 from bfl_async.runtime.text import printable
 from bfl_async.runtime.threads import Threads
 from bfl_async.runtime.time import TimeLimit
+from bfl_async.transport.certificates import environment_ssl_context, names_certificates
 from bfl_async.transport.guard import KeyGuard, Origin, is_public, origin_of, without_query
 from bfl_async.types import bounds as _bounds
 from bfl_async.types.replies import Reply
