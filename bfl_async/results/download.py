@@ -338,10 +338,16 @@ class Downloads:
             return error, None
         if not 200 <= reply.status_code < 300:
             return DownloadError(f"the image host answered HTTP {reply.status_code}", task_id=task_id), reply
+        return await self._checked(reply, task, incoming)
+
+    async def _checked(
+        self, reply: Reply, task: TaskRecord, incoming: Incoming
+    ) -> Download | tuple[BFLError, Reply | None]:
+        """End an attempt whose bytes all came: the checked bytes, or what is wrong with them and the reply."""
         try:
             return await incoming.end()
         except DownloadError as exc:
-            exc.task_id = task_id
+            exc.task_id = task["task_id"]
             return exc, reply
         except SaveError as exc:
             if self.closed:
@@ -351,7 +357,7 @@ class Downloads:
             # No thread could be started, or the file cannot be read back.
             if self.closed:
                 raise closed_error(task) from exc
-            return DownloadError(f"the result could not be checked: {exc}", task_id=task_id), reply
+            return DownloadError(f"the result could not be checked: {exc}", task_id=task["task_id"]), reply
 
     async def _call(self, url: str, left_s: float, incoming: Incoming) -> Reply:
         """Ask the transport, in a coroutine that close() can end."""

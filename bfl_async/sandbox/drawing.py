@@ -45,14 +45,7 @@ def draw_card(prompt: str, *, model: str, seed: int, width: int, height: int, ou
     words = text[:_MAX_CHARACTERS].split() or ["(no", "prompt)"]
     if len(text) > _MAX_CHARACTERS:
         words.append("…")
-    low, high = _MIN_FONT_PX, max(_MIN_FONT_PX, height // 6)
-    while low < high:  # the largest size at which the words fit
-        middle = (low + high + 1) // 2
-        if _wrap(words, ImageFont.load_default(size=middle), box_width, box_height).fits:
-            low = middle
-        else:
-            high = middle - 1
-    font = ImageFont.load_default(size=low)
+    font = _largest_font(words, box_width, box_height, max(_MIN_FONT_PX, height // 6))
     line_px = _line_px(font)
     lines = _wrap(words, font, box_width, box_height).lines
     room = max(1, box_height // line_px)
@@ -94,6 +87,20 @@ def _printable(text: str) -> str:
 def _line_px(font: "Font") -> int:
     _, top, _, bottom = font.getbbox("Ápgj")
     return round((bottom - min(0, top)) * 1.15) + 1
+
+
+def _largest_font(words: list[str], width: int, height: int, most_px: int) -> "Font":
+    """The largest font, up to `most_px`, in which the words fit; the smallest if they fit in none."""
+    from PIL import ImageFont
+
+    low, high = _MIN_FONT_PX, most_px
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _wrap(words, ImageFont.load_default(size=middle), width, height).fits:
+            low = middle
+        else:
+            high = middle - 1
+    return ImageFont.load_default(size=low)
 
 
 class _Wrapped(NamedTuple):
