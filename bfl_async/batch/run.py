@@ -8,58 +8,49 @@ import json
 import logging
 import time
 from collections import deque
-from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Self
 
 from bfl_async._config import ACCOUNT
-from bfl_async.batch.files import NewImage, name_new
+from bfl_async.batch.feeder import Feeder
 from bfl_async.batch.item import Item
-from bfl_async.batch.lister import manifest_line
 from bfl_async.batch.outcome import BatchOutcome
 from bfl_async.batch.plan import IdSet
 from bfl_async.batch.requests import files_of, replaced_file
-from bfl_async.batch.shelf import READ
+from bfl_async.batch.saving import Saver, kept_result
 from bfl_async.batch.verdicts import (
     HOPELESS,
-    STOPS,
     ended_from_elsewhere,
+    entry_state_of,
     error_text,
     unrecorded,
-    wake_future,
 )
 from bfl_async.errors import (
     AmbiguousSubmitError,
     BFLError,
     BudgetExceededError,
     ClientClosedError,
-    DownloadError,
     InvalidRequestError,
     LedgerError,
     SaveError,
-    UntrustedURLError,
 )
-from bfl_async.runtime.cancellation import foreign_cancellation_as, shielded
+from bfl_async.runtime.bell import Bell
+from bfl_async.runtime.cancellation import shielded
 from bfl_async.runtime.tasks import new_task
 from bfl_async.runtime.text import printable
 from bfl_async.types.entries import EntryState, Fact, LedgerEntry
-from bfl_async.types.replies import Failed, Lost, Moderated, Ready, Reply, Unsent
-from bfl_async.wire.replies import expiry_of
+from bfl_async.types.replies import Lost, Ready, Unsent
 
 if TYPE_CHECKING:
     from collections.abc import (
-        Callable,
         Coroutine,
     )
-    from pathlib import Path
 
     from bfl_async.batch.lister import Lister
     from bfl_async.batch.shelf import Shelf
     from bfl_async.client.client import AsyncBFL
     from bfl_async.engine.entry import Entry
-    from bfl_async.results.incoming import Download
     from bfl_async.results.result import Result
-    from bfl_async.types.common import JSON
 
 _log = logging.getLogger("bfl_async")
 
@@ -83,9 +74,6 @@ _OUTAGE_S = 3600.0  # for so long no connection can be made before a run that wo
 
 
 _CLOSE_S = 10.0  # for POSTs on their way when the batch is closed
-
-
-_LEAST_DOWNLOAD_S, _MOST_DOWNLOAD_S = 60.0, 600.0
 
 
 KILLED = (
@@ -118,8 +106,8 @@ class BatchRun:
     ) -> None:
         self._shelf = shelf
         self._lister = lister
-        self._sends_after = sends_after
-        self._is_first = is_first
+        self._saver = Saver(shelf, lister)
+        self._source = Feeder(shelf, self, is_first=is_first, sends_after=sends_after)
         # Entries that this run has taken from the queue: none is taken twice.
         self._taken_up = IdSet()
         self._scheduler = bfl._check()
@@ -133,7 +121,8 @@ class BatchRun:
         self._finishing: set[asyncio.Task[None]] = set()
         self._held = 0  # outcomes that were begun and not handed out
         self._ready: deque[BatchOutcome] = deque()
-        self._watchers: set[asyncio.Future[None]] = set()
+        # Rung when something has changed that the waits of this run look at.
+        self._changed = Bell()
         self._flush_s = 0.0  # how long a mark takes to be durable, the newest weighing most
         self._has_accepted = False
         self._is_stopped = False
@@ -157,12 +146,12 @@ class BatchRun:
         Cancellation: Ends this wait; no outcome is lost, the next call returns it.
         """
         if self._feeder is None and not (self._is_stopped or self._is_left):
-            self._feeder = new_task(self._feed())
+            self._feeder = new_task(self._source.feed())
             self._feeder.add_done_callback(self._fed)
         while not self._ready:
             if self._is_left or self._is_through():
                 await self._end()
-            await self._wait_touched()
+            await self._changed.wait()
         self._held -= 1
         outcome = self._ready.popleft()
         self.touched()  # there is room for another
@@ -183,18 +172,9 @@ class BatchRun:
             raise error
         raise StopAsyncIteration
 
-    async def _wait_touched(self) -> None:
-        watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._watchers.add(watcher)
-        try:
-            await watcher
-        finally:
-            self._watchers.discard(watcher)
-
     def touched(self) -> None:
         """Wake the waits of this run: something that they look at has changed."""
-        for watcher in self._watchers:
-            wake_future(watcher)
+        self._changed.ring()
 
     # --- the feeder -------------------------------------------------------------------------------------
 
@@ -208,95 +188,34 @@ class BatchRun:
             self._halt(exc)
         self.touched()
 
-    async def _feed(self) -> None:
+    async def report_killed(self) -> None:
+        """See `Intake.report_killed`."""
         shelf = self._shelf
-        retries_killed = EntryState.AMBIGUOUS in shelf.retry
-        if not retries_killed:
-            await self._report_killed()
-        if self._sends_after is None:
-            # Before anything ends in this run: what fails from here on is not sent again by it.
-            await shelf.requeue_earlier()
-        await self._take_rows(shelf.flying, self._attach)
-        if self._sends_after is not None:
-            await asyncio.shield(self._sends_after)
-            await shelf.requeue_earlier()
-        if not (shelf.and_earlier or self._is_first):
-            # What an earlier run of this batch took up and did not send.
-            await self._take_rows([EntryState.QUEUED], self._admit, only=shelf.asked)
-        after = 0
-        while True:
-            # Looked at before the reading, so that what is added meanwhile is not missed.
-            is_last, additions = shelf.adding == 0, shelf.additions
-            if shelf.and_earlier:
-                after = await self._take_rows([EntryState.QUEUED], self._admit, after)
-            else:
-                await self._take_wanted()
-            if is_last:
-                break
-            if shelf.adding and shelf.additions == additions:
-                await shelf.wait_added()
-        if retries_killed:
-            # Those that this input does not ask for.
-            await self._report_killed()
+        await self._wait_room()
+        (row,) = await shelf.read(tuple(EntryState), shelf.killed[0] - 1, 1)
+        del shelf.killed[0]
+        self._held += 1
+        self._hand_out(Item(self, shelf, row), error=AmbiguousSubmitError(row.error or KILLED))
 
-    async def _report_killed(self) -> None:
-        """Hand out what may have been sent when an earlier run was killed."""
-        shelf = self._shelf
-        while shelf.killed:
-            await self._wait_room()
-            with shelf.reading():
-                (row,) = await shelf.ledger.read(tuple(EntryState), after=shelf.killed[0] - 1, most=1)
-            del shelf.killed[0]
-            self._held += 1
-            self._hand_out(Item(self, self._shelf, row), error=AmbiguousSubmitError(row.error or KILLED))
-
-    async def _take_rows(
-        self,
-        states: list[EntryState],
-        take: Callable[[Item], Entry],
-        after: int = 0,
-        *,
-        only: IdSet | None = None,
-    ) -> int:
-        """Take in all entries behind `after` that are in these states; return the last one's id."""
-        while rows := await self._read(states, after):
-            for row in rows:
-                after = row.id
-                if only is None or row.id in only:
-                    await self._take_row(row, take)
-        return after
-
-    async def _take_wanted(self) -> None:
-        """Take in the entries that this session has asked for."""
-        wanted = self._shelf.wanted
-        while wanted:
-            first = last = wanted.popleft()
-            while wanted and wanted[0] == last + 1 and last - first + 1 < READ:
-                last = wanted.popleft()
-            after = first - 1
-            while after < last and (rows := await self._read([EntryState.QUEUED], after, last - after)):
-                after = rows[-1].id
-                for row in rows:
-                    if row.id <= last:
-                        await self._take_row(row, self._admit)
-
-    async def _take_row(self, row: LedgerEntry, take: Callable[[Item], Entry]) -> None:
-        if row.state is EntryState.QUEUED and not self._taken_up.add(row.id):
+    async def take_in(self, row: LedgerEntry) -> None:
+        """See `Intake.take_in`."""
+        is_queued = row.state is EntryState.QUEUED
+        if is_queued and not self._taken_up.add(row.id):
             return
         await self._wait_room()
         if row.id % _STEP == 0:
             await asyncio.sleep(0)
-        if row.state is not EntryState.QUEUED:
+        if not is_queued:
             self._shelf.attached.add(row.id)
         item = Item(self, self._shelf, row)
-        if row.state is not EntryState.QUEUED and not row.task_id:
+        if not (is_queued or row.task_id):
             self._finish_with(self._give_up(item))
             return
-        if row.state is EntryState.QUEUED and (replaced := await self._replaced_file(item)) is not None:
+        if is_queued and (replaced := await self._replaced_file(item)) is not None:
             self._finish_with(self._refuse(item, InvalidRequestError(replaced)))
             return
         try:
-            entry = item.entry = await self._taken(item, take)
+            entry = item.entry = await self._taken(item)
         except InvalidRequestError as exc:
             self._finish_with(self._refuse(item, exc))
             return
@@ -326,19 +245,16 @@ class BatchRun:
             self._halt(exc)
         self._hand_out(item, error=error)
 
-    async def _read(self, states: list[EntryState], after: int, most: int = READ) -> list[LedgerEntry]:
-        with self._shelf.reading():
-            return await self._shelf.ledger.read(states, after=after, most=most)
-
-    async def _taken(self, item: Item, take: Callable[[Item], Entry]) -> Entry:
+    async def _taken(self, item: Item) -> Entry:
+        """Hand an entry to the scheduler, as soon as the budget has room for it."""
         while True:
             try:
-                return take(item)
+                return self._admit(item) if item.row.state is EntryState.QUEUED else self._attach(item)
             except BudgetExceededError:
                 if not self._open:
                     raise
                 # What runs may turn out cheaper than it was set aside for, or not be paid at all.
-                await self._wait_touched()
+                await self._changed.wait()
 
     def _attach(self, item: Item) -> Entry:
         row = item.row
@@ -359,7 +275,7 @@ class BatchRun:
     async def _wait_room(self) -> None:
         # Settled ones do not count in the window: images that are slow in coming must not let a slot idle.
         while len(self._open) >= self._window or self._held >= self._backlog:
-            await self._wait_touched()
+            await self._changed.wait()
 
     # --- what the scheduler tells -------------------------------------------------------------------------
 
@@ -393,33 +309,18 @@ class BatchRun:
             self._line.remove(item)
         error = entry.error()
         settlement = entry.settlement
-        state: EntryState | None = None  # None: it stays where it is, and this run has no outcome for it
-        match settlement:
-            case Ready():
-                self._finish_with(self._bring_home(item, entry))
-            case Moderated():
-                state = EntryState.MODERATED
-            case Lost(AmbiguousSubmitError()):
-                state = EntryState.AMBIGUOUS
-            case Failed():
-                state = EntryState.FAILED
-            case Lost(UntrustedURLError()) if not item.is_attached:
-                # Its polling URL leads elsewhere, and will when it is asked for again.
-                state = EntryState.FAILED
-            case Lost(ClientClosedError()):
+        assert settlement is not None
+        state = entry_state_of(settlement, is_attached=item.is_attached)
+        if isinstance(settlement, Ready):
+            self._finish_with(self._bring_home(item, entry))
+        elif isinstance(settlement, Lost) and isinstance(settlement.error, ClientClosedError):
+            self._halt(error)
+        elif isinstance(settlement, Unsent):
+            if item.mark is not None:
+                # Also where the mark failed: it may have been written all the same.
+                item.queued()
+            if state is None and not (settlement.withdrawn and self._is_stopped):
                 self._halt(error)
-            case Lost():
-                # It goes on unfollowed: the next run asks again.
-                state = EntryState.SUBMITTED
-            case Unsent():
-                if item.mark is not None:
-                    # Also where the mark failed: it may have been written all the same.
-                    item.queued()
-                if settlement.withdrawn or isinstance(error, STOPS):
-                    if not (settlement.withdrawn and self._is_stopped):
-                        self._halt(error)
-                else:
-                    state = EntryState.FAILED
         if state is not None:
             assert error is not None
             self._finish_with(self._write_down(item, entry, state, error))
@@ -473,13 +374,13 @@ class BatchRun:
         error: BFLError | None = None
         try:
             if shelf.folder is None:
-                ready |= {"ended_at": time.time(), "result": json.dumps(_kept_result(item, result))}
+                ready |= {"ended_at": time.time(), "result": json.dumps(kept_result(item, result))}
                 await shelf.durable(item.change(EntryState.READY, ready))
             else:
                 if item.state is not EntryState.READY:
                     item.change(EntryState.READY, ready)
                 async with shelf.downloads:
-                    await self._save(item, result, seen_at)
+                    await self._saver.save(item, result, seen_at)
         except ClientClosedError as exc:
             self._held -= 1
             self._halt(exc)
@@ -496,54 +397,6 @@ class BatchRun:
             except LedgerError as worse:
                 self._halt(worse)
         self._hand_out(item, result=result, error=error)
-
-    async def _save(self, item: Item, result: Result, seen_at: float) -> None:
-        shelf = self._shelf
-        assert shelf.folder is not None
-        assert shelf.parts is not None
-        timeout = download_timeout_s(
-            result.url, result.reply, waited_s=asyncio.get_running_loop().time() - seen_at
-        )
-        with foreign_cancellation_as(
-            lambda: DownloadError("the download was cut off: something that it waited for was cancelled")
-        ):
-            download = await result._fetch(timeout, NewImage(shelf.parts, result.task_id))
-        try:
-            await self._name(item, result, download)
-        finally:
-            result._discard(download)
-
-    async def _name(self, item: Item, result: Result, download: Download) -> None:
-        """Give an image that has arrived its name, and note it."""
-        shelf = self._shelf
-        assert shelf.folder is not None
-        kept = _kept_result(item, result)
-        name = shelf.template.render(
-            index=item.index,
-            prompt=item.prompt,
-            model=item.row.model,
-            seed=seed if isinstance(seed := kept["seed"], int) else None,
-            task_id=result.task_id,
-            key=item.row.key,
-            suffix=download.suffix,
-        )
-        file, digest = await shelf.in_thread(
-            _save_file,
-            shelf.folder,
-            name,
-            download,
-            item.is_attached,
-            result.task_id,
-            item.row.key,
-        )
-        kept |= {"sha256": digest, "bytes": download.size}
-        facts = {
-            "file": file, "result": json.dumps(kept), "cost": result.cost, "error": None, "ended_at": time.time()
-        }  # fmt: skip
-        item.file = shelf.folder / file
-        await shelf.durable(item.change(EntryState.SAVED, facts))
-        if self._lister is not None:
-            self._lister.put(item.row.id, manifest_line(item.row, result.task_id, result.cost, file, kept))
 
     def _hand_out(self, item: Item, *, result: Result | None = None, error: BFLError | None = None) -> None:
         row = item.row
@@ -612,7 +465,7 @@ class BatchRun:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_S):
                     while any(item.is_on_its_way for item in self._open):
-                        await self._wait_touched()
+                        await self._changed.wait()
         finally:
             for item in list(self._open):
                 if item.entry is not None:
@@ -625,43 +478,3 @@ class BatchRun:
             with shielded():
                 await asyncio.gather(*tasks, return_exceptions=True)
             self.touched()
-
-
-def download_timeout_s(url: str, polled: Reply | None, *, waited_s: float) -> float:
-    """Return how long to try to download a result: until its URL ends, judged by the server's clock alone.
-
-    This machine's clock may be wrong by hours, and must not cut short the attempts to fetch a paid image. Where the
-    server states no time, the whole life of a URL is granted: the server itself refuses a URL that has ended.
-
-    Args:
-        url: The result's URL, which may state its end.
-        polled: The reply that brought the URL, which may state the server's time.
-        waited_s: Seconds since that reply.
-    """
-    ends_at = expiry_of(url)
-    try:
-        now = None if polled is None else parsedate_to_datetime(polled.headers["date"]).timestamp()
-    except (KeyError, ValueError, TypeError, OverflowError):
-        now = None
-    if ends_at is None or now is None:
-        return _MOST_DOWNLOAD_S
-    return min(max(_LEAST_DOWNLOAD_S, ends_at - now - waited_s), _MOST_DOWNLOAD_S)
-
-
-def _kept_result(item: Item, result: Result) -> dict[str, JSON]:
-    """What of a result outlives its URL."""
-    asked = item.row.fields.get("seed")
-    kept: dict[str, JSON] = {"seed": result.seed if result.seed is not None else asked}
-    if result.prompt is not None and result.prompt != item.prompt:
-        kept["used_prompt"] = result.prompt
-    if result.duration is not None:
-        kept["duration"] = result.duration
-    return kept
-
-
-def _save_file(
-    folder: Path, name: str, download: Download, adopt: bool, task_id: str, key: str
-) -> tuple[str, str]:
-    # From here on the part is `name_new`'s to move or remove.
-    part, digest = download.finish(hand_over=True)
-    return name_new(folder, part, name, digest, adopt=adopt, task_id=task_id, key=key), digest

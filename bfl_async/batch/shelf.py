@@ -25,7 +25,7 @@ from bfl_async.protocols.ledger import Ledger
 from bfl_async.runtime.cancellation import foreign_cancellation_as
 from bfl_async.runtime.files import Digests
 from bfl_async.types.common import JSON
-from bfl_async.types.entries import EntryState
+from bfl_async.types.entries import EntryState, LedgerEntry
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -93,6 +93,15 @@ class Shelf:
     def reading(self) -> AbstractContextManager[None]:
         """Within: a call to the ledger that ends as cancelled, though the caller is not, is a failed call."""
         return foreign_cancellation_as(self._cut_off)
+
+    async def read(self, states: Sequence[EntryState], after: int, most: int = READ) -> list[LedgerEntry]:
+        """Return the next entries behind `after` that are in these states.
+
+        Raises:
+            LedgerError: The ledger cannot be read.
+        """
+        with self.reading():
+            return await self.ledger.read(states, after=after, most=most)
 
     async def durable(self, change: asyncio.Future[T]) -> T:
         """Wait until a change of the ledger is durable; return its result.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bfl_async.errors import (
+    AmbiguousSubmitError,
     AuthenticationError,
     BFLError,
     BudgetExceededError,
@@ -17,6 +18,8 @@ from bfl_async.errors import (
     ResultExpiredError,
     UntrustedURLError,
 )
+from bfl_async.types.entries import EntryState
+from bfl_async.types.replies import Failed, Lost, Moderated, Settlement, Unsent
 
 
 def ended_from_elsewhere() -> ClientClosedError:
@@ -34,6 +37,35 @@ STOPS = (
 
 HOPELESS = (ResultExpiredError, UntrustedURLError)
 """Errors of a download that no repetition mends."""
+
+
+def entry_state_of(settlement: Settlement, *, is_attached: bool) -> EntryState | None:
+    """Return the state that an entry gets when its request has ended; None: it stays what it is.
+
+    Args:
+        settlement: How it ended. Ready is None here: its image comes first.
+        is_attached: The task was in flight when this run took the entry up.
+    """
+    match settlement:
+        case Moderated():
+            return EntryState.MODERATED
+        case Failed():
+            return EntryState.FAILED
+        case Lost(AmbiguousSubmitError()):
+            return EntryState.AMBIGUOUS
+        case Lost(ClientClosedError()):
+            return None
+        case Lost(UntrustedURLError()) if not is_attached:
+            # Its polling URL leads elsewhere, and will when it is asked for again.
+            return EntryState.FAILED
+        case Lost():
+            # It goes on unfollowed: the next run asks again.
+            return EntryState.SUBMITTED
+        case Unsent(error, withdrawn):
+            # What was withdrawn, or what the next request would meet as well, stays queued.
+            return None if withdrawn or isinstance(error, STOPS) else EntryState.FAILED
+        case _:
+            return None
 
 
 def error_text(error: BFLError) -> str:

@@ -32,7 +32,7 @@ import anyio.to_thread
 from bfl_async.batch.files import NewImage
 from bfl_async.batch.naming import NameTemplate
 from bfl_async.batch.requests import rebuild
-from bfl_async.batch.run import download_timeout_s
+from bfl_async.batch.saving import download_timeout_s
 from bfl_async.batch.verdicts import HOPELESS, STOPS, error_text
 from bfl_async.client.client import AsyncBFL
 from bfl_async.engine.entry import Entry

@@ -37,7 +37,7 @@ from bfl_async import (
 )
 from bfl_async.batch.batch import home_of
 from bfl_async.batch.requests import fields_of, rebuild
-from bfl_async.batch.run import download_timeout_s
+from bfl_async.batch.saving import download_timeout_s
 from bfl_async.ledger import SQLiteLedger
 from bfl_async.ledger.lock import holder_of
 from bfl_async.ledger.view import inspect_ledger
@@ -595,8 +595,8 @@ async def test_a_download_that_fails_is_repeated_by_the_next_run(
 ) -> None:
     """It costs nothing; one whose URL has ended is failed."""
     api = fake()
-    monkeypatch.setattr("bfl_async.batch.run._LEAST_DOWNLOAD_S", 0.2)
-    monkeypatch.setattr("bfl_async.batch.run._MOST_DOWNLOAD_S", 0.2)
+    monkeypatch.setattr("bfl_async.batch.saving._LEAST_DOWNLOAD_S", 0.2)
+    monkeypatch.setattr("bfl_async.batch.saving._MOST_DOWNLOAD_S", 0.2)
     api.download_script.extend([reply(500, "no")] * 30)
     (outcome,) = await run(tmp_path, api, cats("a"))
     assert (outcome.state, type(outcome.error).__name__) == (READY, "DownloadError")

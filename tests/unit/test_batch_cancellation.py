@@ -157,7 +157,7 @@ async def test_end_that_cannot_be_noted_is_an_outcome_and_stops_the_run(state: s
     assert all(outcome.error is not None for outcome in outcomes)
 
 
-@pytest.mark.parametrize("name", ["_feed", "_bring_home", "_work"])
+@pytest.mark.parametrize("name", ["feed", "_bring_home", "_work"])
 async def test_coroutine_that_is_cancelled_from_elsewhere_stops_the_run(name: str, tmp_path: Path) -> None:
     """As by a program that cancels all tasks that it finds: the run has an error, and the next one goes on."""
     api = fake(service_s=0.03)
