@@ -7,40 +7,42 @@ what is queued, as long as something is added.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from bfl_async.batch.shelf import READ
 from bfl_async.types.entries import EntryState
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from bfl_async.batch.plan import IdSet
     from bfl_async.batch.shelf import Shelf
     from bfl_async.types.entries import LedgerEntry
-
-
-class Intake(Protocol):
-    """The run, as its feeder sees it. Both wait until there is room for another entry."""
-
-    async def take_in(self, row: LedgerEntry) -> None:
-        """Attach the task of an entry, or queue its request."""
-
-    async def report_killed(self) -> None:
-        """Hand out an entry that may have been sent when an earlier run was killed: the next of `Shelf.killed`."""
 
 
 class Feeder:
     """Reads the ledger in order, and gives its entries to a run.
 
     Args:
+        take_in: Attaches the task of an entry, or queues its request.
+        report_killed: Hands out the next of `Shelf.killed`, an entry that may have been sent when an earlier run was
+            killed. Both wait until the run has room for another entry.
         is_first: No other run of this batch came before.
         sends_after: What is queued waits for this; what is in flight does not. None: it waits for nothing.
     """
 
     def __init__(
-        self, shelf: Shelf, intake: Intake, *, is_first: bool, sends_after: asyncio.Future[None] | None
+        self,
+        shelf: Shelf,
+        take_in: Callable[[LedgerEntry], Awaitable[None]],
+        report_killed: Callable[[], Awaitable[None]],
+        *,
+        is_first: bool,
+        sends_after: asyncio.Future[None] | None,
     ) -> None:
         self._shelf = shelf
-        self._intake = intake
+        self._take_in = take_in
+        self._report_one_killed = report_killed
         self._is_first = is_first
         self._sends_after = sends_after
 
@@ -88,7 +90,7 @@ class Feeder:
 
     async def _report_killed(self) -> None:
         while self._shelf.killed:
-            await self._intake.report_killed()
+            await self._report_one_killed()
 
     async def _give(self, states: list[EntryState], after: int = 0, *, only: IdSet | None = None) -> int:
         """Give all entries behind `after` that are in these states; return the last one's id."""
@@ -96,7 +98,7 @@ class Feeder:
             for row in rows:
                 after = row.id
                 if only is None or row.id in only:
-                    await self._intake.take_in(row)
+                    await self._take_in(row)
         return after
 
     async def _give_wanted(self) -> None:
@@ -111,4 +113,4 @@ class Feeder:
                 after = rows[-1].id
                 for row in rows:
                     if row.id <= last:
-                        await self._intake.take_in(row)
+                        await self._take_in(row)

@@ -107,7 +107,9 @@ class BatchRun:
         self._shelf = shelf
         self._lister = lister
         self._saver = Saver(shelf, lister)
-        self._source = Feeder(shelf, self, is_first=is_first, sends_after=sends_after)
+        self._source = Feeder(
+            shelf, self._take_in, self._report_killed, is_first=is_first, sends_after=sends_after
+        )
         # Entries that this run has taken from the queue: none is taken twice.
         self._taken_up = IdSet()
         self._scheduler = bfl._check()
@@ -188,8 +190,8 @@ class BatchRun:
             self._halt(exc)
         self.touched()
 
-    async def report_killed(self) -> None:
-        """See `Intake.report_killed`."""
+    async def _report_killed(self) -> None:
+        """Hand out an entry that may have been sent when an earlier run was killed."""
         shelf = self._shelf
         await self._wait_room()
         (row,) = await shelf.read(tuple(EntryState), shelf.killed[0] - 1, 1)
@@ -197,8 +199,8 @@ class BatchRun:
         self._held += 1
         self._hand_out(Item(self, shelf, row), error=AmbiguousSubmitError(row.error or KILLED))
 
-    async def take_in(self, row: LedgerEntry) -> None:
-        """See `Intake.take_in`."""
+    async def _take_in(self, row: LedgerEntry) -> None:
+        """Begin to work on an entry, once there is room for it."""
         is_queued = row.state is EntryState.QUEUED
         if is_queued and not self._taken_up.add(row.id):
             return

@@ -21,10 +21,8 @@ import logging
 import math
 import os
 import socket
-import uuid
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -46,14 +44,14 @@ from bfl_async.errors import (
     RefusedError,
     UntrustedURLError,
 )
+from bfl_async.jobs.one_delivery import Delivery
 from bfl_async.jobs.records import OPEN, JobRecord, Records
 from bfl_async.jobs.storage import FileStorage, Storage
 from bfl_async.results.result import Result
 from bfl_async.runtime.cancellation import foreign_cancellation_as, is_cancelled, shielded
 from bfl_async.runtime.tasks import new_task
 from bfl_async.types.entries import EntryState, Fact, LedgerEntry
-from bfl_async.types.lifecycle import State
-from bfl_async.types.replies import Answered, Failed, Lost, Moderated, Ready, Receipt, Settlement, Unsent
+from bfl_async.types.replies import Answered, Failed, Lost, Moderated, Ready, Settlement, Unsent
 from bfl_async.wire.json import json_object
 
 _log = logging.getLogger("bfl_async")
@@ -61,7 +59,6 @@ _log = logging.getLogger("bfl_async")
 _PRIORITY = 10  # a batch stands behind single requests of the same client
 _DOWNLOADS = 8
 _WRITE_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)  # between attempts to write down an end
-_NOTE_PAUSE_S = 1.0  # between attempts to note a task
 # Tasks of dead workers that are followed at a time. More than one account has slots: none waits for another.
 _MOST_TAKEN_OVER = 2_000
 _PROBE_S = 10.0  # for the answer to a probe of the key
@@ -115,7 +112,7 @@ class Deliverer:
         self._downloads = asyncio.Semaphore(_DOWNLOADS)
         # Threads of its own: those of anyio's default limiter may all be taken by calls that wait for a job.
         self._threads = anyio.CapacityLimiter(_DOWNLOADS)
-        self._open: dict[int, _Delivery] = {}
+        self._open: dict[int, Delivery] = {}
         # Deliveries that no job of the engine stands for, by their record.
         self._taken_over: dict[int, asyncio.Task[None]] = {}
         self._pause_s = pause_s
@@ -233,7 +230,7 @@ class Deliverer:
             raise DeliverLater(self.lease_s / 2, "it is being worked on in this process")
         runner = asyncio.current_task()
         assert runner is not None
-        delivery = self._open[record_id] = _Delivery(self, record_id, runner)
+        delivery = self._open[record_id] = Delivery(self.records, self.lease_s, record_id, runner)
         try:
             record = await self.records.claim(record_id, delivery.claim, self.worker, self.lease_s)
             if record is not None:
@@ -247,7 +244,7 @@ class Deliverer:
             raise DeliverLater(self.lease_s / 2, f"it is being worked on by {known[0].worker}")
         return known[0].state if known else None
 
-    async def _go_on(self, delivery: _Delivery, record: JobRecord) -> EntryState:
+    async def _go_on(self, delivery: Delivery, record: JobRecord) -> EntryState:
         delivery.state = record.state
         if record.state is EntryState.SUBMITTING:
             return await self._end(delivery, EntryState.AMBIGUOUS, {"error": _KILLED})
@@ -262,7 +259,7 @@ class Deliverer:
         with shielded() if is_cancelled() else contextlib.nullcontext():
             return await self._settled(delivery, record, settlement)
 
-    async def _settlement(self, delivery: _Delivery, record: JobRecord) -> Settlement:
+    async def _settlement(self, delivery: Delivery, record: JobRecord) -> Settlement:
         """Send the request, or attach its task, and wait for the end."""
         if self._stopped.is_set():
             raise DeliverLater(0.0, "the worker is stopping")
@@ -291,7 +288,7 @@ class Deliverer:
         assert entry.settlement is not None
         return entry.settlement
 
-    async def _settled(self, delivery: _Delivery, record: JobRecord, settlement: Settlement) -> EntryState:
+    async def _settled(self, delivery: Delivery, record: JobRecord, settlement: Settlement) -> EntryState:
         await delivery.flush()
         entry, facts = delivery.entry, delivery.facts()
         if isinstance(settlement, Ready):
@@ -331,7 +328,7 @@ class Deliverer:
                 return DeliverLater(_DENIED_S, str(error))
         return DeliverLater(0.0, str(error), rest_s=self._pause_s)
 
-    async def _is_of_others(self, delivery: _Delivery, record: JobRecord, facts: Mapping[str, Fact]) -> bool:
+    async def _is_of_others(self, delivery: Delivery, record: JobRecord, facts: Mapping[str, Fact]) -> bool:
         """Leave a task whose URL this client must not follow; False: nobody can follow it any more.
 
         The mistake may lie in the settings of this worker. So it stays in flight as long as its result can exist,
@@ -353,7 +350,7 @@ class Deliverer:
                 await self._stopped.wait()
 
     async def _bring_home(
-        self, delivery: _Delivery, record: JobRecord, entry: Entry, facts: dict[str, Fact]
+        self, delivery: Delivery, record: JobRecord, entry: Entry, facts: dict[str, Fact]
     ) -> EntryState:
         result = entry.result
         assert result is not None
@@ -412,7 +409,7 @@ class Deliverer:
         finally:
             result._discard(download)
 
-    async def _end(self, delivery: _Delivery, state: EntryState, facts: Mapping[str, Fact]) -> EntryState:
+    async def _end(self, delivery: Delivery, state: EntryState, facts: Mapping[str, Fact]) -> EntryState:
         """Write down an end; what cannot be written is brought again."""
         for pause_s in (*_WRITE_PAUSES_S, None):
             try:
@@ -425,12 +422,12 @@ class Deliverer:
                 await asyncio.sleep(pause_s)
         raise AssertionError  # pragma: no cover
 
-    async def _leave(self, delivery: _Delivery, state: EntryState, facts: Mapping[str, Fact] | None) -> None:
+    async def _leave(self, delivery: Delivery, state: EntryState, facts: Mapping[str, Fact] | None) -> None:
         """Give a record back that is not at its end. Not written: its lease ends by itself."""
         with contextlib.suppress(LedgerError):
             await self._write(delivery, state, facts)
 
-    async def _write(self, delivery: _Delivery, state: EntryState, facts: Mapping[str, Fact] | None) -> bool:
+    async def _write(self, delivery: Delivery, state: EntryState, facts: Mapping[str, Fact] | None) -> bool:
         """Give a record its state. A cancellation waits for that: else what is known would be lost again."""
         writing = new_task(self.records.leave(delivery.record_id, delivery.claim, state, facts))
         try:
@@ -442,97 +439,6 @@ class Deliverer:
                 writing.result()
             raise
         return writing.result()
-
-
-class _Delivery:
-    """One delivery of one record. It is the scheduler's journal of the request."""
-
-    def __init__(self, deliverer: Deliverer, record_id: int, runner: asyncio.Task[Any]) -> None:
-        self._deliverer = deliverer
-        self.runner = runner
-        self._records = deliverer.records
-        self.record_id = record_id
-        self.claim = uuid.uuid4().hex
-        self.state = EntryState.QUEUED  # as it was written last
-        self.entry: Entry | None = None
-        self._writing: asyncio.Task[None] | None = None
-        self.noting: asyncio.Task[None] | None = None
-        self.is_noted = False  # the task's id is committed, or was tried to be
-
-    @property
-    def is_on_its_way(self) -> bool:
-        """True while a POST is out, or what it brought is not committed."""
-        entry = self.entry
-        return entry is not None and (
-            entry.state is State.SUBMITTING or (entry.state is State.SUBMITTED and not self.is_noted)
-        )
-
-    def facts(self) -> dict[str, Fact]:
-        """What is known of the task: also written at the end, for it may not have been when it came."""
-        entry = self.entry
-        if entry is None:
-            return {}
-        return {"task_id": entry.task_id, "polling_url": entry.polling_url, "cost": entry.cost}
-
-    async def submitting(self) -> None:
-        """See `Journal.submitting`."""
-        await self.flush()
-        if not await self._records.submitting(self.record_id, self.claim):
-            raise LedgerError("another worker took the job over; nothing was sent")
-        self.state = EntryState.SUBMITTING
-
-    def queued(self) -> None:
-        """See `Journal.queued`."""
-        self.state = EntryState.QUEUED
-        self._writing = new_task(self._write_queued())
-
-    async def _write_queued(self) -> None:
-        with contextlib.suppress(LedgerError):  # after a kill it is then ambiguous, for nothing
-            await self._records.queued(self.record_id, self.claim)
-
-    async def flush(self) -> None:
-        """Wait for what is being written: changes reach the table in their order."""
-        if self.noting is not None:
-            self.noting.cancel()
-            await asyncio.wait([self.noting])
-        if self._writing is not None:
-            await asyncio.wait([self._writing])
-
-    async def submitted(self, receipt: Receipt) -> None:
-        """See `Journal.submitted`."""
-        try:
-            await self._note(receipt)
-        except LedgerError as exc:
-            # It is followed all the same, and noted when the database is back; after a kill it is ambiguous.
-            _log.warning(
-                "task %s was accepted and could not be noted: %s",
-                receipt.task_id,
-                exc,
-                extra={"bfl_task_id": receipt.task_id, "bfl_error": type(exc).__name__},
-            )
-            self.noting = new_task(self._note_later(receipt))
-        finally:
-            self.is_noted = True
-            if self.entry is not None:
-                self.entry.changed.ring()
-
-    async def _note(self, receipt: Receipt) -> None:
-        self.state = EntryState.SUBMITTED
-        lease_s = self._deliverer.lease_s
-        if not await self._records.submitted(self.record_id, self.claim, receipt, lease_s):
-            _log.warning(
-                "task %s was accepted for a job that another worker has",
-                receipt.task_id,
-                extra={"bfl_task_id": receipt.task_id},
-            )
-            if receipt.cost is not None:
-                await self._records.add_cost(self.record_id, receipt.cost)
-
-    async def _note_later(self, receipt: Receipt) -> None:
-        while True:  # until the delivery ends, which writes the id as well
-            await asyncio.sleep(_NOTE_PAUSE_S)
-            with contextlib.suppress(LedgerError):
-                return await self._note(receipt)
 
 
 def _cut_off() -> RuntimeError:

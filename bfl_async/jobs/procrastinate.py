@@ -29,7 +29,7 @@ import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
 import anyio
@@ -38,7 +38,7 @@ import anyio.to_thread
 # First: it says which extra is missing.
 from bfl_async.jobs.database import Connection, apply_schema, fetch, records_of, transaction  # isort: skip
 import procrastinate
-from procrastinate import exceptions, jobs, retry, types
+from procrastinate import jobs, retry
 
 from bfl_async._config import ACCOUNT, account_hash, is_loopback
 from bfl_async.batch.batch import home_of
@@ -46,6 +46,7 @@ from bfl_async.client.client import AsyncBFL
 from bfl_async.errors import ConfigError, InvalidRequestError, LedgerError
 from bfl_async.jobs.delivery import Deliverer, DeliverLater
 from bfl_async.jobs.records import JobRecord
+from bfl_async.jobs.recovery import NEXT, QUEUE, TASK, bring, bring_again, recover, recover_in_turn
 from bfl_async.jobs.storage import FileStorage, FolderStorage, Storage
 from bfl_async.limiter.redis import RedisLimiter
 from bfl_async.models import ImageRequest, as_request
@@ -55,19 +56,12 @@ from bfl_async.types.entries import EntryState
 
 _log = logging.getLogger("bfl_async")
 
-QUEUE = "bfl_async"
-_TASK: Final = "bfl_async.generate"
 _RECOVER: Final = "bfl_async.recover"
-_NEXT = 50  # the priority of jobs that are brought again, higher first; others have 0
 _DELIVERER: Final = "bfl_async_deliverer"  # in the context of procrastinate's worker
 _CHUNK = 500  # jobs that are deferred in one transaction
 _ABANDON_S = 10.0  # for POSTs on their way, when a worker is cancelled for the second time
 _LEAST_PLACES = 48  # of a worker, unless twice its limit is fewer
 _BUG_S = 60.0  # before a job is brought again that ended with a bug
-# Queued records that one step of the recovery looks at. Each takes some microseconds.
-_STEP = 10_000
-# How long a worker may have had a job that it does not work on. Longer than any rest of a delivery.
-_FORGOTTEN_S = 300.0
 
 
 async def defer(
@@ -123,7 +117,7 @@ async def _defer(
                 known[name] = (None, model, fields)
         elif known[name][1:] != (model, fields):
             raise InvalidRequestError(f"the id {name!r} stands for another request already")
-    job_ids = await _bring(app, connection, [{} for _ in new])
+    job_ids = await bring(app, connection, [{} for _ in new])
     async with connection.cursor() as cursor:
         await cursor.executemany(
             "INSERT INTO bfl_jobs.records (id, job, name, model, fields) VALUES (%s, %s, %s, %s, %s)",
@@ -178,7 +172,7 @@ async def retry_jobs(
             state=state.value,
             ids=None if ids is None else list(ids),
         )
-        return await _bring_again(app, connection, [row["id"] for row in rows])
+        return await bring_again(app, connection, [row["id"] for row in rows])
 
 
 async def worker(
@@ -212,40 +206,69 @@ async def worker(
         second cancellation ends it at once; another worker then goes on.
     """
     lease_s = 3.0 * heartbeat_s
-    records = records_of(app)
-    deliverer = Deliverer(bfl, records, storage, lease_s=lease_s)
-    host, account = _home_of(bfl)
-    _check_home(host, account, await records.home())
-    if not await deliverer.probe():
-        assert deliverer.refusal is not None
-        raise deliverer.refusal
-    # Only a client whose key is good says whose the jobs are.
-    _check_home(host, account, await records.settle_home(host, account))
-    if _TASK not in app.tasks:
-        app.task(name=_TASK, queue=QUEUE, pass_context=True, retry=_Again())(_generate)
-        # procrastinate watches over its heartbeat and its listener only beside a periodic task. This one hardly runs;
-        # it also takes the jobs that workers of earlier releases have left, whose recovery was a job.
-        idle = app.task(name=_RECOVER, queue=QUEUE, pass_context=True, priority=_NEXT)(_recover)
-        app.periodic(cron="0 0 1 * *")(idle)
+    deliverer = Deliverer(bfl, records_of(app), storage, lease_s=lease_s)
+    await _settle_home(bfl, deliverer)
+    _register_tasks(app)
     if concurrency is None:
-        pool = bfl.statistics().pools.get(ACCOUNT)
-        sharing = 1
-        if isinstance(bfl._limiter, RedisLimiter):
-            sharing += await _count_workers(app, lease_s)
-        concurrency = _places(pool.limit if pool is not None else 12, sharing)
+        concurrency = await _usual_concurrency(app, bfl, lease_s)
     working = new_task(
         app.run_worker_async(
             queues=[QUEUE],
             concurrency=concurrency,
             fetch_job_polling_interval=min(5.0, heartbeat_s),
             listen_notify=listen,
-            delete_jobs="successful",  # the record stays, and the queue's table does not grow
+            # The record stays, and the queue's table does not grow.
+            delete_jobs="successful",
             additional_context={_DELIVERER: deliverer},
             install_signal_handlers=False,
             update_heartbeat_interval=heartbeat_s,
             stalled_worker_timeout=lease_s,
         )
     )
+    await _watch(app, working, deliverer, heartbeat_s)
+
+
+async def _settle_home(bfl: AsyncBFL, deliverer: Deliverer) -> None:
+    """Check that the jobs are this client's, and say so where no worker has yet.
+
+    Raises:
+        ConfigError: They belong to another host or account.
+        AuthenticationError: The server refuses the key.
+    """
+    host, account = _home_of(bfl)
+    _check_home(host, account, await deliverer.records.home())
+    if not await deliverer.probe():
+        assert deliverer.refusal is not None
+        raise deliverer.refusal
+    # Only a client whose key is good says whose the jobs are.
+    _check_home(host, account, await deliverer.records.settle_home(host, account))
+
+
+def _register_tasks(app: procrastinate.App) -> None:
+    if TASK in app.tasks:
+        return
+    app.task(name=TASK, queue=QUEUE, pass_context=True, retry=_Again())(_generate)
+    # procrastinate watches over its heartbeat and its listener only beside a periodic task. This one hardly runs;
+    # it also takes the jobs that workers of earlier releases have left, whose recovery was a job.
+    idle = app.task(name=_RECOVER, queue=QUEUE, pass_context=True, priority=NEXT)(_recover)
+    app.periodic(cron="0 0 1 * *")(idle)
+
+
+async def _usual_concurrency(app: procrastinate.App, bfl: AsyncBFL, lease_s: float) -> int:
+    pool = bfl.statistics().pools.get(ACCOUNT)
+    sharing = 1
+    if isinstance(bfl._limiter, RedisLimiter):
+        sharing += await _count_workers(app, lease_s)
+    return _places(pool.limit if pool is not None else 12, sharing)
+
+
+async def _watch(
+    app: procrastinate.App, working: asyncio.Task[None], deliverer: Deliverer, heartbeat_s: float
+) -> None:
+    """Keep a worker's leases and recover others' jobs while it works; end it when something has ended.
+
+    A cancellation stops the sending and waits for what was sent; a second one gives that up.
+    """
     helpers = [
         new_task(_keep(deliverer, heartbeat_s)),
         new_task(_recover_always(app, deliverer, heartbeat_s)),
@@ -278,6 +301,13 @@ async def worker(
             each.cancel()
         with shielded():
             await asyncio.wait(helpers)
+    _raise_why(working, helpers, deliverer)
+
+
+def _raise_why(
+    working: asyncio.Task[None], helpers: Sequence[asyncio.Task[None]], deliverer: Deliverer
+) -> NoReturn:
+    """Raise the reason for which a worker has ended that nobody cancelled."""
     for helper in helpers:
         if not helper.cancelled() and (bug := helper.exception()) is not None:
             raise bug
@@ -360,7 +390,7 @@ async def _generate(context: procrastinate.JobContext, record: int | None = None
             raise
         # The place rests, and not the job: another worker may have what this one lacks.
         async with transaction(context.app) as connection:
-            await _bring_again(context.app, connection, [job], priority=_NEXT)
+            await bring_again(context.app, connection, [job], priority=NEXT)
         await deliverer.rest(later.rest_s)
         return
     if state is None:
@@ -393,7 +423,7 @@ async def _recover_always(app: procrastinate.App, deliverer: Deliverer, heartbea
     while True:
         steps = (
             deliverer.take_over,
-            partial(_recover_in_turn, app, deliverer.lease_s, heartbeat_s),
+            partial(recover_in_turn, app, deliverer.lease_s, heartbeat_s),
             deliverer.probe_if_polls_are_refused,
         )
         for step in steps:
@@ -408,138 +438,6 @@ async def _recover_always(app: procrastinate.App, deliverer: Deliverer, heartbea
 async def _recover(context: procrastinate.JobContext, timestamp: int) -> None:  # noqa: ARG001 - procrastinate's signature
     deliverer: Deliverer = context.additional_context[_DELIVERER]
     await recover(context.app, deliverer.lease_s)
-
-
-async def recover(app: procrastinate.App, stalled_s: float) -> int:
-    """Have jobs brought again whose worker has given no sign of life for so long; return how many.
-
-    Workers do it by themselves. Every record that is not at its end gets a job where none stands for it any more:
-    whether its job was deleted, cancelled, or ended by a worker that does not know it.
-
-    Raises:
-        LedgerError: The database cannot be used.
-    Cancellation: Jobs may have been brought again already; call it again.
-    """
-    count = seen = 0
-    while True:
-        async with transaction(app) as connection:
-            await fetch(connection, "SELECT FROM bfl_jobs.recovery FOR UPDATE")
-            found, seen = await _recover_step(app, connection, stalled_s, seen)
-        count += found
-        if seen == 0:
-            return count
-
-
-async def _recover_in_turn(app: procrastinate.App, stalled_s: float, every_s: float) -> None:
-    """Do the next step of the recovery, unless a worker did one in the last `every_s` or is at it."""
-    async with transaction(app) as connection:
-        # A moment that lies ahead was written before the server's clock was set back.
-        rows = await fetch(
-            connection,
-            """
-            UPDATE bfl_jobs.recovery SET began_at = clock_timestamp()
-            WHERE only_row = (
-                SELECT only_row FROM bfl_jobs.recovery
-                WHERE began_at < clock_timestamp() - make_interval(secs => %(every_s)s)
-                    OR began_at > clock_timestamp()
-                FOR UPDATE SKIP LOCKED)
-            RETURNING seen
-            """,
-            every_s=every_s * 0.9,
-        )
-        if rows:
-            _, seen = await _recover_step(app, connection, stalled_s, rows[0]["seen"])
-            await fetch(connection, "UPDATE bfl_jobs.recovery SET seen = %(seen)s RETURNING seen", seen=seen)
-
-
-async def _recover_step(
-    app: procrastinate.App, connection: Connection, stalled_s: float, seen: int
-) -> tuple[int, int]:
-    """Bring jobs of dead workers again, and find queued records without a job.
-
-    Args:
-        seen: The id up to which queued records were looked at.
-    Returns:
-        How many jobs were brought again, and the next `seen`; 0: the last queued record was reached.
-    """
-    stalled = list(await app.job_manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=stalled_s))
-    for job in stalled:
-        with suppress(exceptions.ConnectorException):  # it ended meanwhile
-            await app.job_manager.retry_job(job, priority=_NEXT)
-    step = await fetch(
-        connection,
-        """
-        SELECT count(*) AS count, max(id) AS last FROM (
-            SELECT id FROM bfl_jobs.records WHERE state = 'queued' AND id > %(seen)s ORDER BY id LIMIT %(most)s
-        ) AS step
-        """,
-        seen=seen,
-        most=_STEP,
-    )
-    last = step[0]["last"] if step[0]["last"] is not None else seen
-    lost = await fetch(
-        connection,
-        """
-        SELECT id, job, (SELECT status FROM procrastinate_jobs WHERE id = records.job) AS status
-        FROM bfl_jobs.records
-        WHERE ((state = 'queued' AND id > %(seen)s AND id <= %(last)s) OR state IN ('submitting', 'submitted'))
-            AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
-            AND NOT EXISTS (
-                SELECT FROM procrastinate_jobs AS jobs
-                WHERE jobs.id = records.job AND queue_name = %(queue)s AND (status = 'todo' OR (
-                    status = 'doing' AND EXISTS (
-                        SELECT FROM procrastinate_events AS events
-                        WHERE job_id = jobs.id AND at > now() - make_interval(secs => %(forgotten_s)s)))))
-        ORDER BY id
-        """,
-        seen=seen,
-        last=last,
-        queue=QUEUE,
-        forgotten_s=_FORGOTTEN_S + stalled_s,
-    )
-    if lost:
-        failed = sum(row["status"] == "failed" for row in lost)
-        if failed:
-            _log.warning(
-                "%d jobs were marked as failed by another worker of procrastinate and are brought again: does one "
-                "work on all queues? Give it its own queues, or bfl_async a database of its own",
-                failed,
-            )
-        await _bring_again(app, connection, [row["id"] for row in lost], priority=_NEXT)
-        # Else each round of a worker that fails our jobs would leave a row for each of them.
-        await fetch(
-            connection,
-            "DELETE FROM procrastinate_jobs WHERE id = ANY(%(jobs)s) AND status NOT IN ('todo', 'doing') RETURNING id",
-            jobs=[row["job"] for row in lost],
-        )
-    return len(stalled) + len(lost), last if step[0]["count"] == _STEP else 0
-
-
-async def _bring_again(
-    app: procrastinate.App, connection: Connection, ids: Sequence[int], *, priority: int = 0
-) -> list[int]:
-    """Make new jobs for records."""
-    made = await _bring(app, connection, [{"record": record} for record in ids], priority)
-    await fetch(
-        connection,
-        """
-        UPDATE bfl_jobs.records SET job = made.job
-        FROM unnest(%(ids)s::bigint[], %(jobs)s::bigint[]) AS made (id, job)
-        WHERE records.id = made.id RETURNING records.id
-        """,
-        ids=list(ids),
-        jobs=made,
-    )
-    return list(ids)
-
-
-async def _bring(
-    app: procrastinate.App, connection: Connection, arguments: Sequence[types.JSONDict], priority: int = 0
-) -> list[int]:
-    if not arguments:
-        return []
-    deferrer = app.configure_task(_TASK, queue=QUEUE, priority=priority, connection=connection)
-    return await deferrer.batch_defer_async(*arguments)
 
 
 def _body(wanted: ImageRequest) -> str:

@@ -369,7 +369,7 @@ async def test_recovery_looks_at_every_queued_record(
     app: procrastinate.App, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many there are: it goes through them in steps."""
-    monkeypatch.setattr("bfl_async.jobs.procrastinate._STEP", 3)
+    monkeypatch.setattr("bfl_async.jobs.recovery._STEP", 3)
     await defer(app, [request("flux-2-klein-4b", prompt=f"cat {n}") for n in range(10)])
     with psycopg.connect(dsn) as connection:
         connection.execute("DELETE FROM procrastinate_jobs WHERE id % 2 = 0")
