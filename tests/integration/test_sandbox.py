@@ -17,7 +17,7 @@ from aiohttp import ClientConnectionError, ClientSession
 from PIL import Image
 from yarl import URL
 
-from bfl_async.sandbox import Sandbox, SandboxStatistics, server
+from bfl_async.sandbox import Sandbox, SandboxStatistics, accounting
 from bfl_async.sandbox.drawing import draw_card
 from bfl_async.sandbox.models import MODELS, draw
 from tests.media import png_text
@@ -528,7 +528,7 @@ async def test_kept_bodies_are_bounded(
     monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, client: Client
 ) -> None:
     """The oldest bodies go first; their tasks stay, and so do their images."""
-    monkeypatch.setattr(server, "_BODIES_MAX_BYTES", 2500)
+    monkeypatch.setattr(accounting, "_BODIES_MAX_BYTES", 2500)
     ids = [await client.accepted(sandbox, ignored="x" * 1000) for _ in range(3)]
     assert [bool(sandbox.tasks[task_id].body) for task_id in ids] == [False, True, True]
     sandbox.settle(ids[0])
