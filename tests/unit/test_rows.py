@@ -11,7 +11,8 @@ import pytest
 
 from bfl_async.batch.requests import Given
 from bfl_async.cli.files import InputError
-from bfl_async.cli.rows import Kind, RowError, Rows
+from bfl_async.cli.row_names import RowError
+from bfl_async.cli.rows import Kind, Rows
 from tests.media import png, png_text
 
 

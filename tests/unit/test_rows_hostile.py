@@ -430,7 +430,7 @@ def test_a_line_that_is_too_long_does_not_shift_those_that_follow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its rest is not a prompt."""
-    for module in ("files", "rows"):
+    for module in ("files", "row_reader"):
         monkeypatch.setattr(f"bfl_async.cli.{module}.MAX_LINE_BYTES", 100)
     says = message(rows_of(tmp_path, "text", "a\n" + "b" * 150 + "\nc\n"))
     assert "line 2 of" in says

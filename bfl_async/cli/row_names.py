@@ -1,0 +1,73 @@
+"""What columns and fields of rows may be called, and how a message words what is wrong with a row."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
+
+from bfl_async.cli.field_values import fields_by_name
+from bfl_async.cli.files import InputError
+from bfl_async.models import CATALOG
+from bfl_async.runtime.text import printable
+
+# A message names what is wrong; it does not repeat a row.
+_MAX_MESSAGE_CHARS = 1_000
+# How like a field's name a column's name is that was probably meant for it.
+_NEAR = 0.75
+OPERATORS = "who runs the command sets it for all rows, with --set"
+
+
+class RowError(InputError):
+    """A row that is no request."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message, _MAX_MESSAGE_CHARS))
+
+
+def quoted(text: str) -> str:
+    """Return a foreign text in quotes."""
+    return f"'{printable(text, 100)}'"
+
+
+def argument(text: str) -> str:
+    """Return a foreign text for a command line that a message proposes: whoever copies it runs nothing else."""
+    return shlex.quote(printable(text, 60))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return foreign names for a message: all of a usual table, and of any other the first ones."""
+    shown = [printable(name, 60) for name in names]
+    return ", ".join(shown[:20]) + (f" and {len(shown) - 20} more" if len(shown) > 20 else "")
+
+
+def is_operators(name: str) -> bool:
+    """True for a field that says where results go or in whose name, in any spelling: it is not the row's to say."""
+    plain = "".join(filter(str.isalnum, unicodedata.normalize("NFKC", name[:100]).casefold()))
+    return plain == "user" or plain.startswith("webhook")
+
+
+def ignoring(name: str) -> str:
+    """Return how a command line leaves a column or field out."""
+    return f"; --ignore-column {argument(name)} leaves it out"
+
+
+def field_of(column: str) -> str:
+    """Return the field that a column's name may mean."""
+    return re.sub(r"[ -]+", "_", column.strip().lower())
+
+
+@lru_cache(maxsize=1)
+def known_fields() -> frozenset[str]:
+    """Return what a column may be named for."""
+    names = frozenset({"id", "model"}).union(*(fields_by_name(model) for model in CATALOG))
+    return frozenset(name for name in names if not is_operators(name))
+
+
+def near(field: str) -> str | None:
+    """Return the field that a name was probably meant for."""
+    names = [name for name in known_fields() if abs(len(name) - len(field)) <= 1]
+    return next(iter(difflib.get_close_matches(field, sorted(names), 1, _NEAR)), None)
