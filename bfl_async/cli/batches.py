@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import click.shell_completion
 
 from bfl_async.cli.exit_codes import exit_code_of
 from bfl_async.cli.fields import row_options
-from bfl_async.cli.files import InputError, check_folder, is_pipe
-from bfl_async.cli.opening import open_client, sandbox_option
-from bfl_async.cli.output import (
-    print_line,
-    say,
-)
+from bfl_async.cli.opening import sandbox_option
+from bfl_async.cli.output import print_line, say
 from bfl_async.cli.root import cli
-from bfl_async.cli.running import in_thread, in_thread_until_stopped, run_command
+from bfl_async.cli.running import run_command
+from bfl_async.errors import BFLError
 
 if TYPE_CHECKING:
     from bfl_async.cli.interrupts import Interrupts
-    from bfl_async.cli.rows import Rows
 
 
 @cli.command()
@@ -52,22 +45,7 @@ if TYPE_CHECKING:
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True),
               help="Seconds to follow each task.  [default: 600]")  # fmt: skip
 @sandbox_option
-def batch(
-    rows: Rows,
-    output: Path,
-    ledger: Path | None,
-    name: str | None,
-    limit: int | None,
-    retry_ambiguous: bool,
-    retry_failed: bool,
-    retry_moderated: bool,
-    and_earlier: bool,
-    dry_run: bool,
-    max_cost: float | None,
-    budget: float | None,
-    timeout: float | None,
-    sandbox: bool,
-) -> int:
+def batch(**options: object) -> int:
     """Generate an image for each row of a file.
 
     FILE is text with a prompt a line, JSON, JSON lines, CSV or TSV; - is standard input. All of it is kept in a ledger:
@@ -87,103 +65,12 @@ def batch(
     """
 
     async def work(interrupts: Interrupts) -> int:
-        from bfl_async import Batch, Budget, Timeouts
-        from bfl_async.batch.counting import reserved_names
-        from bfl_async.batch.naming import DEFAULT_TEMPLATE, NameTemplate
-        from bfl_async.cli.run_batch import (
-            LedgerPlan,
-            PlanOptions,
-            check_cost,
-            count_in_flight,
-            in_words,
-            make_plan,
-            print_plan,
-            run_batch,
-            say_what_is_left,
-        )
-        from bfl_async.cli.show_status import LEDGER_NAME
-        from bfl_async.errors import ConfigError
-        from bfl_async.types.entries import EntryState
+        # Imported under the handlers of signals: it takes a while.
+        from bfl_async.cli import batch_command
 
-        where = ledger if ledger is not None else output / LEDGER_NAME
-        try:
-            # Checked before anything is read.
-            NameTemplate(
-                name if name is not None else DEFAULT_TEMPLATE, reserved=reserved_names(output, where)
-            )
-        except ConfigError as exc:
-            raise InputError(f"--name: {exc}") from exc
-        slots = limit if limit is not None else 12
-        wanted = {
-            EntryState.AMBIGUOUS: retry_ambiguous,
-            EntryState.FAILED: retry_failed,
-            EntryState.MODERATED: retry_moderated,
-        }
-        options = PlanOptions(tuple(state for state, is_wanted in wanted.items() if is_wanted), and_earlier)
-        caps_usd = [] if budget is None else [budget]
-        async with AsyncExitStack() as stack:
-            planned = None
-            if is_pipe(rows.name):
-                if dry_run or max_cost is not None:
-                    raise click.UsageError(
-                        "--dry-run and --max-cost need a file: a pipe can be read only once"
-                    )
-                is_beside = False
-            else:
-                # Where somebody can be asked about the cost, the plan comes first.
-                can_ask = max_cost is not None and sys.stdin.isatty()
-                is_beside = not (dry_run or can_ask) and await in_thread(lambda: count_in_flight(where)) > 0
-
-            async def check(planned: LedgerPlan) -> None:
-                plan = planned.plan
-                say_what_is_left(plan)
-                if plan.total.count and plan.total.count != plan.new.count:
-                    say(in_words(plan, slots))
-                if max_cost is not None and await in_thread(lambda: check_cost(plan, max_cost)):
-                    # The budget holds the bound also if the file changes from here on.
-                    caps_usd.append(max_cost)
-
-            async def plan_beside(opened: Batch) -> LedgerPlan:
-                planned = await in_thread_until_stopped(
-                    lambda is_stopped: make_plan(
-                        rows, where, options, is_stopped, opened._shelf.spent, output
-                    )
-                )
-                await check(planned)
-                return planned
-
-            if is_beside:
-                caps_usd += [] if max_cost is None else [max_cost]
-            elif not is_pipe(rows.name):
-                planned = await in_thread_until_stopped(
-                    lambda is_stopped: make_plan(rows, where, options, is_stopped, folder=output)
-                )
-                if dry_run:
-                    print_plan(planned.plan, slots, rows.ignored)
-                    return 0
-                await check(planned)
-            check_folder(output)
-            timeouts = None if timeout is None else Timeouts(task=timeout)
-            cap = Budget(usd=min(caps_usd)) if caps_usd else None
-            bfl = await open_client(stack, sandbox=sandbox, limit=limit, timeouts=timeouts, budget=cap)
-            run = Batch.open(
-                where,
-                bfl,
-                save_to=output,
-                name=name if name is not None else DEFAULT_TEMPLATE,
-                retry_ambiguous=retry_ambiguous,
-                retry_failed=retry_failed,
-                retry_moderated=retry_moderated,
-                and_earlier=and_earlier,
-            )
-            return await run_batch(
-                bfl,
-                run,
-                rows,
-                planned=planned,
-                plan_beside=plan_beside if is_beside else None,
-                interrupts=interrupts,
-            )
+        # The options' names are the fields', and click makes each value of its field's type.
+        given = batch_command.BatchOptions(**options)  # type: ignore[arg-type]
+        return await batch_command.generate_rows(given, interrupts)
 
     return run_command(work)
 
@@ -211,30 +98,11 @@ def drop(
       bfl-async drop out --queued
       bfl-async drop out/run.db --failed --moderated
     """
-    from bfl_async.cli.show_status import ledger_of
+    from bfl_async.cli import drop_entries
 
-    path = ledger_of(run)
-    if not path.is_file():
-        raise InputError(f"there is no ledger {str(path)!r}")
-
-    async def work(_: Interrupts) -> int:
-        from bfl_async.cli.drop_entries import drop_entries
-        from bfl_async.types.entries import EntryState
-
-        wanted = {
-            EntryState.QUEUED: queued,
-            EntryState.FAILED: failed,
-            EntryState.MODERATED: moderated,
-            EntryState.AMBIGUOUS: ambiguous,
-        }
-        states = [state for state, is_wanted in wanted.items() if is_wanted]
-        if not (states or indexes):
-            raise click.UsageError(
-                "say what to remove: --queued, --failed, --moderated, --ambiguous or --index N"
-            )
-        return await drop_entries(path, states, indexes)
-
-    return run_command(work)
+    wanted = {"queued": queued, "failed": failed, "moderated": moderated, "ambiguous": ambiguous}
+    path = drop_entries.ledger_to_change(run)
+    return run_command(lambda _: drop_entries.drop_entries(path, wanted, indexes))
 
 
 @cli.command()
@@ -251,7 +119,6 @@ def status(run: Path, as_json: bool) -> int:
       watch bfl-async status out
     """
     from bfl_async.cli.show_status import show_status
-    from bfl_async.errors import BFLError
 
     try:
         return show_status(run, as_json=as_json)

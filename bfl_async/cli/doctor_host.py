@@ -116,14 +116,21 @@ async def _connect(host: str, port: int, *, tls: bool) -> str | Finding:
     count = len({address[4][0] for address in addresses})
     where = f"{host} ({count} address{'es' if count > 1 else ''})"
     steps = f"{where} found in {_ms(looked_up - began)}, connected in {_ms(connected - looked_up)}"
+    if not tls:
+        writer.close()
+        return steps
+    found = await _start_tls(writer, host, port)
+    return found if isinstance(found, Finding) else f"{steps}, {found}"
+
+
+async def _start_tls(writer: asyncio.StreamWriter, host: str, port: int) -> str | Finding:
+    """Make TLS on a connection, and close it."""
+    began = time.monotonic()
     try:
-        if tls:
-            async with asyncio.timeout(CHECK_S * 0.6):
-                context = await run_blocking(
-                    lambda: environment_ssl_context() or ssl.create_default_context()
-                )
-                await writer.start_tls(context, server_hostname=host)
-            steps += f", TLS in {_ms(time.monotonic() - connected)}"
+        async with asyncio.timeout(CHECK_S * 0.6):
+            context = await run_blocking(lambda: environment_ssl_context() or ssl.create_default_context())
+            await writer.start_tls(context, server_hostname=host)
+        return f"TLS in {_ms(time.monotonic() - began)}"
     except ConfigError as exc:
         return Finding("host", "FAIL", str(exc))
     except ssl.SSLCertVerificationError as exc:
@@ -140,7 +147,6 @@ async def _connect(host: str, port: int, *, tls: bool) -> str | Finding:
         )
     finally:
         writer.close()
-    return steps
 
 
 def _ms(seconds: float) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import click
 
 from bfl_async.cli.files import InputError
 from bfl_async.cli.output import say
+from bfl_async.cli.show_status import ledger_of
 from bfl_async.ledger import SQLiteLedger
 from bfl_async.runtime.cancellation import shielded
 from bfl_async.types.entries import EntryState
@@ -15,13 +18,23 @@ from bfl_async.types.entries import EntryState
 _REMOVABLE = (EntryState.QUEUED, EntryState.FAILED, EntryState.MODERATED, EntryState.AMBIGUOUS)
 
 
-async def drop_entries(path: Path, states: Sequence[EntryState], indexes: Sequence[int]) -> int:
+async def drop_entries(path: Path, wanted: Mapping[str, bool], indexes: Sequence[int]) -> int:
     """Remove entries, all or none; return the exit code.
 
+    Args:
+        path: A ledger.
+        wanted: By state, whether all entries in it are meant.
+        indexes: Entries that are meant, by their numbers.
     Raises:
+        click.UsageError: None is meant.
         InputError: There is no such entry, or it must not be removed.
         LedgerError: The ledger is held by a run, or cannot be used.
     """
+    states = [EntryState(state) for state, is_wanted in wanted.items() if is_wanted]
+    if not (states or indexes):
+        raise click.UsageError(
+            "say what to remove: --queued, --failed, --moderated, --ambiguous or --index N"
+        )
     ledger = SQLiteLedger(path)
     try:
         await ledger.open()
@@ -39,6 +52,18 @@ async def drop_entries(path: Path, states: Sequence[EntryState], indexes: Sequen
         f"removed {removed} {'entry' if removed == 1 else 'entries'} from {str(path)!r}; left: {left or 'none'}"
     )
     return 0
+
+
+def ledger_to_change(run: Path) -> Path:
+    """Return a run's ledger.
+
+    Raises:
+        InputError: There is none.
+    """
+    path = ledger_of(run)
+    if not path.is_file():
+        raise InputError(f"there is no ledger {str(path)!r}")
+    return path
 
 
 async def _check_removable(ledger: SQLiteLedger, entry_id: int) -> None:

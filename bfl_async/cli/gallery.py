@@ -281,27 +281,8 @@ def _write_page(file: IO[bytes], folder: Path, beside: Path, rows: Sequence[Row]
     file.write(f"<script>{script}</script>\n</body>\n</html>\n".encode())
 
 
-def _head(title: str, style: str, script: str) -> bytes:
-    policy = (
-        f"default-src 'none'; img-src data: 'self' file:; style-src '{_hash(style)}'; "
-        f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
-    )
-    title = html.escape(title)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-{_MARK.decode()}
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>{title} · gallery</title>
-<style>{style}</style>
-</head>
-<body data-piece="{_PREVIEWS_A_PIECE}">
-<header>
-<h1>{title}</h1>
+# What every page has between its title and its rows.
+_CONTROLS = """\
 <p id="count" role="status" aria-live="polite">Loading…</p>
 <form id="filters" role="search" aria-label="Filter the images">
 <div class="wide"><label for="text">Search</label>
@@ -337,7 +318,31 @@ def _head(title: str, style: str, script: str) -> bytes:
 <dl id="facts"></dl>
 </div>
 </dialog>
-""".encode()
+"""
+
+
+def _head(title: str, style: str, script: str) -> bytes:
+    policy = (
+        f"default-src 'none'; img-src data: 'self' file:; style-src '{_hash(style)}'; "
+        f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
+    )
+    title = html.escape(title)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+{_MARK.decode()}
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
+<title>{title} · gallery</title>
+<style>{style}</style>
+</head>
+<body data-piece="{_PREVIEWS_A_PIECE}">
+<header>
+<h1>{title}</h1>
+{_CONTROLS}""".encode()
 
 
 def _hash(text: str) -> str:

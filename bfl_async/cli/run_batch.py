@@ -23,7 +23,8 @@ from bfl_async.cli.files import InputError
 from bfl_async.cli.interrupts import Interrupts
 from bfl_async.cli.output import can_redraw, discard, json_of, print_json, say
 from bfl_async.cli.rows import Rows
-from bfl_async.cli.screen import Screen, Snapshot, open_screen
+from bfl_async.cli.screen import Screen, open_screen
+from bfl_async.cli.snapshot import Snapshot
 from bfl_async.errors import BFLError
 from bfl_async.ledger.reader import LedgerReader, read_ledger
 from bfl_async.runtime.files import Digests

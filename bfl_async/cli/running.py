@@ -1,4 +1,4 @@
-"""How a command runs: its loop, its threads, its errors as one line."""
+"""How a command runs: its loop, its signals, its errors as one line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 import click.shell_completion
@@ -21,12 +21,10 @@ from bfl_async.cli.output import (
     wants_color,
 )
 from bfl_async.cli.root import NAME
+from bfl_async.errors import BFLError
 
 if TYPE_CHECKING:
     from bfl_async.cli.interrupts import Interrupts
-
-_T = TypeVar("_T")
-
 
 COMPLETE_VARIABLE = "_BFL_ASYNC_COMPLETE"  # what a shell asks with
 
@@ -66,7 +64,6 @@ def run_command(work: Callable[[Interrupts], Coroutine[object, object, int]]) ->
     import asyncio
 
     from bfl_async.cli.interrupts import Interrupts
-    from bfl_async.errors import BFLError
 
     interrupts = Interrupts()
     try:
@@ -83,22 +80,3 @@ def run_command(work: Callable[[Interrupts], Coroutine[object, object, int]]) ->
     if interrupts.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
         say(interrupts.exit_code.name.lower())
     return interrupts.exit_code
-
-
-async def in_thread(work: Callable[[], _T]) -> _T:
-    """Do what blocks in a thread of its own, which a signal leaves behind."""
-    import anyio
-    import anyio.to_thread
-
-    return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
-
-
-async def in_thread_until_stopped(work: Callable[[Callable[[], bool]], _T]) -> _T:
-    """Do work that blocks in a thread; a signal makes the function that it is given return True, which ends it."""
-    import threading
-
-    stopped = threading.Event()
-    try:
-        return await in_thread(lambda: work(stopped.is_set))
-    finally:
-        stopped.set()

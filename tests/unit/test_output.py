@@ -10,6 +10,7 @@ import sys
 import click
 import pytest
 
+from bfl_async.cli.display import render
 from bfl_async.cli.output import (
     json_of,
     log_in_words,
@@ -19,7 +20,7 @@ from bfl_async.cli.output import (
     say,
     say_error,
 )
-from bfl_async.cli.screen import Snapshot, render
+from bfl_async.cli.snapshot import Snapshot
 from tests.nasty import NASTY, RAW
 
 

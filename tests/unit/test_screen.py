@@ -7,7 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from bfl_async.cli.screen import Snapshot, render
+from bfl_async.cli.display import render
+from bfl_async.cli.snapshot import Snapshot
 from bfl_async.types import EntryState
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from bfl_async import AsyncBFL, Batch, Fixed, request
-from bfl_async.cli.running import in_thread
-from bfl_async.cli.screen import Snapshot, open_screen
+from bfl_async.cli.screen import open_screen
+from bfl_async.cli.snapshot import Snapshot
+from bfl_async.cli.threads import in_thread
 from bfl_async.integrations.storage import FolderStorage
 from bfl_async.ledger import SQLiteLedger
 from tests.fake import JPEG, FakeAPI

@@ -1,0 +1,192 @@
+"""The batch command from its options to its exit code: what is planned, asked and opened before rows are sent."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from bfl_async import Batch, Budget, Timeouts
+from bfl_async.batch.counting import reserved_names
+from bfl_async.batch.naming import DEFAULT_TEMPLATE, NameTemplate
+from bfl_async.cli.files import InputError, check_folder, is_pipe
+from bfl_async.cli.interrupts import Interrupts
+from bfl_async.cli.opening import open_client
+from bfl_async.cli.output import say
+from bfl_async.cli.rows import Rows
+from bfl_async.cli.run_batch import (
+    LedgerPlan,
+    PlanOptions,
+    check_cost,
+    count_in_flight,
+    in_words,
+    make_plan,
+    print_plan,
+    run_batch,
+    say_what_is_left,
+)
+from bfl_async.cli.show_status import LEDGER_NAME
+from bfl_async.cli.threads import in_thread, in_thread_until_stopped
+from bfl_async.errors import ConfigError
+from bfl_async.types.entries import EntryState
+
+_SLOTS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What the command line says, by the names of its options."""
+
+    rows: Rows
+    output: Path
+    ledger: Path | None
+    name: str | None
+    limit: int | None
+    retry_ambiguous: bool
+    retry_failed: bool
+    retry_moderated: bool
+    and_earlier: bool
+    dry_run: bool
+    max_cost: float | None
+    budget: float | None
+    timeout: float | None
+    sandbox: bool
+
+    @property
+    def where(self) -> Path:
+        """The ledger."""
+        return self.ledger if self.ledger is not None else self.output / LEDGER_NAME
+
+    @property
+    def template(self) -> str:
+        """Of the images' names."""
+        return self.name if self.name is not None else DEFAULT_TEMPLATE
+
+    @property
+    def slots(self) -> int:
+        """Active tasks at a time."""
+        return self.limit if self.limit is not None else _SLOTS
+
+    def for_plan(self) -> PlanOptions:
+        """Return what they say of entries that the ledger holds already."""
+        wanted = {
+            EntryState.AMBIGUOUS: self.retry_ambiguous,
+            EntryState.FAILED: self.retry_failed,
+            EntryState.MODERATED: self.retry_moderated,
+        }
+        return PlanOptions(tuple(state for state, is_wanted in wanted.items() if is_wanted), self.and_earlier)
+
+
+async def generate_rows(options: BatchOptions, interrupts: Interrupts) -> int:
+    """Generate an image for each row; return the exit code.
+
+    Raises:
+        InputError: A row, a name or a folder cannot be used, or the run costs too much.
+        click.UsageError: The options do not fit a pipe.
+    """
+    rows = options.rows
+    try:
+        # Checked before anything is read.
+        NameTemplate(options.template, reserved=reserved_names(options.output, options.where))
+    except ConfigError as exc:
+        raise InputError(f"--name: {exc}") from exc
+    planning = _Planning(options)
+    planned = None
+    is_beside = await planning.is_beside()
+    if not is_beside and not is_pipe(rows.name):
+        planned = await planning.plan()
+        if options.dry_run:
+            print_plan(planned.plan, options.slots, rows.ignored)
+            return 0
+        await planning.check(planned)
+    check_folder(options.output)
+    timeouts = None if options.timeout is None else Timeouts(task=options.timeout)
+    async with AsyncExitStack() as stack:
+        bfl = await open_client(
+            stack, sandbox=options.sandbox, limit=options.limit, timeouts=timeouts, budget=planning.budget()
+        )
+        run = Batch.open(
+            options.where,
+            bfl,
+            save_to=options.output,
+            name=options.template,
+            retry_ambiguous=options.retry_ambiguous,
+            retry_failed=options.retry_failed,
+            retry_moderated=options.retry_moderated,
+            and_earlier=options.and_earlier,
+        )
+        beside = planning.plan_beside if is_beside else None
+        return await run_batch(bfl, run, rows, planned=planned, plan_beside=beside, interrupts=interrupts)
+
+
+class _Planning:
+    """The plan of a run, and the bounds of its cost.
+
+    Where tasks of an earlier run are in flight, the plan is made beside the run: their images wait at the server for
+    minutes only. Where somebody can be asked about the cost, it comes first all the same.
+    """
+
+    def __init__(self, options: BatchOptions) -> None:
+        self._options = options
+        self._caps_usd = [] if options.budget is None else [options.budget]
+
+    async def is_beside(self) -> bool:
+        """Whether the plan is made while the run goes on already; from then on the bound of the cost is a budget.
+
+        Raises:
+            click.UsageError: A plan is asked for, and none can be made.
+        """
+        options = self._options
+        if is_pipe(options.rows.name):
+            if options.dry_run or options.max_cost is not None:
+                raise click.UsageError("--dry-run and --max-cost need a file: a pipe can be read only once")
+            return False
+        can_ask = options.max_cost is not None and sys.stdin.isatty()
+        if options.dry_run or can_ask or await in_thread(lambda: count_in_flight(options.where)) == 0:
+            return False
+        self._caps_usd += [] if options.max_cost is None else [options.max_cost]
+        return True
+
+    async def plan(self) -> LedgerPlan:
+        """Plan before the run."""
+        return await self._make(None)
+
+    async def plan_beside(self, opened: Batch) -> LedgerPlan:
+        """Plan while a run goes on, and check the plan."""
+        planned = await self._make(opened)
+        await self.check(planned)
+        return planned
+
+    async def _make(self, opened: Batch | None) -> LedgerPlan:
+        options = self._options
+
+        def make(is_stopped: Callable[[], bool]) -> LedgerPlan:
+            # What an open batch has taken up is read late: it takes up more meanwhile.
+            spent = () if opened is None else opened._shelf.spent
+            return make_plan(
+                options.rows, options.where, options.for_plan(), is_stopped, spent, options.output
+            )
+
+        return await in_thread_until_stopped(make)
+
+    async def check(self, planned: LedgerPlan) -> None:
+        """Say what will be sent, and ask or stop where it may cost too much.
+
+        Raises:
+            InputError: It must not run.
+        """
+        plan, most_usd = planned.plan, self._options.max_cost
+        say_what_is_left(plan)
+        if plan.total.count and plan.total.count != plan.new.count:
+            say(in_words(plan, self._options.slots))
+        if most_usd is not None and await in_thread(lambda: check_cost(plan, most_usd)):
+            # The budget holds the bound also if the file changes from here on.
+            self._caps_usd.append(most_usd)
+
+    def budget(self) -> Budget | None:
+        """Return what the run may spend, as far as it is known when the client is opened."""
+        return Budget(usd=min(self._caps_usd)) if self._caps_usd else None

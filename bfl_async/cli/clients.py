@@ -1,0 +1,75 @@
+"""The clients of commands: one on an embedded sandbox, or one that shares its slots with other runs."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from bfl_async import Adaptive, AsyncBFL, Budget, LimiterError, Timeouts
+from bfl_async._config import resolve_base_url
+from bfl_async.cli.cache import load_timings, save_timings
+from bfl_async.cli.output import say
+from bfl_async.limiter import FileLimiter
+from bfl_async.protocols.limiter import Limiter
+
+# Active tasks of an account of which nobody said it.
+_ACCOUNT = 12
+
+
+async def open_sandboxed(
+    stack: AsyncExitStack,
+    *,
+    speed: float,
+    limit: int | None,
+    timeouts: Timeouts | None,
+    budget: Budget | None,
+) -> AsyncBFL:
+    """Open a sandbox, and a client against it."""
+    # Other runs need not wait for the server's modules.
+    from bfl_async.sandbox import Sandbox
+
+    account = limit if limit is not None else _ACCOUNT
+    server = await stack.enter_async_context(Sandbox(limit=account, speed=speed))
+    return await stack.enter_async_context(
+        AsyncBFL(server.key, base_url=server.url, limits=account, timeouts=timeouts, budget=budget)
+    )
+
+
+async def open_shared(
+    stack: AsyncExitStack,
+    *,
+    limit: int | None,
+    timeouts: Timeouts | None,
+    budget: Budget | None,
+    submits: bool,
+    redis: str | None,
+) -> AsyncBFL:
+    """Open a client of the account, with what earlier runs have learnt; what this one learns is kept."""
+    account = limit if limit is not None else _ACCOUNT
+    base_url = resolve_base_url(None, allow_http=False)
+
+    async def enter(limiter: Limiter | None) -> AsyncBFL:
+        polling = Adaptive(timings=load_timings(base_url))
+        return await stack.enter_async_context(
+            AsyncBFL(limits=account, limiter=limiter, polling=polling, timeouts=timeouts, budget=budget)
+        )
+
+    bfl: AsyncBFL | None = None
+    if redis is not None:
+        # An extra, which may not be installed.
+        from bfl_async.limiter import RedisLimiter
+
+        bfl = await enter(await stack.enter_async_context(RedisLimiter(redis, limits=limit)))
+    elif submits:
+        limiter = await stack.enter_async_context(FileLimiter(limits=limit))
+        try:
+            bfl = await enter(limiter)
+        except LimiterError as exc:
+            say(f"warning: other runs on this machine cannot be seen, and may take the same slots: {exc}")
+    opened = bfl if bfl is not None else await enter(None)
+
+    def keep_timings() -> None:
+        if opened.statistics().ready:
+            save_timings(base_url, opened.timings())
+
+    stack.callback(keep_timings)
+    return opened
