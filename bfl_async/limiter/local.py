@@ -6,12 +6,9 @@ request whose narrower pool is full is passed over without a search and keeps it
 and no future: it happens in the step that made the room, so no cancelled waiter can swallow it, and the next
 submit starts in the loop turn in which a slot was freed.
 
-The working limit. A 429 says that the server counts more tasks than we do: other programs use the account,
-or its limit is lower than configured. In the same step the refused lease goes back to its place, its slots
-are freed, and its narrowest pool is limited to what is still held there (at least one). After a quiet
-interval the working limit rises by one, by a timer; when the raise is refused, the interval doubles, from 2 s
-to 60 s; when the raise is used and accepted, it falls back to 2 s. Where nothing is held, no release of ours
-can say that there is room again, so the pool also pauses: for `Retry-After`, else for the quiet interval.
+The working limit. A 429 is about the narrowest pool of the refused lease. In one step the slots of the lease are
+freed, the pool's rule (`learning.py`) lowers the working limit, and the lease goes back to its place. The moments that
+the rule gives, the end of a pause and the next raise, are timers here.
 
 One slot for each task. The server counts a task once in each of its pools, however many leases name it: one whose
 caller gave up on it and one that was attached later, or those of several clients. All leases of a task share its
@@ -29,46 +26,28 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from bfl_async._config import ACCOUNT, Limits, limits_from
 from bfl_async.errors import ConfigError, QueueFullError
 from bfl_async.limiter._leases import closed_before_grant, closed_first, fail
+from bfl_async.limiter.learning import PoolRule
 from bfl_async.protocols.limiter import Lease
 from bfl_async.types.statistics import PoolStatistics
 
-_FIRST_QUIET_S = 2.0
-_MAX_QUIET_S = 60.0
-_LEAST_PAUSE_S = 0.05
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
-class _Pool:
-    """One limit. Written by `LocalLimiter` only."""
+@dataclass(eq=False, slots=True)
+class _Pool(PoolRule):
+    """One limit, with the timers for the moments of its rule. Written by `LocalLimiter` only."""
 
-    __slots__ = (
-        "limit", "name", "pause_timer", "paused_until", "probing", "queued", "quiet_s", "raise_timer", "taken",
-        "working",
-    )  # fmt: skip
-
-    def __init__(self, name: str, limit: int) -> None:
-        self.name = name
-        self.limit = limit  # as configured
-        self.working = limit  # as 429s have taught; 1 <= working <= limit
-        self.taken = 0
-        self.queued = 0
-        self.quiet_s = _FIRST_QUIET_S
-        self.probing = (
-            False  # the working limit was raised since the last refusal, and no submit has tried it
-        )
-        self.paused_until = 0.0
-        self.pause_timer: asyncio.TimerHandle | None = None
-        self.raise_timer: asyncio.TimerHandle | None = None
-
-    def has_room(self, now: float, soon_free: int) -> bool:
-        if soon_free and self.working < self.limit:
-            soon_free = 0  # others use the account: who gets the slot is not for us to say
-        return self.taken < self.working + soon_free and now >= self.paused_until
+    name: str = field(kw_only=True)
+    # At `paused_until`. None while the pool does not pause, or the limiter is closed.
+    pause_timer: asyncio.TimerHandle | None = None
+    # At the next raise. None while the working limit is the configured one, or the limiter is closed.
+    raise_timer: asyncio.TimerHandle | None = None
 
 
 class _Place:
@@ -78,7 +57,8 @@ class _Place:
 
     def __init__(self, lease: Lease, pools: tuple[str, ...], rank: tuple[int, int]) -> None:
         self.lease: Lease | None = lease
-        self.pools = pools  # those of the lease that have a limit; also the name of its heap
+        # Those of the lease that have a limit; also the name of its heap.
+        self.pools = pools
         self.rank = rank
 
     def __lt__(self, other: _Place) -> bool:
@@ -111,16 +91,19 @@ class LocalLimiter:
         self._limits = limits_from(limits)
         self._pools: dict[str, _Pool] = {}
         self._queues: dict[tuple[str, ...], list[_Place]] = {}
-        self._dead: dict[tuple[str, ...], int] = {}  # places marked dead, by queue
+        # Places marked dead, by queue. Written by withdraw and _next.
+        self._dead: dict[tuple[str, ...], int] = {}
         self._queued = 0
-        self._bounded = 0  # of the queued, those that the bound on the queue holds for
+        # Of the queued, those that the bound on the queue holds for.
+        self._bounded = 0
         self._arrivals = 0
         # The slot of each taken lease, and of each task that is known by its id.
         # Written by _hold, _share, _name, _drop and _free only.
         self._held: dict[Lease, _Slot] = {}
         self._tasks: dict[str, _Slot] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False  # by aclose; open() ends it
+        # Set by aclose; open() ends it.
+        self._closed = False
         self._apply(self._limits)
 
     def __repr__(self) -> str:
@@ -178,7 +161,8 @@ class LocalLimiter:
         if self._loop is not None and self._loop is not loop:
             if not self._loop.is_closed():
                 raise ConfigError("a LocalLimiter belongs to one event loop: make one for each")
-            self._forget()  # a loop that is gone took its requests with it
+            # A loop that is gone took its requests with it.
+            self._forget()
         self._loop = loop
         return loop
 
@@ -273,20 +257,14 @@ class LocalLimiter:
             self.enqueue(lease)
             return
         loop = self._bind()
-        now = loop.time()
         pool = min((self._pools[name] for name in slot.pools), key=lambda candidate: candidate.limit)
+        # First: the rule counts what the server accepted.
         self._free(slot)
-        refused_probe = pool.probing or pool.taken == 0
-        pool.probing = False
-        pool.working = max(1, min(pool.working, pool.taken))
-        # Where slots are held, a release or the raise opens the pool. Where none is, only time can.
-        own_s = 0.0 if pool.taken else pool.quiet_s
-        if own_s or retry_after_s is not None:
-            # The server's hint may lengthen our own pause; it never shortens it.
-            self._pause(loop, pool, now + max(_LEAST_PAUSE_S, own_s, retry_after_s or 0.0))
-        if refused_probe:
-            pool.quiet_s = min(_MAX_QUIET_S, pool.quiet_s * 2)
+        until = pool.refused(loop.time(), retry_after_s)
+        if until is not None:
+            self._set_pause_timer(loop, pool, until)
         self._schedule_raise(loop, pool)
+        # Last: its grants must see the lower limit and the pause.
         self.enqueue(lease)
 
     def confirm(self, lease: Lease) -> None:
@@ -296,10 +274,7 @@ class LocalLimiter:
         if slot is None:
             return
         for name in slot.pools:
-            pool = self._pools[name]
-            if pool.probing and pool.taken >= pool.working:
-                pool.probing = False
-                pool.quiet_s = _FIRST_QUIET_S
+            self._pools[name].confirmed()
         self._name(slot, lease.task_id)
 
     def grant_early(self, free_slots: Mapping[str, int]) -> None:
@@ -353,10 +328,10 @@ class LocalLimiter:
         for name, limit in ((ACCOUNT, limits.account), *limits.pools.items()):
             pool = self._pools.get(name)
             if pool is None:
-                self._pools[name] = _Pool(name, limit)
+                self._pools[name] = _Pool(limit, limit, name=name)
             elif pool.limit != limit:
-                pool.limit = pool.working = limit
-                pool.quiet_s, pool.probing, pool.paused_until = _FIRST_QUIET_S, False, 0.0
+                # Its timers go on: each finds nothing to do when it fires.
+                pool.resize(limit)
 
     def _places(self) -> Iterator[_Place]:
         for queue in self._queues.values():
@@ -461,32 +436,29 @@ class LocalLimiter:
                 best = queue
         return None if best is None else heapq.heappop(best)
 
-    def _pause(self, loop: asyncio.AbstractEventLoop, pool: _Pool, until: float) -> None:
-        if until <= pool.paused_until:
-            return
-        pool.paused_until = until
+    def _set_pause_timer(self, loop: asyncio.AbstractEventLoop, pool: _Pool, until: float) -> None:
         if pool.pause_timer is not None:
             pool.pause_timer.cancel()
         pool.pause_timer = loop.call_at(until, self._resume, loop, pool)
 
     def _resume(self, loop: asyncio.AbstractEventLoop, pool: _Pool) -> None:
         pool.pause_timer = None
-        pool.paused_until = 0.0  # timers may fire a clock tick early
+        # Timers may fire a clock tick early, and then the moment itself is still to come.
+        pool.paused_until = 0.0
         self._assign(loop.time())
 
     def _schedule_raise(self, loop: asyncio.AbstractEventLoop, pool: _Pool) -> None:
         if pool.raise_timer is not None:
             pool.raise_timer.cancel()
             pool.raise_timer = None
-        if pool.working < pool.limit and not self._closed:
-            # A pause tries nothing, so it proves nothing: a long one must not restore the limit step by step.
-            at = max(loop.time() + pool.quiet_s, pool.paused_until)
+        at = pool.next_raise(loop.time())
+        if at is not None and not self._closed:
             pool.raise_timer = loop.call_at(at, self._raise, loop, pool)
 
     def _raise(self, loop: asyncio.AbstractEventLoop, pool: _Pool) -> None:
         pool.raise_timer = None
+        # A resize may have restored the limit since the timer was set.
         if pool.working < pool.limit:
-            pool.working += 1
-            pool.probing = True
+            pool.raise_limit()
             self._schedule_raise(loop, pool)
             self._assign(loop.time())

@@ -1,0 +1,94 @@
+"""The one rule that learns a pool's limit from 429s, and grows it again. It has no clock, no timers and no storage.
+
+A 429 says that the server counts more tasks than we do: other programs use the account, or its limit is lower than
+configured. The pool is then limited to what is still held there (at least one). After a quiet interval the working
+limit rises by one. When the raise is refused, the interval doubles, from 2 s to 60 s; when the raise is used and
+accepted, it falls back to 2 s. Where nothing is held, no release of ours can say that there is room again, so the pool
+also pauses: for `Retry-After`, and at least for the quiet interval.
+
+The methods take the time and return moments. `local.py` sets timers for these, `sqlite_book.py` stores them, each with
+its own clock. `book.lua` has the same rule for Redis; `tests/contract/test_limiter.py` holds all three to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FIRST_QUIET_S = 2.0
+_MAX_QUIET_S = 60.0
+_LEAST_PAUSE_S = 0.05
+# No pause is longer, whatever the server's hint: one that is a mistake must not stop an account for a day.
+_MAX_PAUSE_S = 3600.0
+
+
+@dataclass(eq=False, slots=True)
+class PoolRule:
+    """One limit, and what 429s have taught about it."""
+
+    # As configured.
+    limit: int
+    # As 429s have taught; 1 <= working <= limit.
+    working: int
+    # How long no 429 must come before the working limit rises.
+    quiet_s: float = FIRST_QUIET_S
+    # Whether the working limit was raised since the last refusal, and no submit has used the raise.
+    probing: bool = False
+    # Nothing is granted before this moment.
+    paused_until: float = 0.0
+    # Slots and requests, counted by the owner of the rule.
+    taken: int = 0
+    queued: int = 0
+
+    def has_room(self, now: float, soon_free: int = 0) -> bool:
+        """Return whether a slot may be granted. `soon_free` of those that are taken count as free."""
+        if soon_free and self.working < self.limit:
+            # Others use the account: the server may give them the slot that is about to be free.
+            soon_free = 0
+        return self.taken < self.working + soon_free and now >= self.paused_until
+
+    def refused(self, now: float, retry_after_s: float | None) -> float | None:
+        """Take a 429. The refused slot must be free already: `taken` is what the server accepted.
+
+        Args:
+            retry_after_s: The server's hint. None if it gave none.
+        Returns:
+            The moment until which the pool is now paused; None if this 429 changes nothing about its pause.
+        """
+        refused_probe = self.probing or self.taken == 0
+        self.probing = False
+        self.working = max(1, min(self.working, self.taken))
+        # Where slots are held, a release or the raise opens the pool. Where none is, only time can.
+        own_s = 0.0 if self.taken else self.quiet_s
+        until = 0.0
+        if own_s or retry_after_s is not None:
+            # The server's hint may lengthen our own pause; it never shortens it.
+            until = now + min(_MAX_PAUSE_S, max(_LEAST_PAUSE_S, own_s, retry_after_s or 0.0))
+        # After the pause was measured: it lasts for the interval that was in force.
+        if refused_probe:
+            self.quiet_s = min(_MAX_QUIET_S, 2 * self.quiet_s)
+        if until <= self.paused_until:
+            return None
+        self.paused_until = until
+        return until
+
+    def confirmed(self) -> None:
+        """Take an accepted submit. It proves a raise only if it uses it."""
+        if self.probing and self.taken >= self.working:
+            self.probing, self.quiet_s = False, FIRST_QUIET_S
+
+    def next_raise(self, now: float) -> float | None:
+        """Return the moment of the next raise, counted from a 429 or a raise at `now`; None if none is due."""
+        if self.working >= self.limit:
+            return None
+        # A pause tries nothing, so it proves nothing: a long one must not restore the limit step by step.
+        return max(now + self.quiet_s, self.paused_until)
+
+    def raise_limit(self) -> None:
+        """Raise the working limit by one, once the moment of the raise has come. The next 429 is about the raise."""
+        self.working = min(self.limit, self.working + 1)
+        self.probing = True
+
+    def resize(self, limit: int) -> None:
+        """Set another limit, and forget what 429s have taught about the old one."""
+        self.limit = self.working = limit
+        self.quiet_s, self.probing, self.paused_until = FIRST_QUIET_S, False, 0.0
