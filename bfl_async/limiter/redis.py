@@ -36,10 +36,11 @@ _log = logging.getLogger("bfl_async")
 _STEP_S = 12.0
 # A grant is fetched after a message and a step, and behind a step that is under way.
 _FETCH_ROUND_TRIPS, _MAX_FETCH_S = 3.0, 10.0
-_GRACE_S = 3.0  # a book that was lost grants nothing for so long: longer than the pause between two connects
+# A book that was lost grants nothing for so long: longer than the pause between two connects.
+_GRACE_S = 3.0
 
+# What a user of Redis needs, as ACL SETUSER takes it, next to the keys and the channels.
 RIGHTS = "+@hash +@sortedset +@set +@list +@scripting +@pubsub +@connection +time +del +expire +info"
-"""What a user of Redis needs, as ACL SETUSER takes it, next to the keys and the channels."""
 
 
 class RedisLimiter(SharedLimiter):
@@ -92,11 +93,13 @@ class _RedisStore:
     def __init__(self, url: Secret, base: str, session: str, wake: Callable[[], None]) -> None:
         self._url = url
         self._steps = connect(url, reply_s=REPLY_S)
+        # Apart: a connection that is subscribed takes no other call, and a message may take any time to come.
         self._wakes = connect(url, reply_s=None)
         self._base = base
         # Its own, and the one on which all are called when the book is rebuilt.
         self._channels = (f"{base}:w:{session}", f"{base}:w")
         self._wake = wake
+        # Called by its hash, and sent again to a server that does not have it.
         self._script: AsyncScript = self._steps.register_script(
             files("bfl_async.limiter").joinpath("book.lua").read_text("utf-8")
         )
@@ -116,33 +119,18 @@ class _RedisStore:
         from redis.exceptions import RedisError
 
         await self._listen()
-        said = json.dumps(
-            {
-                "session": batch.session,
-                "seq": batch.seq,
-                "full": batch.full,
-                "epoch": batch.epoch,
-                "new_epoch": uuid.uuid4().hex,
-                "limits": batch.limits,
-                "lease_s": batch.lease_s,
-                "fetch_s": min(_MAX_FETCH_S, max(FETCH_S, _FETCH_ROUND_TRIPS * self._round_trip_s)),
-                "ended_s": ENDED_S,
-                "grace_s": _GRACE_S,
-                "listens": int(self._hears),
-                "ops": batch.ops,
-            },
-            separators=(",", ":"),
-        )
+        request = self._request(batch)
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
             if self._refusal is not None:
                 raise self._refusal
             async with asyncio.timeout(_STEP_S):
-                answer = await self._script(keys=[self._base], args=[said])
+                answer = await self._script(keys=[self._base], args=[request])
         except (RedisError, OSError, TimeoutError) as exc:
             await self._drop_connections()
             away = _away(exc, self._base)
+            # Only before the first reply: later the same error is an outage.
             if (
                 not away.hopeless
                 and not self._has_answered
@@ -165,6 +153,28 @@ class _RedisStore:
             pools={name: PoolStatistics(*map(int, numbers)) for name, *numbers in reply["pools"]},
             next_s=reply["next_s"] if reply["next_s"] >= 0 else None,
             ended=list(reply["ended"]),
+        )
+
+    def _request(self, batch: Batch) -> str:
+        """Return a batch as the script reads it."""
+        return json.dumps(
+            {
+                "session": batch.session,
+                "seq": batch.seq,
+                "full": batch.full,
+                "epoch": batch.epoch,
+                # The name of the book, if it is empty.
+                "new_epoch": uuid.uuid4().hex,
+                "limits": batch.limits,
+                "lease_s": batch.lease_s,
+                # A far process needs longer to fetch a grant, and must not lose its place by that.
+                "fetch_s": min(_MAX_FETCH_S, max(FETCH_S, _FETCH_ROUND_TRIPS * self._round_trip_s)),
+                "ended_s": ENDED_S,
+                "grace_s": _GRACE_S,
+                "listens": int(self._hears),
+                "ops": batch.ops,
+            },
+            separators=(",", ":"),
         )
 
     async def _listen(self) -> None:

@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("bfl_async")
 
-
+# For one attempt to connect.
 CONNECT_S = 2.0
-
-
+# For the reply to one call.
 REPLY_S = 5.0
-
-
+# Between a cut and the next attempt to listen.
 _LISTEN_AGAIN_S = 0.5
 
 
@@ -50,7 +48,7 @@ def _host_in(url: Secret) -> str | None:
 
 
 def connect(url: Secret, *, reply_s: float | None) -> Redis:
-    """A client, not yet connected; it waits `reply_s` for a reply, None: without end."""
+    """Return a client, not yet connected. It waits `reply_s` for a reply; None sets no bound."""
     if find_spec("redis") is None:
         raise ConfigError("Redis needs redis-py: pip install 'bfl-async[redis]'")
     from redis.asyncio import Redis
@@ -100,6 +98,7 @@ async def listen(
                 if message is not None:
                     heard(message["data"] if message["type"] == "message" else None)
         except (RedisError, OSError, TimeoutError, asyncio.CancelledError) as exc:
+            # A cancellation that is not of this coroutine came from within redis-py: a cut like any other.
             if is_cancelled():
                 raise
             if refused is not None and isinstance(exc, NoPermissionError):
@@ -124,6 +123,7 @@ async def close_quietly(close: Callable[[], object]) -> None:
         if asyncio.iscoroutine(closing):
             await closing
     except (RedisError, OSError, TimeoutError, asyncio.CancelledError) as exc:
+        # What failed is of no use any more, and the rest of the closing must go on.
         if is_cancelled():
             raise
         _log.debug(
