@@ -30,9 +30,9 @@ from bfl_async.limiter._shared import SharedLimiter
 from bfl_async.limiter.sqlite_book import VERSION, Book, open_book
 from bfl_async.limiter.steps import Batch, StepReply, Store, StoreAwayError
 
-_LIVENESS_S = 0.25  # between looks, while waiting, whether another process has died
-
-
+# Between looks, while waiting, whether another process has died.
+_LIVENESS_S = 0.25
+# Between looks, while waiting, whether the file was written.
 _LOOK_S = 0.03
 
 
@@ -77,6 +77,7 @@ class _FileStore:
     """The book in a file, and the thread that opens it."""
 
     def __init__(self, path: Path, session: str, wake: Callable[[], None]) -> None:
+        # The thread takes from `_work` only, and gives back through call_soon_threadsafe only.
         self._path = path
         self._session = session
         self._wake = wake
@@ -106,14 +107,17 @@ class _FileStore:
     # --- in the thread --------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        with suppress(RuntimeError):  # the loop is gone, and with it all who could want something
+        # The loop may be closed, and then no coroutine waits for an answer any more.
+        with suppress(RuntimeError):
             try:
                 self._serve()
             finally:
                 self._loop.call_soon_threadsafe(self._ended.set_result, None)
 
     def _serve(self) -> None:
+        # SQLite's connection stays in this thread: opened, used and closed here.
         book: Book | None = None
+        # Whether a lease of this process waits: only then is there something to look for.
         watching = False
         looked_at = 0.0
         try:
@@ -128,7 +132,8 @@ class _FileStore:
                             watching = False
                             self._loop.call_soon_threadsafe(self._wake)
                     except (sqlite3.Error, OSError):
-                        watching = False  # the next step tells what is wrong
+                        # The next step meets the same error, and its caller hears of it.
+                        watching = False
                     if now - looked_at > _LIVENESS_S:
                         looked_at = now
                     continue
@@ -141,13 +146,15 @@ class _FileStore:
                     answer: StepReply | Exception = book.step(batch, time.monotonic())
                 except (sqlite3.Error, OSError) as exc:
                     if book is not None:
+                        # The next step opens it again, and makes a broken file anew.
                         book.close()
                         book = None
                     # A file that cannot be made or read will not get better; one that is locked will.
                     hopeless = "locked" not in str(exc)
                     answer = StoreAwayError(f"{type(exc).__name__}: {exc}", hopeless=hopeless)
                     answer.__cause__ = exc
-                except Exception as exc:  # a bug: the limiter tells those who wait
+                except Exception as exc:
+                    # A bug. It is raised in the coroutine that makes the steps, which fails the requests that wait.
                     answer = exc
                 watching = isinstance(answer, StepReply) and batch.waiting > len(answer.grants)
                 self._loop.call_soon_threadsafe(_settle, reply, answer)
@@ -157,12 +164,10 @@ class _FileStore:
 
 
 def _settle(reply: asyncio.Future[StepReply], answer: StepReply | Exception) -> None:
+    # The step was cancelled. What it did is in the book all the same.
     if reply.done():
         return
     if isinstance(answer, Exception):
         reply.set_exception(answer)
     else:
         reply.set_result(answer)
-
-
-# --- who lives ------------------------------------------------------------------------------------------

@@ -44,9 +44,9 @@ class _Pool(PoolRule):
     """One limit, with the timers for the moments of its rule. Written by `LocalLimiter` only."""
 
     name: str = field(kw_only=True)
-    # At `paused_until`. None while the pool does not pause, or the limiter is closed.
+    # Fires at `paused_until`, unless the limiter is closed.
     pause_timer: asyncio.TimerHandle | None = None
-    # At the next raise. None while the working limit is the configured one, or the limiter is closed.
+    # Fires at the next raise, unless the limiter is closed.
     raise_timer: asyncio.TimerHandle | None = None
 
 
@@ -125,6 +125,7 @@ class LocalLimiter:
             return
         self._closed = False
         now = loop.time()
+        # Each timer fires at its old moment, or at once if that passed meanwhile. A slot may have several leases.
         for slot in set(self._held.values()):
             if slot.expiry is not None:
                 slot.expiry = loop.call_at(slot.expiry.when(), self._expire, slot)
@@ -150,6 +151,7 @@ class LocalLimiter:
                 if handle is not None:
                     handle.cancel()
             pool.pause_timer = pool.raise_timer = None
+        # By priority, then arrival. The copy is needed, as an owner may withdraw others when its own lease fails.
         for place in sorted(self._places()):
             lease = place.lease
             if lease is not None:
@@ -192,6 +194,7 @@ class LocalLimiter:
         self._check_open()
         if lease.taken or lease.place is not None:
             raise ValueError("the lease is already queued or taken")
+        # One that comes back after a 429 has its number, and so goes back to its place.
         is_new = lease.arrival is None
         if lease.arrival is None:
             self._arrivals += 1
@@ -202,6 +205,7 @@ class LocalLimiter:
         heapq.heappush(self._queues.setdefault(pools, []), place)
         self._count_queued(lease, place, +1)
         self._assign(loop.time())
+        # After the grants: a request for which there is room does not count as waiting.
         most = self._limits.queue
         if most is not None and is_new and lease.bounded and lease.place is not None and self._bounded > most:
             self.withdraw(lease)
@@ -214,11 +218,14 @@ class LocalLimiter:
         place = lease.place
         if not isinstance(place, _Place):
             return
+        # The place stays in the heap, as its removal would take O(queued).
         place.lease = None
         lease.place = None
         self._count_queued(lease, place, -1)
         queue = self._queues[place.pools]
         dead = self._dead.get(place.pools, 0) + 1
+        # Cleaned once more than half of it is dead. So a heap is at most about twice what waits, and each withdrawal
+        # pays for its share of the cleaning.
         if dead > 32 and dead > len(queue) // 2:
             queue[:] = [kept for kept in queue if kept.lease is not None]
             heapq.heapify(queue)
@@ -235,12 +242,14 @@ class LocalLimiter:
             self._free(slot)
             self._assign(loop.time())
         elif slot.expiry is not None:
+            # On hold already; the first time given is the one that counts.
             return
         elif len(slot.leases) > 1:
             self._drop(lease)
         else:
             slot.expiry = loop.call_later(after_s, self._expire, slot)
             if self._closed:
+                # Kept for its moment: open() starts it again.
                 slot.expiry.cancel()
 
     def refuse(self, lease: Lease, *, retry_after_s: float | None) -> None:
@@ -250,13 +259,16 @@ class LocalLimiter:
             return
         if self._closed:
             self._free(slot)
+            # In a later turn: its owner is in the middle of its own step.
             self._bind().call_soon(fail, lease, closed_before_grant(self))
             return
         if lease.early:
+            # The slot was not free yet, and that says nothing about the limit.
             self._free(slot)
             self.enqueue(lease)
             return
         loop = self._bind()
+        # A 429 does not name its pool. The narrowest one is taken to be full.
         pool = min((self._pools[name] for name in slot.pools), key=lambda candidate: candidate.limit)
         # First: the rule counts what the server accepted.
         self._free(slot)
@@ -269,6 +281,7 @@ class LocalLimiter:
 
     def confirm(self, lease: Lease) -> None:
         """Note that a task was accepted; see `Limiter.confirm`."""
+        # Accepted: the slot that it was granted for is free by now. A later 429 of its request is one like any other.
         lease.early = False
         slot = self._held.get(lease)
         if slot is None:
@@ -381,6 +394,7 @@ class LocalLimiter:
             slot.task_id = task_id
             self._tasks[task_id] = slot
             return
+        # The server counts one task: the slot that this one had is free again.
         leases, pools = list(slot.leases), slot.pools
         self._free(slot)
         for lease in leases:
@@ -412,6 +426,7 @@ class LocalLimiter:
         """Grant what there is room for, best first. Every change of the state ends here."""
         while (place := self._next(now, free_slots)) is not None:
             lease = place.lease
+            # `_next` passes over the dead.
             assert lease is not None
             lease.place = None
             self._count_queued(lease, place, -1)
@@ -419,14 +434,17 @@ class LocalLimiter:
             lease.early = bool(free_slots) and any(
                 self._pools[name].taken > self._pools[name].working for name in place.pools
             )
+            # Last, when the state is whole again: the owner may enqueue, withdraw or release leases in it.
             lease.on_granted()
 
     def _next(self, now: float, free_slots: Mapping[str, int]) -> _Place | None:
+        # O(number of heaps), and that is the number of distinct sets of pools: two or three.
         best: list[_Place] | None = None
         for pools, queue in self._queues.items():
             while queue and queue[0].lease is None:
                 heapq.heappop(queue)
                 self._dead[pools] -= 1
+            # A head that is behind the best one cannot win, so its pools need no look.
             if not queue or (best is not None and best[0] < queue[0]):
                 continue
             for name in pools:

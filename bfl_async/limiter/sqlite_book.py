@@ -30,7 +30,8 @@ def open_book(path: Path, session: str) -> Book:
     try:
         return Book(path, session)
     except sqlite3.OperationalError:
-        raise  # locked, no rights, no space
+        # Locked, no rights or no space: the file itself may be sound, and other processes may use it.
+        raise
     except sqlite3.DatabaseError:
         path.unlink()
         _make_private(path)
@@ -45,13 +46,14 @@ def _make_private(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
-        with suppress(OSError):  # of another user, whose file it is to protect
+        # The file of another user is that user's to protect.
+        with suppress(OSError):
             if stat.S_IMODE(path.stat().st_mode) & 0o077:
                 path.chmod(0o600)
 
 
 class Book:
-    """The account's book, as `book.lua` has it for Redis: the operations stand in `_shared.py`."""
+    """The account's book, as `book.lua` has it for Redis: `_shared.py` lists the operations."""
 
     def __init__(self, path: Path, session: str) -> None:
         self._me = session
@@ -74,9 +76,11 @@ class Book:
 
     def has_changed(self) -> bool:
         """Tell whether this process was granted something, without a write."""
-        written_ns = self._path.stat().st_mtime_ns  # a look costs 0.2 ms without this
+        # The cheap question first: without it a look costs 0.2 ms, and a process that waits looks every 30 ms.
+        written_ns = self._path.stat().st_mtime_ns
         if written_ns == self._written_ns:
             return False
+        # A young time may belong to a write that is still to come, so it proves nothing the next time.
         self._written_ns = written_ns if time.time_ns() - written_ns > _YOUNG_NS else 0
         version = self._tables.number("PRAGMA data_version")
         if version == self._version:
@@ -168,7 +172,7 @@ class Book:
         )
 
     def _fetch_grants(self) -> list[tuple[str, int]]:
-        """Return what was granted to this process since its last step. From here on it has the leases for good."""
+        """Return what was granted to this process since its last step. Each now lasts as long as any other lease."""
         rows = self._tables.rows(
             "SELECT id, arrival FROM leases WHERE owner = ? AND told = 0 ORDER BY number", self._me
         )
@@ -201,6 +205,7 @@ class Book:
         self._tables.set_lease(name, owners, [*lease.pools, *more], ends_at)
 
     def _let_time_pass(self) -> None:
+        # First: a process that died is not among the followers of its tasks, and gets no grant.
         for session in self._tables.dead_sessions():
             self._tables.drop_session(session)
         for name, owner, told in self._tables.rows(
@@ -225,6 +230,7 @@ class Book:
                     self._add_ticket(name, pools, priority, arrival)
             case ["x", str(name)]:
                 self._tables.drop_ticket(name)
+                # A grant that came in the same moment as the withdrawal.
                 if self._owns(name):
                     self._tables.drop_lease(name)
             case ["r", str(name)]:
@@ -281,9 +287,11 @@ class Book:
         assert self._batch is not None
         lease, ends_at = self._tables.lease(name), self._now + seconds
         if lease is None:
+            # A full batch may come to a book that was lost. Otherwise the slot was freed before this came.
             if self._batch.full:
                 self._tables.add_lease(name, "", pools, ends_at)
             return
+        # Its task has ended, or only others follow it.
         if lease.has_ended or (lease.owners and self._me not in lease.owners):
             return
         others = self._other_followers(lease)
@@ -293,6 +301,7 @@ class Book:
     def _keep(self, name: str, pools: Sequence[str]) -> None:
         lease = self._tables.lease(name)
         if lease is None:
+            # It ran out while its task went on. The server counts the task in any case, so it may pass the limit.
             self._tables.add_lease(name, self._me, pools, self._later)
             self._lost.append(name)
         elif lease.has_ended:
@@ -309,6 +318,7 @@ class Book:
             owners = as_names(text)
             if name in kept or self._me not in owners:
                 continue
+            # Granted to this process, or left by it, in a step whose reply was lost.
             owners.remove(self._me)
             if owners:
                 self._tables.db.execute("UPDATE leases SET owner = ? WHERE id = ?", (as_text(owners), name))
@@ -320,12 +330,15 @@ class Book:
     ) -> None:
         lease = self._tables.lease(name)
         if lease is None:
+            # It ran out, or this is said a second time. Nothing is learnt from that.
             if not self._tables.has_ticket(name):
                 self._add_ticket(name, pools, priority, arrival)
             return
+        # Before the rule, which counts what the server accepted.
         self._tables.drop_lease(name)
         known = self._tables.of(lease.pools)
         if known:
+            # A 429 does not name its pool. The narrowest one is taken to be full.
             pool = min(known, key=lambda each: each.limit)
             pool.refused(self._now, None if retry_after_s < 0 else retry_after_s)
             pool.raise_at = pool.next_raise(self._now) or 0.0
@@ -339,6 +352,7 @@ class Book:
             pool.confirmed()
         if task_id == name:
             return
+        # From here on the task's id names the lease, so that other processes can follow the task.
         self._tables.drop_lease(name)
         task = self._tables.lease(task_id)
         if task is None:
@@ -357,6 +371,7 @@ class Book:
 
     def _grant_all(self) -> None:
         """Grant what there is room for, best first, to whichever process it belongs."""
+        # One line for each set of pools, as each pool in it must have room. A line whose pools are full is passed over.
         lines = {
             text: self._tables.head(text)
             for (text,) in self._tables.rows("SELECT DISTINCT pools FROM tickets")
@@ -374,6 +389,7 @@ class Book:
             head = lines[text]
             assert head is not None
             _, _, name, owner = head
+            # Until the owner fetches it, it lasts only for a moment: a process that sleeps must not hold up the others.
             self._tables.drop_ticket(name)
             self._tables.add_lease(
                 name, owner, as_names(text), self._now + FETCH_S, told=NOT_TOLD, arrival=arrival

@@ -8,14 +8,14 @@ from typing import Protocol, TypeAlias
 
 from bfl_async.types.statistics import PoolStatistics
 
+# How long a grant waits to be fetched. A process that sleeps longer loses its places in the line, and comes back to the
+# same ones.
 FETCH_S = 1.0
-"""So long a grant waits to be fetched. Who sleeps longer is out of the line, and comes back to its old places."""
 
-
+# How long the book remembers that a task has ended which other processes still follow.
 ENDED_S = 600.0
-"""For so long the book remembers that a task has ended which other processes still follow."""
 
-
+# One operation of a batch; `_shared.py` has the list.
 Op: TypeAlias = "list[str | int | float | list[str] | dict[str, int]]"
 
 
@@ -26,22 +26,29 @@ class Batch:
     session: str
     seq: int
     full: bool
-    epoch: str  # of the book that this process knows; "": none
-    limits: Mapping[str, int]  # for pools that the book does not have
+    # Of the book that this process knows; "" before its first answer.
+    epoch: str
+    # For pools that the book does not have.
+    limits: Mapping[str, int]
     lease_s: float
     ops: list[Op]
-    waiting: int  # after it, and before what it is granted: while something waits, wake me
+    # Leases that wait after this batch, before what it is granted. While some do, the book must wake the process.
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)
 class StepReply:
-    """What the book answers. `next_s`: until something may change by time alone."""
+    """What the book answers. `next_s` is the time until something may change by time alone."""
 
     epoch: str
-    resync: bool  # the book does not know this session: nothing was done, send a full batch
-    grants: list[tuple[str, int]]  # id and arrival
+    # The book does not know this session, or missed a batch of it: nothing was done, and a full batch must follow.
+    resync: bool
+    # Id and arrival of each lease that has a slot now.
+    grants: list[tuple[str, int]]
+    # Id and arrival of each lease that waits since this step.
     arrivals: list[tuple[str, int]]
-    lost: list[str]  # leases of this process that had run out
+    # Leases of this process that had run out. They are taken again.
+    lost: list[str]
     pools: dict[str, PoolStatistics]
     next_s: float | None
     # Leases of this process whose tasks other processes have seen end.
