@@ -189,8 +189,8 @@ def _given(answer: Reply | BFLError) -> Reply:
 
 def seed(client: AsyncBFL, number: int) -> None:
     """Make an open client's back-off the same at each run, which replays and shrinks of random tests need."""
-    assert client._scheduler is not None
-    client._scheduler._steps._rng.seed(number)
+    assert client._life.scheduler is not None
+    client._life.scheduler._steps._rng.seed(number)
 
 
 def stall(seconds: float) -> None:

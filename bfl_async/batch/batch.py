@@ -206,7 +206,7 @@ class Batch:
         ledger = self._shelf.ledger
         with self._shelf.reading():
             notes = await ledger.notes()
-        home = home_of(self._bfl._base_url)
+        home = home_of(self._bfl._life.settings.base_url)
         if notes.get("home", home) != home:
             raise ConfigError(
                 f"the ledger {ledger.shown!r} was begun with {notes['home']}, and this client talks to {home}: "

@@ -36,6 +36,9 @@ from bfl_async.wire.redaction import body_text
 
 _ATTEMPTS = 3
 _PAUSE_S = 0.5
+# What a URL may hold (RFC 3986), without a way up and without a fragment.
+_CHARS = r"A-Za-z0-9._~!$&'()*+,;=:@%-"
+_PATH = re.compile(rf"/v1(/(?!\.\.?(/|\?|$))[{_CHARS}]+)+(\?[{_CHARS}/?]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +68,89 @@ class UsageReport:
     raw: Mapping[str, JSON] = field(repr=False)
 
 
-async def credits(transport: Transport) -> float:
-    """Return the balance; see `AsyncBFL.credits`."""
-    what = "the question for credits"
-    reply = await _ask(transport, "/v1/credits")
-    balance = number_of(_object(reply, what, _bounds.CREDITS).get("credits"))
-    if balance is None:
-        raise _unreadable(reply, what)
-    return balance
+class Account:
+    """The account's calls over one transport; see the methods of `AsyncBFL` with these names."""
 
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
 
-async def finetunes(transport: Transport) -> list[Finetune]:
-    """Return the account's finetunes; see `AsyncBFL.finetunes`."""
-    what = "the question for finetunes"
-    reply = await _ask(transport, "/v1/my_finetunes")
-    found = _object(reply, what).get("finetunes")
-    if not isinstance(found, list):
-        raise _unreadable(reply, what)
-    return [_finetune(item) for item in found]
+    async def credits(self) -> float:
+        """Return the balance; see `AsyncBFL.credits`."""
+        what = "the question for credits"
+        reply = await _ask(self._transport, "/v1/credits")
+        balance = number_of(_object(reply, what, _bounds.CREDITS).get("credits"))
+        if balance is None:
+            raise _unreadable(reply, what)
+        return balance
+
+    async def finetunes(self) -> list[Finetune]:
+        """Return the account's finetunes; see `AsyncBFL.finetunes`."""
+        what = "the question for finetunes"
+        reply = await _ask(self._transport, "/v1/my_finetunes")
+        found = _object(reply, what).get("finetunes")
+        if not isinstance(found, list):
+            raise _unreadable(reply, what)
+        return [_finetune(item) for item in found]
+
+    async def finetune_details(self, finetune_id: str) -> Finetune:
+        """Return what is known of one finetune; see `AsyncBFL.finetune_details`."""
+        what = "the question for a finetune's details"
+        _check_text("finetune_id", finetune_id)
+        reply = await _ask(self._transport, f"/v1/finetune_details?finetune_id={quote(finetune_id, safe='')}")
+        found = _object(reply, what).get("finetune_details")
+        if not isinstance(found, Mapping):
+            raise _unreadable(reply, what)
+        return Finetune(finetune_id, found)
+
+    async def delete_finetune(self, finetune_id: str) -> DeletedFinetune:
+        """Delete a finetune; see `AsyncBFL.delete_finetune`."""
+        what = "the deletion of a finetune"
+        _check_text("finetune_id", finetune_id)
+        said = _object(
+            await _tell(self._transport, "/v1/delete_finetune", {"finetune_id": finetune_id}), what
+        )
+        moment = said.get("timestamp")
+        return DeletedFinetune(
+            finetune_id=_text(said, "deleted_finetune_id") or finetune_id,
+            status=_text(said, "status"),
+            message=_text(said, "message"),
+            timestamp=None if moment is None else printable(str(moment)),
+            raw=said,
+        )
+
+    async def report_usage(self, model_slug: str, generations: int) -> UsageReport:
+        """Report the use of a licensed model; see `AsyncBFL.report_usage`."""
+        _check_text("model_slug", model_slug)
+        if isinstance(generations, bool) or not isinstance(generations, int) or generations < 1:
+            problem = f"must be a whole number from 1 up, not {generations!r}"
+            raise InvalidRequestError(f"generations {problem}", errors=[("generations", problem)])
+        path = f"/v1/licenses/models/{quote(model_slug, safe='')}/usage"
+        said = _object(
+            await _tell(self._transport, path, {"number_of_generations": generations}), "the report of use"
+        )
+        return UsageReport(_text(said, "message"), said)
+
+    async def get(self, path: str, timeout: float | None) -> Reply:
+        """Ask any question; see `AsyncBFL.get`."""
+        if not isinstance(path, str) or len(path) > 4_096 or not _PATH.fullmatch(path):
+            raise InvalidRequestError(
+                "get takes a path of the API such as '/v1/credits', with a quoted query at most",
+                errors=[("path", "is no path of the API")],
+            )
+        what = f"GET {path.partition('?')[0]}"
+        if timeout is not None and timeout <= 0:
+            raise ReplyTimeoutError(f"{what} was not sent: its timeout has run out already")
+        limit = TimeLimit(timeout)
+        try:
+            async with limit:
+                # A third of the time for each attempt, so that one without an answer leaves time for another.
+                return _good(
+                    await _ask(self._transport, path, None if timeout is None else timeout / _ATTEMPTS), what
+                )
+        except TimeoutError as exc:
+            if not limit.expired:
+                raise
+            raise ReplyTimeoutError(f"{what} was not answered within {timeout:g} s") from exc
 
 
 def _finetune(item: JSON) -> Finetune:
@@ -91,69 +159,6 @@ def _finetune(item: JSON) -> Finetune:
         return Finetune("" if item is None else printable(str(item)), {})
     named = (item.get(key) for key in ("finetune_id", "id", "name"))
     return Finetune(next((printable(word) for word in named if isinstance(word, str)), ""), item)
-
-
-async def finetune_details(transport: Transport, finetune_id: str) -> Finetune:
-    """Return what is known of one finetune; see `AsyncBFL.finetune_details`."""
-    what = "the question for a finetune's details"
-    _check_text("finetune_id", finetune_id)
-    reply = await _ask(transport, f"/v1/finetune_details?finetune_id={quote(finetune_id, safe='')}")
-    found = _object(reply, what).get("finetune_details")
-    if not isinstance(found, Mapping):
-        raise _unreadable(reply, what)
-    return Finetune(finetune_id, found)
-
-
-async def delete_finetune(transport: Transport, finetune_id: str) -> DeletedFinetune:
-    """Delete a finetune; see `AsyncBFL.delete_finetune`."""
-    what = "the deletion of a finetune"
-    _check_text("finetune_id", finetune_id)
-    said = _object(await _tell(transport, "/v1/delete_finetune", {"finetune_id": finetune_id}), what)
-    moment = said.get("timestamp")
-    return DeletedFinetune(
-        finetune_id=_text(said, "deleted_finetune_id") or finetune_id,
-        status=_text(said, "status"),
-        message=_text(said, "message"),
-        timestamp=None if moment is None else printable(str(moment)),
-        raw=said,
-    )
-
-
-async def report_usage(transport: Transport, model_slug: str, generations: int) -> UsageReport:
-    """Report the use of a licensed model; see `AsyncBFL.report_usage`."""
-    _check_text("model_slug", model_slug)
-    if isinstance(generations, bool) or not isinstance(generations, int) or generations < 1:
-        problem = f"must be a whole number from 1 up, not {generations!r}"
-        raise InvalidRequestError(f"generations {problem}", errors=[("generations", problem)])
-    path = f"/v1/licenses/models/{quote(model_slug, safe='')}/usage"
-    said = _object(await _tell(transport, path, {"number_of_generations": generations}), "the report of use")
-    return UsageReport(_text(said, "message"), said)
-
-
-# What a URL may hold (RFC 3986), without a way up and without a fragment.
-_CHARS = r"A-Za-z0-9._~!$&'()*+,;=:@%-"
-_PATH = re.compile(rf"/v1(/(?!\.\.?(/|\?|$))[{_CHARS}]+)+(\?[{_CHARS}/?]*)?")
-
-
-async def get(transport: Transport, path: str, timeout: float | None) -> Reply:
-    """Ask any question; see `AsyncBFL.get`."""
-    if not isinstance(path, str) or len(path) > 4_096 or not _PATH.fullmatch(path):
-        raise InvalidRequestError(
-            "get takes a path of the API such as '/v1/credits', with a quoted query at most",
-            errors=[("path", "is no path of the API")],
-        )
-    what = f"GET {path.partition('?')[0]}"
-    if timeout is not None and timeout <= 0:
-        raise ReplyTimeoutError(f"{what} was not sent: its timeout has run out already")
-    limit = TimeLimit(timeout)
-    try:
-        async with limit:
-            # A third of the time for each attempt, so that one without an answer leaves time for another.
-            return _good(await _ask(transport, path, None if timeout is None else timeout / _ATTEMPTS), what)
-    except TimeoutError as exc:
-        if not limit.expired:
-            raise
-        raise ReplyTimeoutError(f"{what} was not answered within {timeout:g} s") from exc
 
 
 def _check_text(name: str, value: object) -> None:

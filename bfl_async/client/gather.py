@@ -1,16 +1,69 @@
-"""Waiting for requests that run together: all of them, or up to the first error."""
+"""Requests that run together: all of them end, or the first error withdraws the others."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from bfl_async.engine.entry import Entry
 from bfl_async.engine.scheduler import Scheduler
-from bfl_async.errors import BFLError
+from bfl_async.errors import BFLError, InvalidRequestError
+from bfl_async.models import ImageRequest, as_request
 from bfl_async.results.result import Result
 
 
-async def wait_all(
+def checked_requests(
+    requests: Iterable[ImageRequest], *, return_exceptions: bool
+) -> list[ImageRequest | BFLError]:
+    """Return the requests, or their errors, before any of them is admitted.
+
+    Raises:
+        InvalidRequestError: One is not a request, and errors are not to be returned.
+    """
+    checked: list[ImageRequest | BFLError] = []
+    for item in requests:
+        try:
+            checked.append(as_request(item))
+        except InvalidRequestError as exc:
+            if not return_exceptions:
+                raise
+            checked.append(exc)
+    return checked
+
+
+async def gather(
+    scheduler: Scheduler,
+    requests: list[ImageRequest | BFLError],
+    *,
+    return_exceptions: bool,
+    priority: int,
+    deadline: float | None,
+) -> list[Result] | list[Result | BFLError]:
+    """Run requests together; see `AsyncBFL.gather`. Whatever ends it early, no entry is left without an owner."""
+    entries: list[Entry | BFLError] = []
+    try:
+        for one in requests:
+            if isinstance(one, BFLError):
+                entries.append(one)
+                continue
+            try:
+                entries.append(scheduler.admit(one, priority=priority, deadline=deadline))
+            except BFLError as exc:
+                # The queue is full, for example.
+                if not return_exceptions:
+                    raise
+                entries.append(exc)
+        waiting = [entry for entry in entries if isinstance(entry, Entry)]
+        await _wait_all(waiting, deadline, scheduler, stop_at_error=not return_exceptions)
+        return [_value_of(entry, scheduler) if return_exceptions else _result_of(entry) for entry in entries]
+    except BaseException:
+        for entry in entries:
+            if isinstance(entry, Entry):
+                scheduler.leave(entry)
+        raise
+
+
+async def _wait_all(
     entries: list[Entry], deadline: float | None, scheduler: Scheduler, *, stop_at_error: bool
 ) -> None:
     """Wait for all entries; with `stop_at_error` raise the first error as it comes."""
@@ -57,7 +110,7 @@ async def wait_all(
             raise next(entry for entry in entries if entry.settlement is None).timeout_error()
 
 
-def value_of(entry: Entry | BFLError, scheduler: Scheduler) -> Result | BFLError:
+def _value_of(entry: Entry | BFLError, scheduler: Scheduler) -> Result | BFLError:
     """Return the result or the error of one place; an entry that the deadline overtook is left."""
     if isinstance(entry, BFLError):
         return entry
@@ -72,7 +125,7 @@ def value_of(entry: Entry | BFLError, scheduler: Scheduler) -> Result | BFLError
     return entry.result
 
 
-def result_of(entry: Entry | BFLError) -> Result:
+def _result_of(entry: Entry | BFLError) -> Result:
     """Return the result of one place, or raise its error."""
     assert isinstance(entry, Entry)
     return entry.value()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import NoReturn, Self, TypeAlias, cast
@@ -17,7 +17,7 @@ from typing import NoReturn, Self, TypeAlias, cast
 from bfl_async.client.handle import TaskHandle
 from bfl_async.engine.entry import Entry, log_ready_unheard
 from bfl_async.engine.scheduler import Scheduler
-from bfl_async.errors import BFLError, ClientClosedError, TaskError
+from bfl_async.errors import BFLError, ClientClosedError, ConfigError, TaskError
 from bfl_async.models import ImageRequest, as_request
 from bfl_async.results.outcome import Outcome
 from bfl_async.runtime.tasks import check_loop
@@ -434,3 +434,15 @@ def open_stream(
         timeout=timeout,
     )
     return OutcomeStream(core, asyncio.get_running_loop(), make_handle)
+
+
+def check_many(requests: object) -> None:
+    """Check that these can be the requests of a stream.
+
+    Raises:
+        ConfigError: They are one, or something else.
+    """
+    if isinstance(requests, str | bytes | Mapping | ImageRequest) or not isinstance(
+        requests, Iterable | AsyncIterable
+    ):
+        raise ConfigError("stream takes an iterable of requests, such as [request('flux-dev', prompt=...)]")

@@ -257,7 +257,7 @@ def _register_tasks(app: procrastinate.App) -> None:
 async def _usual_concurrency(app: procrastinate.App, bfl: AsyncBFL, lease_s: float) -> int:
     pool = bfl.statistics().pools.get(ACCOUNT)
     sharing = 1
-    if isinstance(bfl._limiter, RedisLimiter):
+    if isinstance(bfl._life.limiter, RedisLimiter):
         sharing += await _count_workers(app, lease_s)
     return _places(pool.limit if pool is not None else 12, sharing)
 
@@ -340,12 +340,13 @@ def _places(limit: int, sharing: int) -> int:
 
 def _home_of(bfl: AsyncBFL) -> tuple[str, str | None]:
     """Return the host and the account that a client works for. A function that returns keys names no account."""
-    host = home_of(bfl._base_url)
-    url = urlsplit(bfl._base_url)
+    settings = bfl._life.settings
+    host = home_of(settings.base_url)
+    url = urlsplit(settings.base_url)
     if is_loopback(url.hostname or ""):
         # One machine may run several servers.
         host = f"{host}, port {url.port or (443 if url.scheme == 'https' else 80)}"
-    name = bfl._account if bfl._account is not None else bfl._key
+    name = settings.account if settings.account is not None else settings.key
     return host, account_hash(name, host) if isinstance(name, str) and name else None
 
 

@@ -34,7 +34,9 @@ from typing import (
     overload,
 )
 
-from bfl_async.client.client import AsyncBFL, check_many, typed, typed_nowait
+from bfl_async.client.client import AsyncBFL
+from bfl_async.client.request_calls import typed, typed_nowait
+from bfl_async.client.stream import check_many
 from bfl_async.errors import BFLError, ConfigError
 from bfl_async.models import ImageRequest
 from bfl_async.runtime.secrets import conceal_arguments
@@ -86,7 +88,7 @@ class BFL:
         self._opening = threading.Lock()
         self._portal = Portal()
         self._bfl = cast("Callable[..., AsyncBFL]", AsyncBFL)(*args, **kwargs)
-        if self._bfl._session is not None:
+        if self._bfl._life.settings.session is not None:
             raise ConfigError("session= belongs to an event loop of your own: use AsyncBFL there")
 
     # --- opening and closing ----------------------------------------------------------------------------

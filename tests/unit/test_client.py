@@ -56,7 +56,7 @@ def test_missing_key_names_the_variable() -> None:
 def test_key_is_stripped_of_white_space_and_quotes(raw: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A common cause of 403."""
     monkeypatch.setenv("BFL_API_KEY", raw)
-    assert AsyncBFL()._key == KEY
+    assert AsyncBFL()._life.settings.key == KEY
     assert KEY not in repr(AsyncBFL())
 
 
@@ -82,10 +82,10 @@ def test_key_that_cannot_be_a_header_is_refused(raw: str) -> None:
 )
 def test_base_url(given: str | None, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The argument, else the variable, else the API; regions by name."""
-    assert AsyncBFL(KEY, base_url=given)._base_url == expected
+    assert AsyncBFL(KEY, base_url=given)._life.settings.base_url == expected
     if given is not None:
         monkeypatch.setenv("BFL_BASE_URL", given)
-        assert AsyncBFL(KEY)._base_url == expected
+        assert AsyncBFL(KEY)._life.settings.base_url == expected
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,10 @@ def test_wrong_base_url_is_refused_before_any_io(given: str) -> None:
 
 def test_plain_http_elsewhere_must_be_asked_for() -> None:
     """`allow_http=True` says that the key may travel unencrypted."""
-    assert AsyncBFL(KEY, base_url="http://10.0.0.1", allow_http=True)._base_url == "http://10.0.0.1"
+    assert (
+        AsyncBFL(KEY, base_url="http://10.0.0.1", allow_http=True)._life.settings.base_url
+        == "http://10.0.0.1"
+    )
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_a_loop_that_ends_without_a_close_sends_nothing_more() -> None:
     assert len(api.posts) + 0 <= 2
     assert len(api.tasks) <= 2
     assert clients[0].statistics().queued == 0
-    clients[0]._state = "closed"  # what a program that forgot it is warned of is tested elsewhere
+    clients[0]._life.state = "closed"  # what a program that forgot it is warned of is tested elsewhere
 
 
 def test_a_loop_that_ends_while_a_caller_leaves_sends_nothing_for_the_next_one() -> None:
@@ -168,7 +168,7 @@ def test_a_loop_that_ends_while_a_caller_leaves_sends_nothing_for_the_next_one()
 
     asyncio.run(main())
     assert api.posts == []
-    clients[0]._state = "closed"
+    clients[0]._life.state = "closed"
 
 
 @looptime

@@ -140,8 +140,8 @@ class Caught(logging.Handler):
 
 def followed_by(client: AsyncBFL) -> list[str]:
     """The ids of the tasks that a client follows: it lists them in public only once it is closed."""
-    assert client._scheduler is not None
-    return [*client._scheduler._entries.by_task]
+    assert client._life.scheduler is not None
+    return [*client._life.scheduler._entries.by_task]
 
 
 class ClientMachine(RuleBasedStateMachine):

@@ -383,7 +383,7 @@ async def test_moments_that_polls_share_are_a_clients_own(monkeypatch: pytest.Mo
     sources = [random.Random(1), random.Random(2)]
     phases: list[set[float]] = []
     for source in sources:
-        monkeypatch.setattr("bfl_async.client.client.random.Random", lambda source=source: source)
+        monkeypatch.setattr("bfl_async.client.opening.random.Random", lambda source=source: source)
         api = FakeAPI(limit=12, service_s=6.0, submit_s=0.0, poll_s=0.1)
         async with AsyncBFL(limits=12, transport=api) as bfl:
             await bfl.gather([request("flux-dev", prompt="x")] * 12)
