@@ -23,7 +23,7 @@ from bfl_async import (
     errors,
 )
 from bfl_async.errors import TransportError
-from bfl_async.transport.http import translate
+from bfl_async.transport.failures import translate
 
 
 def all_errors() -> list[type[BFLError]]:

@@ -10,6 +10,7 @@ import pytest
 
 from bfl_async import ConnectError, Timeouts, TransportError
 from bfl_async.transport.http import HTTPTransport, user_agent
+from bfl_async.transport.proxies import Proxies
 
 
 def a_transport(base_url: str, session: aiohttp.ClientSession | None = None) -> HTTPTransport:
@@ -42,11 +43,11 @@ def test_proxy_of_the_environment_is_used_but_not_for_this_machine(monkeypatch: 
     monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
     monkeypatch.setenv("https_proxy", "http://proxy.example:3129")
     monkeypatch.setenv("no_proxy", "direct.example")
-    transport = a_transport("https://api.bfl.ai")
-    assert transport._proxy_for("https://api.bfl.ai/v1/x") == "http://proxy.example:3129"
-    assert transport._proxy_for("https://direct.example/x") is None
+    proxies = Proxies(None, session_has_own=False)
+    assert proxies.find("https://api.bfl.ai/v1/x") == "http://proxy.example:3129"
+    assert proxies.find("https://direct.example/x") is None
     for local in ("http://127.0.0.1:8080/x", "http://localhost/x", "http://[::1]:1/x"):
-        assert transport._proxy_for(local) is None
+        assert proxies.find(local) is None
 
 
 async def test_errors_of_the_wire_hold_no_url_and_no_header() -> None:

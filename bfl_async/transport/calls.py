@@ -1,0 +1,249 @@
+"""One call over aiohttp: the request as it is, its time, its reply within bounds, and whether it was sent.
+
+Whether a submit was sent is what its body knows (see `body.py`), and not what the class of an exception suggests.
+Time is bounded by `TimeLimit` instead of aiohttp's timeouts, which would end a call whose answer arrived while the
+process was suspended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, NamedTuple
+
+import aiohttp
+import yarl
+
+from bfl_async.errors import (
+    BFLError,
+    ConfigError,
+    ConnectError,
+    ReplyTimeoutError,
+    TransportError,
+)
+from bfl_async.protocols.transport import Sink
+from bfl_async.runtime.cancellation import is_cancelled
+from bfl_async.runtime.time import TimeLimit
+from bfl_async.transport.body import Body
+from bfl_async.transport.failures import (
+    NOT_SENT,
+    after_stall,
+    by_way_of,
+    closed,
+    host_of,
+    reason,
+    too_large,
+    translate,
+)
+from bfl_async.transport.guard import KeyGuard, origin_of
+from bfl_async.transport.mask import Mask
+from bfl_async.transport.proxies import Proxies
+from bfl_async.transport.reading import pour, read
+from bfl_async.transport.sessions import Sessions
+from bfl_async.types import bounds as _bounds
+from bfl_async.types.replies import Reply
+from bfl_async.wire.encoding import inflate
+
+# Of what the transport cannot tell apart: a submit or a call of `post`, a question of any kind.
+_MAX_REPLY_BYTES = max(_bounds.ACCOUNT.max_bytes, _bounds.RECEIPT.max_bytes)
+# Held in memory, of a caller that gives no sink.
+_MAX_DOWNLOAD_BYTES = 512 * 2**20
+_NO_TIMEOUTS = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
+# URLs that are kept ready, the newest: as many as a large account has tasks in flight.
+_MOST_TARGETS = 1_024
+
+
+class _Target(NamedTuple):
+    """A URL that the key may go to, parsed once: a task's polling URL is asked for with each of its polls."""
+
+    url: yarl.URL
+    proxy: str | None
+
+
+class Calls:
+    """Makes calls over the sessions, until it is closed.
+
+    Args:
+        mask: Of the secrets that a reply may repeat, besides the key of its call.
+    """
+
+    def __init__(self, sessions: Sessions, proxies: Proxies, guard: KeyGuard, mask: Mask) -> None:
+        self._sessions = sessions
+        self._proxies = proxies
+        self._guard = guard
+        self._mask = mask
+        # That the key was sent to; written by _new_target only.
+        self._targets: OrderedDict[str, _Target] = OrderedDict()
+        self._closed = False
+
+    def close(self) -> None:
+        """Begin no call, and end those on their way with `ClientClosedError` once the sessions are closed."""
+        self._closed = True
+
+    def may_carry_key(self, url: str) -> bool:
+        """True if the key may go to a URL; one that it went to needs no second check."""
+        return url in self._targets or self._guard.may_carry_key(url)
+
+    def _new_target(self, url: str, *, keyed: bool) -> _Target:
+        # The URL exactly as received: quoting it anew would break signatures.
+        target = _Target(yarl.URL(url, encoded=True), self._proxies.find(url))
+        if keyed:
+            if len(self._targets) >= _MOST_TARGETS:
+                self._targets.popitem(last=False)
+            self._targets[url] = target
+        return target
+
+    async def call(
+        self,
+        method: Literal["GET", "POST"],
+        url: str,
+        headers: Mapping[str, str],
+        limit: TimeLimit,
+        *,
+        keyed: bool,
+        body: Body | None = None,
+        next_s: float | None = None,
+        sink: Sink | None = None,
+    ) -> Reply:
+        """Make one call, without redirects.
+
+        Args:
+            limit: Bounds the call. It is restarted when the body has left, and with each part of a download.
+            next_s: Seconds until further bytes of a download; None: the limit stays as it is.
+            sink: Takes the body of a good reply.
+        Raises:
+            TransportError: No complete reply; `ConnectError` where nothing was sent.
+            ClientClosedError, ConfigError: No call can be made.
+        """
+        session = self._usable_session(keyed=keyed)
+        failure: BaseException
+        proxy: str | None = None
+        try:
+            target = (self._targets.get(url) if keyed else None) or self._new_target(url, keyed=keyed)
+            proxy = target.proxy
+            async with limit, _request(session, method, target, headers, body) as response:
+                if keyed:
+                    return await self._read_reply(response, _max_bytes(response.status, url), limit, headers)
+                if sink is not None:
+                    if 200 <= response.status < 300:
+                        await pour(response, sink, limit, next_s)
+                    return Reply(response.status, response.headers, b"")
+                content = await read(response, _MAX_DOWNLOAD_BYTES, limit, next_s)
+                return Reply(response.status, response.headers, content)
+        except BFLError:
+            # Of our own: a setting that cannot be used, a reply that is too large.
+            raise
+        except asyncio.CancelledError as exc:
+            if is_cancelled():
+                raise
+            # aiohttp cancels those that wait for a connection when a session is closed, for example.
+            failure = exc
+        except Exception as exc:
+            failure = exc
+        # Raised here, without the original as its cause: aiohttp's errors hold whole URLs, which may be signed,
+        # and request headers, which hold the key.
+        raise self._error_of(failure, method, url, proxy, limit, body)
+
+    def _usable_session(self, *, keyed: bool) -> aiohttp.ClientSession:
+        session = self._sessions.keyed if keyed else self._sessions.downloads
+        if self._closed:
+            raise closed()
+        if session is None or session.closed:
+            raise ConfigError("the aiohttp session is closed: give the client one that stays open")
+        return session
+
+    def _error_of(
+        self,
+        failure: BaseException,
+        method: Literal["GET", "POST"],
+        url: str,
+        proxy: str | None,
+        limit: TimeLimit,
+        body: Body | None,
+    ) -> BFLError:
+        """Return our error for what went wrong in a call."""
+        # Only a request that aiohttp really made can tell; a test that replaces aiohttp's requests leaves the class.
+        unsent = body is not None and body.prepared and not body.left
+        sent = body is not None and body.left
+        if self._closed and not unsent:
+            return closed(may_be_done=sent)
+        why = reason(failure)
+        if limit.expired:
+            origin = origin_of(proxy or url)
+            looked_up = origin is not None and self._sessions.is_looking_up(origin.host)
+            why = "its name could not be looked up in time" if looked_up else "it did not answer in time"
+            why += after_stall(limit)
+        if unsent:
+            return ConnectError(f"no connection to {host_of(url)}{by_way_of(proxy)}: {why}; nothing was sent")
+        if limit.expired:
+            return ReplyTimeoutError(
+                f"{host_of(url)}{by_way_of(proxy)} did not finish its reply to the {method} in time{after_stall(limit)}"
+            )
+        if sent and isinstance(failure, NOT_SENT):
+            return TransportError(f"the reply of {host_of(url)} to the {method} broke off: {why}")
+        return translate(failure, method, url, proxy) or TransportError(
+            f"the call of {host_of(url)} failed: {type(failure).__name__}"
+        )
+
+    async def _read_reply(
+        self,
+        response: aiohttp.ClientResponse,
+        max_bytes: int,
+        limit: TimeLimit,
+        headers: Mapping[str, str],
+    ) -> Reply:
+        """Read a reply to a call with the key, without what it repeats of our secrets.
+
+        One beyond the bound is cut where its status alone says what happened. It cannot be read anywhere else.
+        """
+        is_good = 200 <= response.status < 300
+        content = await read(response, max_bytes, limit, None, cut=not is_good)
+        encoding = response.headers.get("Content-Encoding", "")
+        if encoding and content:
+            try:
+                content = inflate(content, encoding, max_bytes)
+            except ValueError as exc:
+                if is_good:
+                    raise aiohttp.ClientPayloadError(str(exc)) from None
+                content = b""
+        if len(content) > max_bytes:
+            if is_good:
+                raise too_large(response, max_bytes)
+            content = content[:max_bytes]
+        mask = self._mask.with_key(headers.get("x-key", ""))
+        return Reply(response.status, mask.headers(response.headers), mask.body(content))
+
+
+def _request(
+    session: aiohttp.ClientSession,
+    method: Literal["GET", "POST"],
+    target: _Target,
+    headers: Mapping[str, str],
+    body: Body | None,
+) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    return session.request(
+        method,
+        target.url,
+        data=body,
+        headers=headers,
+        # TimeLimit bounds the call.
+        timeout=_NO_TIMEOUTS,
+        proxy=target.proxy,
+        allow_redirects=False,
+        raise_for_status=False,
+        # A keyed reply is unpacked by the caller, within its bound; a download is never unpacked.
+        auto_decompress=False,
+        # A middleware of the caller's session might repeat a POST, which would pay twice.
+        middlewares=() if method == "POST" else None,
+    )
+
+
+def _max_bytes(status: int, url: str) -> int:
+    """Return how much of a reply to a keyed call is read; see `_bounds`."""
+    if not 200 <= status < 300:
+        return _bounds.ERROR.max_bytes
+    if "/get_result" in url:
+        return _bounds.POLL.max_bytes
+    return _bounds.CREDITS.max_bytes if url.endswith("/v1/credits") else _MAX_REPLY_BYTES

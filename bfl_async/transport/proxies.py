@@ -1,0 +1,55 @@
+"""The proxy of each call: ours, else the environment's, found once per origin."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from bfl_async._config import environment_proxy, is_loopback
+from bfl_async.runtime.secrets import Secret
+from bfl_async.transport.guard import Origin, origin_of
+
+# Origins whose proxy is kept.
+_MAX_ORIGINS = 1_000
+
+
+class Proxies:
+    """Finds the proxy for a URL.
+
+    Args:
+        proxy: Takes the place of the environment's.
+        session_has_own: The session is the caller's, which has its own proxies.
+    """
+
+    def __init__(self, proxy: str | None, *, session_has_own: bool) -> None:
+        self._proxy = None if proxy is None else Secret(proxy)
+        self._session_has_own = session_has_own
+        # Written by find() only.
+        self._found: dict[Origin, str | None] = {}
+
+    def find(self, url: str) -> str | None:
+        """Return the proxy for a URL: ours, else the environment's (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY).
+
+        Raises:
+            ConfigError: A variable of the environment names one that cannot be used.
+        """
+        if self._session_has_own:
+            return None
+        origin = origin_of(url)
+        if origin is None:
+            return None
+        if origin not in self._found:
+            if len(self._found) >= _MAX_ORIGINS:
+                self._found.clear()
+            # What is on this machine stays on it: over plain http a proxy would read the key.
+            if is_loopback(origin.host):
+                self._found[origin] = None
+            elif self._proxy is not None:
+                self._found[origin] = self._proxy
+            else:
+                self._found[origin] = environment_proxy(origin.scheme, origin.host)
+        return self._found[origin]
+
+    def includes(self, host: str) -> bool:
+        """True if one of the proxies found so far is this host."""
+        proxies = [proxy for proxy in self._found.values() if proxy is not None]
+        return any(urlsplit(proxy).hostname == host for proxy in proxies)

@@ -1,0 +1,70 @@
+"""Reads the body of a reply within its bounds: bytes in all, and the silence between them."""
+
+from __future__ import annotations
+
+import io
+
+import aiohttp
+
+from bfl_async.protocols.transport import Sink
+from bfl_async.runtime.time import TimeLimit
+from bfl_async.transport.failures import too_large
+
+# Bytes that show that a download goes on; fewer are a trickle.
+_MIN_PROGRESS_BYTES = 4_096
+# How long a sink may take for a piece. Disks that sleep, and those of other machines, may need some seconds.
+_SINK_S = 60.0
+
+
+async def read(
+    response: aiohttp.ClientResponse,
+    max_bytes: int,
+    limit: TimeLimit,
+    next_s: float | None,
+    *,
+    cut: bool = False,
+) -> bytes:
+    """Read a body as it comes, at most `max_bytes`; `cut`: return so much of a longer one."""
+    incoming = response.content
+    if incoming.is_eof():
+        # A short reply has come whole by now, and there is nothing to wait for.
+        content = incoming.read_nowait()
+        if len(content) > max_bytes and not cut:
+            raise too_large(response, max_bytes)
+        if incoming.at_eof() or len(content) > max_bytes:
+            return content[:max_bytes]
+        buffer = io.BytesIO(content)
+        buffer.seek(0, io.SEEK_END)
+    else:
+        buffer = io.BytesIO()
+    # A BytesIO grows in place and hands its buffer over without a copy, so that neither the loop nor the memory pays
+    # for the size of a video.
+    wanted = 0
+    while not incoming.at_eof():
+        chunk = await incoming.readany()
+        if next_s is not None and buffer.tell() + len(chunk) >= wanted:
+            limit.restart(next_s)
+            wanted = buffer.tell() + len(chunk) + _MIN_PROGRESS_BYTES
+        if buffer.tell() + len(chunk) > max_bytes:
+            error = too_large(response, max_bytes)
+            if not cut:
+                raise error
+            buffer.write(chunk[: max_bytes - buffer.tell()])
+            break
+        buffer.write(chunk)
+    return buffer.getvalue()
+
+
+async def pour(response: aiohttp.ClientResponse, sink: Sink, limit: TimeLimit, next_s: float | None) -> None:
+    """Hand a body over piece by piece. The silence of the host counts, and not the time that the sink takes."""
+    sink.begin(response.headers)
+    incoming = response.content
+    missing = _MIN_PROGRESS_BYTES
+    while not incoming.at_eof():
+        chunk = await incoming.readany()
+        with limit.held(_SINK_S):
+            await sink.write(chunk)
+        missing -= len(chunk)
+        if next_s is not None and missing <= 0:
+            limit.restart(next_s)
+            missing = _MIN_PROGRESS_BYTES
