@@ -34,8 +34,9 @@ class Body(aiohttp.Payload):
         self._limit = limit
         self._reply_s = reply_s
         # True once aiohttp has made a request of it: from then on `left` can be relied on.
-        self.prepared = False
-        self.left = False
+        self.prepared: bool = False
+        # True from the moment at which the first byte of the request may have left; never False again.
+        self.left: bool = False
 
     @property
     def size(self) -> int:
@@ -73,7 +74,8 @@ class Body(aiohttp.Payload):
     def __eq__(self, other: object) -> bool:
         return self._bytes == (other._bytes if isinstance(other, Body) else other)
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        return object.__hash__(self)
 
 
 # What tells that the other side sends nothing more, whatever is left to read. Where the system has no such thing, the
