@@ -31,7 +31,7 @@ from bfl_async import (
     Timeouts,
     UntrustedURLError,
 )
-from bfl_async.limiter import local
+from bfl_async.limiter import learning
 from bfl_async.sandbox import DIALS, Sandbox
 from tests.web import listening
 
@@ -52,8 +52,8 @@ Change = Callable[[Sandbox, int], None]
 @pytest.fixture(autouse=True)
 def short_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what a 429 teaches be forgotten within a second; it is minutes elsewhere."""
-    monkeypatch.setattr(local, "_FIRST_QUIET_S", 0.1)
-    monkeypatch.setattr(local, "_MAX_QUIET_S", 0.5)
+    monkeypatch.setattr(learning, "FIRST_QUIET_S", 0.1)
+    monkeypatch.setattr(learning, "_MAX_QUIET_S", 0.5)
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from unittest import mock
 
 from bfl_async import AsyncBFL, BFLError, ClientClosedError, Result
-from bfl_async.client import client as _client
+from bfl_async.client import opening
 from bfl_async.limiter import LocalLimiter
 from tests.machines import looptime_runner
 from tests.schedules.callers import Caller
@@ -78,7 +78,7 @@ def run_schedule(seed: int) -> list[str]:
     plan = Plan(seed)
     schedule = Schedule(plan)
     seeded = SimpleNamespace(Random=lambda: random.Random(seed))
-    with logged() as log, warnings.catch_warnings(), mock.patch.object(_client, "random", seeded):
+    with logged() as log, warnings.catch_warnings(), mock.patch.object(opening, "random", seeded):
         # A client that a program forgets to close says so.
         warnings.simplefilter("ignore", ResourceWarning)
         with looptime_runner() as runner:
