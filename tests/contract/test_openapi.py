@@ -185,7 +185,7 @@ class Bodies:
         raise AssertionError(schema)
 
     def odd(self, *, media: bool) -> object:
-        # A text that is no picture is a string to the schema, and refused here: tests/unit/test_media.py.
+        # A text that is no picture is a string to the schema, and refused here: tests/unit/models/test_media.py.
         odd = [value for value in ODD if not (media and isinstance(value, str))]
         return copy.deepcopy(self.rng.choice(odd))
 

@@ -18,11 +18,14 @@ TOOLS = (
     "aioresponses", "hypothesis", "jsonschema", "looptime", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist"
 )  # fmt: skip
 CORE = (
-    "unit/test_client.py", "unit/test_download.py", "unit/test_errors.py", "unit/test_http.py", "unit/test_ledger.py",
-    "unit/test_models.py", "unit/test_poller.py", "unit/test_rows.py", "unit/test_scheduler.py",
-    "unit/test_screen.py", "unit/test_stream.py", "unit/test_webhooks.py", "unit/test_wire.py",
+    "unit/client/test_client.py", "unit/results/test_download.py", "unit/test_errors.py",
+    "unit/transport/test_http.py", "unit/ledger/test_ledger.py", "unit/models/test_models.py",
+    "unit/engine/test_poller.py", "unit/cli/test_rows.py", "unit/engine/test_scheduler.py",
+    "unit/cli/test_screen.py", "unit/client/test_stream.py", "unit/webhooks/test_webhooks.py",
+    "unit/wire/test_wire.py",
     "integration/test_cli_help.py::test_help_has_a_purpose_in_one_line_and_two_examples",
-    "integration/test_cli_help.py::test_example_parses", "integration/test_cli_help.py::test_exit_code_is_produced",
+    "integration/test_cli_help.py::test_example_parses",
+    "integration/test_cli_help.py::test_exit_code_is_produced",
 )  # fmt: skip
 
 

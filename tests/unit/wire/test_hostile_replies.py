@@ -30,7 +30,7 @@ from bfl_async.wire.json import read_body
 from bfl_async.wire.redaction import HiddenTexts, detail_of, hide
 from tests.fake import FakeAPI, reply
 from tests.nasty import NASTY, RAW
-from tests.unit.test_otel import Telemetry
+from tests.unit.integrations.test_otel import Telemetry
 from tests.web import free_socket, serving_aiohttp
 
 KEY = "bfl_a-key/that-is-repeated"
@@ -112,7 +112,7 @@ def test_reply_of_too_many_parts_is_not_parsed_for_a_caller() -> None:
 
 def test_documented_bounds_are_the_ones_in_the_code() -> None:
     """`docs/reference/replies.md`."""
-    page = Path(__file__).parents[2] / "docs" / "reference" / "replies.md"
+    page = Path(__file__).parents[3] / "docs" / "reference" / "replies.md"
     rows = re.findall(r"^\| (.*) \| ([\d,]+) \| ([\d,]+) \|$", page.read_text("utf-8"), re.MULTILINE)
     stated = [Bounds(int(size.replace(",", "")), int(parts.replace(",", ""))) for _, size, parts in rows]
     assert stated == list(KINDS.values())
