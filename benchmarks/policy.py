@@ -73,7 +73,8 @@ from itertools import chain, pairwise
 from typing import NamedTuple
 
 from bfl_async.polling.curve import Curve
-from bfl_async.polling.policies import Adaptive, Polling
+from bfl_async.polling.policies import Adaptive
+from bfl_async.polling.protocol import Polling
 from bfl_async.polling.readings import Reading, RoundTrips
 from bfl_async.polling.timings import Timings
 

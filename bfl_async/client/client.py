@@ -31,7 +31,8 @@ from bfl_async.errors import (
     ConfigError,
 )
 from bfl_async.models import ImageRequest, as_request
-from bfl_async.polling.policies import Adaptive, Polling
+from bfl_async.polling.policies import Adaptive
+from bfl_async.polling.protocol import Polling, traits_of
 from bfl_async.protocols.limiter import Limiter
 from bfl_async.protocols.observer import Observer
 from bfl_async.protocols.transport import Transport
@@ -116,6 +117,7 @@ class AsyncBFL(RequestCalls, AccountCalls):
         opening.check_connections(transport, session, proxy, default_headers)
         checked_url = opening.usable_base_url(base_url, allow_http=allow_http)
         key = opening.usable_key(api_key, transport)
+        policy = polling if polling is not None else Adaptive()
         settings = opening.Settings(
             transport=transport,
             limiter=limiter,
@@ -130,7 +132,8 @@ class AsyncBFL(RequestCalls, AccountCalls):
             budget=opening.usable_budget(budget),
             observer=opening.usable_observer(observer),
             webhook=opening.usable_webhook(webhook),
-            polling=polling if polling is not None else Adaptive(),
+            polling=policy,
+            traits=traits_of(policy),
         )
         # Shared with the client's views. Of its state nothing is kept here.
         self._life: Life = Life(settings)

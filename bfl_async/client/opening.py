@@ -27,7 +27,7 @@ from bfl_async.engine.scheduler import Scheduler
 from bfl_async.errors import ConfigError
 from bfl_async.limiter.local import LocalLimiter
 from bfl_async.polling.book import TimingsBook
-from bfl_async.polling.policies import Adaptive, Fixed, Polling
+from bfl_async.polling.protocol import Polling, Traits
 from bfl_async.protocols.limiter import AccountLimiter, Limiter
 from bfl_async.protocols.observer import Observer
 from bfl_async.protocols.transport import Transport
@@ -67,6 +67,8 @@ class Settings:
     limits: Limits
     timeouts: Timeouts
     polling: Polling
+    # Those of `polling`.
+    traits: Traits
     budget: Budget | None
     observer: Observer | None
     webhook: Webhook | None
@@ -207,19 +209,15 @@ def new_scheduler(
         longest_poll_s: Seconds that a poll of our own transport takes at most; None with one from outside.
     """
     timeouts = settings.timeouts
-    adaptive = settings.polling if isinstance(settings.polling, Adaptive) else None
+    traits = settings.traits
     return Scheduler(
         transport=transport,
         limiter=limiter,
         polling=settings.polling,
-        max_polls_per_s=adaptive.max_polls_per_s if adaptive else None,
-        # Another policy chose its moments, and gets exactly these.
-        polls_together=adaptive is not None,
-        timings=TimingsBook(
-            adaptive.timings if adaptive else None,
-            # A fixed interval does not use what could be learnt; what predicts ends does.
-            learns=not isinstance(settings.polling, Fixed) or settings.limits.overlap is not None,
-        ),
+        max_polls_per_s=traits.max_polls_per_s,
+        polls_together=traits.may_be_shifted,
+        # Overlap predicts when tasks end, whatever the policy reads.
+        timings=TimingsBook(traits.kept_timings, learns=traits.learns or settings.limits.overlap is not None),
         timeouts=timeouts,
         submit_s=None if settings.transport is None else timeouts.connect + timeouts.reply + _SUBMIT_MARGIN_S,
         longest_poll_s=longest_poll_s,

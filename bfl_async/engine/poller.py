@@ -31,7 +31,7 @@ from bfl_async.errors import (
     TransportError,
     UntrustedURLError,
 )
-from bfl_async.polling.policies import Polling
+from bfl_async.polling.protocol import Polling
 from bfl_async.polling.readings import Reading
 from bfl_async.polling.timings import Timings
 from bfl_async.protocols.transport import Transport

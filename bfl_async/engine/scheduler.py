@@ -43,7 +43,7 @@ from bfl_async.engine.submitting import Encoded, Submitter
 from bfl_async.errors import BFLError, ClientClosedError, ConfigError
 from bfl_async.models import check_makes_task, model_info
 from bfl_async.polling.book import TimingsBook, size_of
-from bfl_async.polling.policies import Polling
+from bfl_async.polling.protocol import Polling
 from bfl_async.protocols.ledger import Journal
 from bfl_async.protocols.limiter import EarlyGrants, Lease, Limiter
 from bfl_async.protocols.transport import Request, Transport

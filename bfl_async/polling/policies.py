@@ -1,7 +1,7 @@
 """When the next poll is sent: policies.
 
 A policy is a pure function of the seconds since the submit, the readings so far, what was learnt of the model
-(`_timings.py`) and a random source; it waits for nothing and keeps nothing. `Fixed` is the loop of BFL's guide:
+(`timings.py`) and a random source; it waits for nothing and keeps nothing. `Fixed` is the loop of BFL's guide:
 sleep, poll, sleep.
 
 How `Adaptive` decides. A slot idles from Ready to the poll that sees it, so polls are worth something where the
@@ -26,11 +26,12 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar
 
 from bfl_async.errors import ConfigError
 from bfl_async.polling.numbers import MOST_OVERRUN_STEP_S
 from bfl_async.polling.progress import computing_ends
+from bfl_async.polling.protocol import check_positive
 from bfl_async.polling.readings import Reading
 from bfl_async.polling.timings import Timings
 from bfl_async.types.common import JSON
@@ -44,23 +45,6 @@ _WORTH_HALVING = 15.0  # costs of a poll: the width from which on, with overlap,
 _MOST_HALVED = 64  # tasks: among more, so many are about to end that their sum is known well enough
 
 
-class Polling(Protocol):
-    """Decides when the next poll is sent."""
-
-    def wait_s(
-        self, elapsed_s: float, readings: Sequence[Reading], timings: Timings, rng: random.Random
-    ) -> float:
-        """Return the seconds from now to the next poll.
-
-        Args:
-            elapsed_s: Seconds since the server had the submit: from the middle of its round trip.
-            readings: What earlier polls found, oldest first; of many the first few and the newest.
-            timings: What is known of the model's times.
-            rng: For jitter.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Fixed:
     """Poll every so many seconds, counted from the answer of the poll before. BFL's guide uses 0.5.
@@ -72,9 +56,11 @@ class Fixed:
     """
 
     interval: float = 0.5
+    # A trait, see `PollingTraits`: a fixed interval uses nothing that could be learnt.
+    learns: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check_positive("Fixed: the interval in seconds", self.interval)
+        check_positive("Fixed: the interval in seconds", self.interval)
 
     def wait_s(
         self,
@@ -103,10 +89,18 @@ class Adaptive:
     poll_cost_s: float = 0.01
     max_polls_per_s: float = 600.0
     timings: Mapping[str, JSON] | None = field(default=None, repr=False)
+    # Traits, see `PollingTraits`; `max_polls_per_s` is a third one.
+    may_be_shifted: ClassVar[bool] = True
+    learns: ClassVar[bool] = True
+
+    @property
+    def kept_timings(self) -> Mapping[str, JSON] | None:
+        """`timings`, by the name of its trait."""
+        return self.timings
 
     def __post_init__(self) -> None:
         for name in ("poll_cost_s", "max_polls_per_s"):
-            _check_positive(f"Adaptive: {name}", getattr(self, name))
+            check_positive(f"Adaptive: {name}", getattr(self, name))
         if self.timings is not None and not isinstance(self.timings, Mapping):
             raise ConfigError("Adaptive: timings takes what AsyncBFL.timings() returned")
 
@@ -159,8 +153,3 @@ class Adaptive:
         tenth = math.ceil(10 * (pending_s + gap_s) / middle_s)
         at_s = tenth / 10 * middle_s
         return at_s - pending_s if tenth < 10 and at_s < low_s else math.inf
-
-
-def _check_positive(what: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ConfigError(f"{what} must be a positive number, not {value!r}")

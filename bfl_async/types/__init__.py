@@ -38,6 +38,10 @@ from bfl_async.types.statistics import PoolStatistics as PoolStatistics
 from bfl_async.types.statistics import Statistics as Statistics
 
 if TYPE_CHECKING:
+    from bfl_async.polling.protocol import Polling as Polling
+    from bfl_async.polling.protocol import PollingTraits as PollingTraits
+    from bfl_async.polling.readings import Reading as Reading
+    from bfl_async.polling.timings import Timings as Timings
     from bfl_async.protocols.ledger import Journal as Journal
     from bfl_async.protocols.ledger import Ledger as Ledger
     from bfl_async.protocols.limiter import AccountLimiter as AccountLimiter
@@ -62,6 +66,10 @@ _HOMES = {
     "ResultT": "results.outcome",
     "ResultOrError": "results.outcome",
     "Outcome": "results.outcome",
+    "Polling": "polling.protocol",
+    "PollingTraits": "polling.protocol",
+    "Reading": "polling.readings",
+    "Timings": "polling.timings",
     "Request": "protocols.transport",
     "Transport": "protocols.transport",
     "StreamingTransport": "protocols.transport",
@@ -107,8 +115,11 @@ __all__ = [
     "Observer",
     "Outcome",
     "PollReply",
+    "Polling",
+    "PollingTraits",
     "PoolStatistics",
     "PromptObserver",
+    "Reading",
     "Ready",
     "Receipt",
     "Refused",
@@ -123,6 +134,7 @@ __all__ = [
     "Statistics",
     "StreamingTransport",
     "SubmitAnswer",
+    "Timings",
     "Transport",
     "Unknown",
     "Unsent",
