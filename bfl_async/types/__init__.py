@@ -38,9 +38,11 @@ from bfl_async.types.statistics import PoolStatistics as PoolStatistics
 from bfl_async.types.statistics import Statistics as Statistics
 
 if TYPE_CHECKING:
+    from bfl_async.polling.law import Law as Law
     from bfl_async.polling.protocol import Polling as Polling
     from bfl_async.polling.protocol import PollingTraits as PollingTraits
     from bfl_async.polling.readings import Reading as Reading
+    from bfl_async.polling.readings import RoundTrips as RoundTrips
     from bfl_async.polling.timings import Timings as Timings
     from bfl_async.protocols.ledger import Journal as Journal
     from bfl_async.protocols.ledger import Ledger as Ledger
@@ -69,7 +71,9 @@ _HOMES = {
     "Polling": "polling.protocol",
     "PollingTraits": "polling.protocol",
     "Reading": "polling.readings",
+    "RoundTrips": "polling.readings",
     "Timings": "polling.timings",
+    "Law": "polling.law",
     "Request": "protocols.transport",
     "Transport": "protocols.transport",
     "StreamingTransport": "protocols.transport",
@@ -104,6 +108,7 @@ __all__ = [
     "Failed",
     "Journal",
     "LatencyStatistics",
+    "Law",
     "Lease",
     "Ledger",
     "LedgerEntry",
@@ -128,6 +133,7 @@ __all__ = [
     "Request",
     "ResultOrError",
     "ResultT",
+    "RoundTrips",
     "Settlement",
     "Sink",
     "State",
