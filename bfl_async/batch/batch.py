@@ -259,7 +259,8 @@ class Batch:
     def _check(self) -> None:
         if not self._is_open:
             raise ClientClosedError("the batch is not open: use `async with Batch.open(...)`")
-        self._bfl._check()  # also that this is its loop and thread
+        # Raises where the client is closed, or this is not its loop and thread.
+        _ = self._bfl._engine
 
     # --- requests ---------------------------------------------------------------------------------------
 

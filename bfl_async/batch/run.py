@@ -112,8 +112,8 @@ class BatchRun:
         )
         # Entries that this run has taken from the queue: none is taken twice.
         self._taken_up = IdSet()
-        self._scheduler = bfl._check()
-        pool = bfl.statistics().pools.get(ACCOUNT)
+        self._engine = bfl._engine
+        pool = self._engine.statistics().pools.get(ACCOUNT)
         self._window = 2 * (pool.limit if pool is not None else 12)
         self._backlog = max(_BACKLOG, self._window)
         self._feeder: asyncio.Task[None] | None = None
@@ -248,7 +248,7 @@ class BatchRun:
         self._hand_out(item, error=error)
 
     async def _taken(self, item: Item) -> Entry:
-        """Hand an entry to the scheduler, as soon as the budget has room for it."""
+        """Hand an entry to the engine, as soon as the budget has room for it."""
         while True:
             try:
                 return self._admit(item) if item.row.state is EntryState.QUEUED else self._attach(item)
@@ -262,13 +262,11 @@ class BatchRun:
         row = item.row
         # The feeder takes in no others.
         assert row.task_id
-        return self._scheduler.attach(
-            row.task_id, polling_url=row.polling_url, model=row.model, cost=row.cost
-        )
+        return self._engine.attach(row.task_id, polling_url=row.polling_url, model=row.model, cost=row.cost)
 
     def _admit(self, item: Item) -> Entry:
         outage_s = _OUTAGE_S if self._has_accepted else None
-        entry = self._scheduler.admit(
+        entry = self._engine.admit(
             item.request, priority=_PRIORITY, outage_s=outage_s, bounded=False, journal=item
         )
         self._line.append(item)
@@ -279,7 +277,7 @@ class BatchRun:
         while len(self._open) >= self._window or self._held >= self._backlog:
             await self._changed.wait()
 
-    # --- what the scheduler tells -------------------------------------------------------------------------
+    # --- what the engine tells ----------------------------------------------------------------------------
 
     def reached(self, item: Item) -> None:
         """Mark a request that has its slot as submitting; see the module for the next in line."""
@@ -428,7 +426,7 @@ class BatchRun:
             self._feeder.cancel()
         for item in list(self._open):
             if item.entry is not None:
-                self._scheduler.stop(item.entry)
+                self._engine.stop(item.entry)
         self.touched()
 
     def _halt(self, error: BaseException | None) -> None:

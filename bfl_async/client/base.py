@@ -6,7 +6,7 @@ from bfl_async._config import check_timeout
 from bfl_async.client.handle import TaskHandle
 from bfl_async.client.life import Life
 from bfl_async.engine.entry import Entry
-from bfl_async.engine.scheduler import Scheduler
+from bfl_async.engine.entry_point import Engine
 from bfl_async.protocols.transport import Transport
 
 
@@ -18,11 +18,17 @@ class ClientBase:
     _usual_timeout: float | None = None
     _usual_priority: int | None = None
 
-    def _check(self) -> Scheduler:
+    @property
+    def _engine(self) -> Engine:
+        """The entry point for batches and jobs.
+
+        Raises:
+            ClientClosedError, ConfigError: The client is not open in this loop, thread and process.
+        """
         return self._life.check()
 
     def _opened_transport(self) -> Transport:
-        self._check()
+        self._life.check()
         assert self._life.transport is not None
         return self._life.transport
 

@@ -197,7 +197,7 @@ class AsyncBFL(RequestCalls, AccountCalls):
         Raises:
             ClientClosedError, ConfigError: The client is not open here, or `window` is not positive.
         """
-        scheduler = self._check()
+        scheduler = self._life.check()
         refill = 1  # a window of the caller's choice is kept full
         if window is None:
             window = 2 * opening.slots_of(self._life.settings, self._life.limiter)
@@ -256,7 +256,7 @@ class AsyncBFL(RequestCalls, AccountCalls):
                 that fails its local checks is found before anything is sent.
         Cancellation: Unsent requests are withdrawn, sent ones are drained.
         """
-        scheduler = self._check()
+        scheduler = self._life.check()
         checked = checked_requests(requests, return_exceptions=return_exceptions)
         return await gather(
             scheduler,
@@ -329,7 +329,7 @@ class AsyncBFL(RequestCalls, AccountCalls):
             ClientClosedError, ConfigError: The client is not open here.
         Cancellation: Ends this wait and nothing else.
         """
-        return await self._check().drain(check_timeout(timeout))
+        return await self._life.check().drain(check_timeout(timeout))
 
     def __repr__(self) -> str:
         if "_life" not in self.__dict__:

@@ -54,7 +54,7 @@ class RequestCalls(ClientBase):
             BudgetExceededError: The request could cost more than the budget has left.
             ClientClosedError, ConfigError: The client is not open here.
         """
-        scheduler = self._check()
+        scheduler = self._life.check()
         return self._handle_of(
             scheduler.admit(_request(request_or_model, fields), priority=self._rank(priority))
         )
@@ -85,7 +85,7 @@ class RequestCalls(ClientBase):
         Cancellation: While queued, the request is withdrawn. Later, the POST ends and the task is drained:
             its slot stays taken until the server settles it.
         """
-        self._check()
+        self._life.check()
         return self._handle_of(await self._send(_request(request_or_model, fields), timeout, priority))
 
     async def _send(
@@ -97,7 +97,7 @@ class RequestCalls(ClientBase):
         any_endpoint: bool = False,
     ) -> Entry:
         """Admit a request and wait until the server has answered its submit; a refusal is raised."""
-        scheduler = self._check()
+        scheduler = self._life.check()
         deadline = self._deadline(timeout)
         entry = scheduler.admit(
             request, priority=self._rank(priority), deadline=deadline, any_endpoint=any_endpoint
@@ -142,7 +142,7 @@ class RequestCalls(ClientBase):
             ClientClosedError, ConfigError: See `submit`.
         Cancellation: While queued, the request is withdrawn. Later, the POST ends and the task is drained.
         """
-        scheduler = self._check()
+        scheduler = self._life.check()
         deadline = self._deadline(timeout)
         entry = scheduler.admit(
             _request(request_or_model, fields), priority=self._rank(priority), deadline=deadline
@@ -177,7 +177,7 @@ class RequestCalls(ClientBase):
             InvalidRequestError: The id or the model is none.
             ClientClosedError, ConfigError: The client is not open here.
         """
-        scheduler = self._check()
+        scheduler = self._life.check()
         if not isinstance(task_id, str) or not task_id.strip():
             raise InvalidRequestError("attach needs a task id", errors=[("task_id", "is empty")])
         if model is not None:
@@ -211,7 +211,7 @@ class RequestCalls(ClientBase):
             BFLError: Else as `submit`.
         Cancellation: As `submit`.
         """
-        self._check()
+        self._life.check()
         request = endpoint_request(path, {} if json is None else json)
         entry = await self._send(request, timeout, priority, any_endpoint=True)
         assert entry.submit_reply is not None

@@ -34,7 +34,7 @@ from bfl_async.batch.saving import download_timeout_s
 from bfl_async.batch.verdicts import HOPELESS, STOPS, error_text
 from bfl_async.client.client import AsyncBFL
 from bfl_async.engine.entry import Entry
-from bfl_async.engine.scheduler import Scheduler
+from bfl_async.engine.entry_point import Engine
 from bfl_async.errors import (
     AmbiguousSubmitError,
     AuthenticationError,
@@ -107,7 +107,7 @@ class Deliverer:
         self.storage = storage
         self.lease_s = lease_s
         self.worker: str = f"{socket.gethostname()}:{os.getpid()}"
-        self.scheduler: Scheduler = bfl._check()
+        self.engine: Engine = bfl._engine
         self._bfl = bfl
         self._downloads = asyncio.Semaphore(_DOWNLOADS)
         # Threads of its own: those of anyio's default limiter may all be taken by calls that wait for a job.
@@ -210,7 +210,7 @@ class Deliverer:
         self._stopped.set()
         for each in list(self._open.values()):
             if each.entry is not None:
-                self.scheduler.stop(each.entry)
+                self.engine.stop(each.entry)
 
     def abandon(self) -> None:
         """End all deliveries; see the cancellation of `deliver`."""
@@ -264,14 +264,14 @@ class Deliverer:
         if self._stopped.is_set():
             raise DeliverLater(0.0, "the worker is stopping")
         if record.task_id is not None:
-            entry = self.scheduler.attach(
+            entry = self.engine.attach(
                 record.task_id, polling_url=record.polling_url, model=record.model, cost=record.cost
             )
             delivery.is_noted = True
         else:
             request = rebuild(LedgerEntry(record.id, "", record.state, record.model, record.fields))
             try:
-                entry = self.scheduler.admit(request, priority=_PRIORITY, bounded=False, journal=delivery)
+                entry = self.engine.admit(request, priority=_PRIORITY, bounded=False, journal=delivery)
             except BFLError as exc:
                 return Unsent(exc)
         delivery.entry = entry
@@ -279,7 +279,7 @@ class Deliverer:
         try:
             await entry.wait_settled(None)
         except asyncio.CancelledError:
-            self.scheduler.stop(entry)
+            self.engine.stop(entry)
             with shielded():
                 await entry.wait_changed(lambda: not delivery.is_on_its_way)
                 await delivery.flush()

@@ -491,6 +491,19 @@ async def test_closing_the_batch_tells_who_still_iterates(tmp_path: Path) -> Non
             await batch.add(cats("d"))
 
 
+async def test_batch_is_refused_where_its_client_cannot_be_used(tmp_path: Path) -> None:
+    """In another loop and thread, and after the client was closed: before anything is written."""
+    async with client(fake(), 2) as bfl, Batch.open(tmp_path / "run.db", bfl) as batch:
+        with pytest.raises(ConfigError, match="event loop and thread"):
+            await asyncio.to_thread(lambda: asyncio.run(batch.add(cats("a"))))
+        await bfl.aclose()
+        with pytest.raises(ClientClosedError, match="the client is closed"):
+            await batch.add(cats("a"))
+        with pytest.raises(ClientClosedError, match="the client is closed"):
+            batch.run()
+    assert states(tmp_path) == []
+
+
 async def test_closing_the_client_first_loses_nothing(tmp_path: Path) -> None:
     """What was in flight stays submitted, and the run says why it ended."""
     api = fake(service_s=60.0)
