@@ -110,7 +110,7 @@ class Deliveries:
 
         Its proof may belong to any submit, so nothing that it says is believed.
         """
-        if entry.settlement is None and settlement_of(delivery.as_poll(), delivery.task_id) is not None:
+        if entry.settlement is None and settlement_of(delivery.reply, delivery.task_id) is not None:
             entry.poll_soon()
 
     def end(self, entry: Entry, settlement: Settlement) -> None:

@@ -321,7 +321,7 @@ class Poller:
         """Read a verified delivery as a poll's answer; return the settlement if it ends the task."""
         entry.seen_at = now
         # A row of its own: one delivered "Task not found" proves as little as one polled.
-        return self._settlement_of(entry, delivery.as_poll(), NotFoundRow(), now)
+        return self._settlement_of(entry, delivery.reply, NotFoundRow(), now)
 
     def _settlement_of(
         self, entry: Entry, answer: PollReply, not_found: NotFoundRow, now: float

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import (
     TYPE_CHECKING,
+    Any,
+    ClassVar,
     Literal,
     NamedTuple,
+    Self,
     TypeAlias,
 )
 
@@ -125,9 +128,9 @@ class Answered(NamedTuple):
 SubmitAnswer: TypeAlias = Accepted | Refused | Busy | NotSent | Unknown | Answered
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class Delivery:
-    """One webhook call whose secret or signature was right.
+    """One webhook call whose secret or signature was right. It holds what a poll would have answered.
 
     Attributes:
         scheme: What vouched for it: "secret" (`X-Webhook-Secret`) or "signature" (`X-BFL-Signature`).
@@ -135,18 +138,99 @@ class Delivery:
     """
 
     task_id: str
-    status: TaskStatus | str
-    result: Mapping[str, JSON] | None
-    details: Mapping[str, JSON] | None
-    cost: float | None
-    raw: Mapping[str, JSON] = field(repr=False)  # it holds the prompt and a signed URL
+    reply: PollReply
     scheme: Literal["secret", "signature"]
-    progress: float | None = None
-    nonce: str | None = field(default=None, repr=False)
+    nonce: str | None
+
+    __match_args__: ClassVar[tuple[str, ...]] = (
+        "task_id", "status", "result", "details", "cost", "raw", "scheme", "progress", "nonce"
+    )  # fmt: skip
+
+    # The facts one by one: calls and pickles of earlier releases have them so.
+    def __init__(
+        self,
+        task_id: str,
+        status: TaskStatus | str,
+        result: Mapping[str, JSON] | None,
+        details: Mapping[str, JSON] | None,
+        cost: float | None,
+        raw: Mapping[str, JSON],
+        scheme: Literal["secret", "signature"],
+        progress: float | None = None,
+        nonce: str | None = None,
+    ) -> None:
+        self.__setstate__([task_id, status, result, details, cost, raw, scheme, progress, nonce])
+
+    @classmethod
+    def of(
+        cls, task_id: str, reply: PollReply, scheme: Literal["secret", "signature"], nonce: str | None = None
+    ) -> Self:
+        """Return the delivery that says the same as a poll's answer."""
+        return cls(
+            task_id,
+            reply.status,
+            reply.result,
+            reply.details,
+            reply.cost,
+            reply.raw,
+            scheme,
+            reply.progress,
+            nonce,
+        )
+
+    def came_to(self, nonce: str | None) -> Self:
+        """Return the same delivery, with the end of the URL that it came to."""
+        return type(self).of(self.task_id, self.reply, self.scheme, nonce)
+
+    @property
+    def status(self) -> TaskStatus | str:
+        """The server's word."""
+        return self.reply.status
+
+    @property
+    def progress(self) -> float | None:
+        """The share done, from 0 to 1. None where the model reports none."""
+        return self.reply.progress
+
+    @property
+    def result(self) -> Mapping[str, JSON] | None:
+        """What the task made, or None."""
+        return self.reply.result
+
+    @property
+    def details(self) -> Mapping[str, JSON] | None:
+        """Why the task ended without a result, or None."""
+        return self.reply.details
+
+    @property
+    def cost(self) -> float | None:
+        """In credits. None where it is not stated."""
+        return self.reply.cost
+
+    @property
+    def raw(self) -> Mapping[str, JSON]:
+        """The body of the call, whole."""
+        return self.reply.raw
 
     def as_poll(self) -> PollReply:
         """The answer of a poll that says the same."""
-        return PollReply(self.status, self.progress, self.result, self.details, self.cost, self.raw)
+        return self.reply
+
+    def __repr__(self) -> str:
+        # `raw` and `nonce` are left out: they hold the prompt and name a secret URL.
+        facts = ("task_id", "status", "result", "details", "cost", "scheme", "progress")
+        return f"Delivery({', '.join(f'{name}={getattr(self, name)!r}' for name in facts)})"
+
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
+        return type(self), tuple(getattr(self, name) for name in self.__match_args__)
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        # Also the state in pickles of earlier releases.
+        task_id, status, result, details, cost, raw, scheme, progress, nonce = state
+        reply = PollReply(status, progress, result, details, cost, raw)
+        for name, value in (("task_id", task_id), ("reply", reply), ("scheme", scheme), ("nonce", nonce)):
+            # The class is frozen.
+            object.__setattr__(self, name, value)
 
 
 class Ready(NamedTuple):

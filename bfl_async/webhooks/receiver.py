@@ -23,7 +23,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import NoReturn, Self, cast
 from urllib.parse import urlsplit
@@ -231,7 +231,7 @@ class WebhookReceiver:
             self._rejected += 1
             raise
         self._missed_in_a_row = 0
-        delivery = replace(delivery, nonce=nonce)
+        delivery = delivery.came_to(nonce)
         if (nonce, delivery.task_id) in self._seen:
             self._duplicates += 1
             raise ReplayError(

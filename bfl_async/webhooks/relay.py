@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from bfl_async.errors import ConfigError, TransportError, WebhookError
@@ -201,4 +200,4 @@ def _read(message: str) -> Delivery | None:
         delivery = read_delivery(body, "secret" if scheme == "secret" else "signature", now=None)
     except WebhookError:
         return None
-    return replace(delivery, nonce=nonce)
+    return delivery.came_to(nonce)

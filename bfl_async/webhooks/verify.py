@@ -76,16 +76,7 @@ def read_delivery(body: bytes, proof: Scheme, *, now: float | None) -> Delivery:
     if sent_at is not None and now is not None and abs(now - sent_at) > _OLDEST_S:
         raise ReplayError("the delivery's timestamp is more than 10 minutes off", task_id=task_id)
     status = _OLD_WORDS.get(reply.status, reply.status)
-    return Delivery(
-        task_id=task_id,
-        status=status_from(status),
-        result=reply.result,
-        details=reply.details,
-        cost=reply.cost,
-        raw=reply.raw,
-        scheme=proof,
-        progress=reply.progress,
-    )
+    return Delivery.of(task_id, reply._replace(status=status_from(status)), proof)
 
 
 def _proof(body: bytes, headers: Mapping[str, str], secret: str, scheme: Scheme | None) -> Scheme | None:

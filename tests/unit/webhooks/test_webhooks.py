@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import hashlib
 import hmac
 import json
 import logging
 import math
+import pickle
 import time
 from collections.abc import Callable
 from typing import cast
@@ -34,7 +36,7 @@ from bfl_async import (
     WebhookError,
     request,
 )
-from bfl_async.types import JSON, Delivery
+from bfl_async.types import JSON, Delivery, PollReply
 from bfl_async.webhooks import BODY_MAX_BYTES, Scheme, WebhookReceiver, verify
 from tests.fake import FakeAPI, FakeTask, spin, status
 
@@ -228,6 +230,48 @@ def test_garbage_is_refused_by_an_error_of_ours(body: bytes, headers: dict[str, 
         assert delivery.task_id
         assert delivery.status
         assert delivery.as_poll().raw == json.loads(body) or b"NaN" in body
+
+
+# What 0.1.0 wrote for `DELIVERY`, when a delivery had nine fields of its own.
+OF_AN_EARLIER_RELEASE = (
+    b"\x80\x02cbfl_async.types\nDelivery\nq\x00)\x81q\x01]q\x02(X\x01\x00\x00\x00tq\x03cbfl_async.status\nTaskStatus\nq"
+    b"\x04X\x05\x00\x00\x00Readyq\x05\x85q\x06Rq\x07}q\x08X\x06\x00\x00\x00sampleq\tX\x01\x00\x00\x00uq\nsNG@\x10\x00\x00"
+    b"\x00\x00\x00\x00}q\x0bX\x02\x00\x00\x00idq\x0ch\x03sX\x06\x00\x00\x00secretq\rG?\xe0\x00\x00\x00\x00\x00\x00X\x01\x00\x00"
+    b"\x00nq\x0eeb."
+)
+DELIVERY = Delivery("t", TaskStatus.READY, {"sample": "u"}, None, 4.0, {"id": "t"}, "secret", 0.5, "n")
+
+
+def test_delivery_holds_what_a_poll_would_have_answered() -> None:
+    """Its facts are those of the answer, and it is made of the facts or of the answer."""
+    reply = PollReply(TaskStatus.READY, 0.5, {"sample": "u"}, None, 4.0, {"id": "t"})
+    assert DELIVERY.reply == DELIVERY.as_poll() == reply
+    assert Delivery.of("t", reply, "secret", "n") == DELIVERY
+    assert DELIVERY.came_to(None) == Delivery.of("t", reply, "secret")
+    named = Delivery(
+        task_id="t", status="Ready", result={"sample": "u"}, details=None, cost=4.0, raw={"id": "t"},
+        scheme="secret", progress=0.5, nonce="n",
+    )  # fmt: skip
+    assert named == DELIVERY
+    match DELIVERY:
+        case Delivery(task_id, status, result, details, cost, raw, scheme, progress, nonce):
+            assert (task_id, scheme, nonce) == ("t", "secret", "n")
+            assert PollReply(status, progress, result, details, cost, raw) == reply
+    for name in ("reply", "nonce"):
+        with pytest.raises(AttributeError):
+            setattr(DELIVERY, name, None)
+
+
+def test_delivery_crosses_processes_and_releases() -> None:
+    """A pickle that an earlier release made is read, and the repr holds neither prompt nor nonce."""
+    twins = [pickle.loads(pickle.dumps(DELIVERY)), copy.copy(DELIVERY), copy.deepcopy(DELIVERY)]
+    for twin in (*twins, pickle.loads(OF_AN_EARLIER_RELEASE)):
+        assert type(twin) is Delivery
+        assert twin == DELIVERY
+    assert repr(DELIVERY) == (
+        "Delivery(task_id='t', status=<TaskStatus.READY: 'Ready'>, result={'sample': 'u'}, details=None, cost=4.0, "
+        "scheme='secret', progress=0.5)"
+    )
 
 
 # --- the receiver -----------------------------------------------------------------------------------------
