@@ -1,4 +1,4 @@
-"""What an end means for an entry, and which errors stop a run."""
+"""What an end means for an entry, and which errors stop a run: one table for batches and jobs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ended_from_elsewhere() -> ClientClosedError:
     )
 
 
-STOPS = (
+_STOPS = (
     InsufficientCreditsError, AuthenticationError, BudgetExceededError, ConnectError, LedgerError, ClientClosedError
 )  # fmt: skip
 """What the next request would meet as well: it stays queued, and the run stops."""
@@ -40,7 +40,9 @@ HOPELESS = (ResultExpiredError, UntrustedURLError)
 
 
 def entry_state_of(settlement: Settlement, *, is_attached: bool) -> EntryState | None:
-    """Return the state that an entry gets when its request has ended; None: it stays what it is.
+    """Return the state that an entry gets when its request has ended. None: it stays what it is.
+
+    An unsent request that stays queued stops a batch's run, unless it was withdrawn; a job's worker rests.
 
     Args:
         settlement: How it ended. Ready is None here: its image comes first.
@@ -63,7 +65,7 @@ def entry_state_of(settlement: Settlement, *, is_attached: bool) -> EntryState |
             return EntryState.SUBMITTED
         case Unsent(error, withdrawn):
             # What was withdrawn, or what the next request would meet as well, stays queued.
-            return None if withdrawn or isinstance(error, STOPS) else EntryState.FAILED
+            return None if withdrawn or isinstance(error, _STOPS) else EntryState.FAILED
         case _:
             return None
 

@@ -31,12 +31,11 @@ from bfl_async.batch.files import NewImage
 from bfl_async.batch.naming import NameTemplate
 from bfl_async.batch.requests import rebuild
 from bfl_async.batch.saving import download_timeout_s
-from bfl_async.batch.verdicts import HOPELESS, STOPS, error_text
+from bfl_async.batch.verdicts import HOPELESS, entry_state_of, error_text
 from bfl_async.client.client import AsyncBFL
 from bfl_async.engine.entry import Entry
 from bfl_async.engine.entry_point import Engine
 from bfl_async.errors import (
-    AmbiguousSubmitError,
     AuthenticationError,
     BFLError,
     ClientClosedError,
@@ -51,7 +50,7 @@ from bfl_async.results.result import Result
 from bfl_async.runtime.cancellation import foreign_cancellation_as, is_cancelled, shielded
 from bfl_async.runtime.tasks import new_task
 from bfl_async.types.entries import EntryState, Fact, LedgerEntry
-from bfl_async.types.replies import Answered, Failed, Lost, Moderated, Ready, Settlement, Unsent
+from bfl_async.types.replies import Answered, Lost, Ready, Settlement, Unsent
 from bfl_async.wire.json import json_object
 
 _log = logging.getLogger("bfl_async")
@@ -297,25 +296,22 @@ class Deliverer:
         assert not isinstance(settlement, Answered)  # a job's request makes a task
         error = settlement.error
         facts["error"] = error_text(error)
-        match settlement:
-            case Moderated():
-                return await self._end(delivery, EntryState.MODERATED, facts)
-            case Lost(AmbiguousSubmitError()):
-                return await self._end(delivery, EntryState.AMBIGUOUS, facts)
-            case Lost(UntrustedURLError()) if await self._is_of_others(delivery, record, facts):
-                raise DeliverLater(self._pause_s, str(error))
-            case Failed() | Lost(UntrustedURLError()):
-                return await self._end(delivery, EntryState.FAILED, facts)
-            case Unsent(withdrawn=withdrawn):
-                if not (withdrawn or isinstance(error, STOPS)):
-                    return await self._end(delivery, EntryState.FAILED, facts)
-                await self._leave(delivery, EntryState.QUEUED, None if withdrawn else facts)
-                if not (withdrawn or is_cancelled()):
-                    raise await self._postponed(error, was_sent=entry is not None and entry.attempts > 0)
-            case _:  # it goes on unfollowed: asked again
-                await self._leave(delivery, delivery.state, facts)
-                if not isinstance(error, ClientClosedError):
-                    await self.rest(self._pause_s)
+        is_untrusted = isinstance(settlement, Lost) and isinstance(error, UntrustedURLError)
+        if is_untrusted and await self._is_of_others(delivery, record, facts):
+            raise DeliverLater(self._pause_s, str(error))
+        # A URL that no client may follow is an end here, also of a task that was attached: its time is over.
+        state = entry_state_of(settlement, is_attached=False)
+        if state is not None and state not in OPEN:
+            return await self._end(delivery, state, facts)
+        if isinstance(settlement, Unsent):
+            await self._leave(delivery, EntryState.QUEUED, None if settlement.withdrawn else facts)
+            if not (settlement.withdrawn or is_cancelled()):
+                raise await self._postponed(error, was_sent=entry is not None and entry.attempts > 0)
+        else:
+            # It goes on unfollowed: the next delivery asks again.
+            await self._leave(delivery, delivery.state, facts)
+            if not isinstance(error, ClientClosedError):
+                await self.rest(self._pause_s)
         raise DeliverLater(0.0, str(error))
 
     async def _postponed(self, error: BFLError, *, was_sent: bool) -> DeliverLater:
