@@ -32,10 +32,12 @@ from typing import NamedTuple, TypeAlias
 
 from bfl_async.errors import BFLError
 from bfl_async.status import TaskStatus
+from bfl_async.types.common import distinct
 from bfl_async.types.lifecycle import End
 from bfl_async.types.statistics import PoolStatistics
 
 
+@distinct
 class Queued(NamedTuple):
     """The client has taken a request in. Told in the context (`contextvars`) of the call that asked for it.
 
@@ -58,6 +60,7 @@ class Queued(NamedTuple):
         return f"Queued({shown})"
 
 
+@distinct
 class Submitting(NamedTuple):
     """A request has its slots, and its POST leaves now.
 
@@ -76,6 +79,7 @@ class Submitting(NamedTuple):
     pools: Mapping[str, PoolStatistics]
 
 
+@distinct
 class Submitted(NamedTuple):
     """The server has accepted a request, or a task was attached: it is followed from here on.
 
@@ -96,6 +100,7 @@ class Submitted(NamedTuple):
     attached: bool
 
 
+@distinct
 class Polled(NamedTuple):
     """A poll was answered, or failed: a failed poll ends nothing.
 
@@ -118,6 +123,7 @@ class Polled(NamedTuple):
     error: BFLError | None
 
 
+@distinct
 class Refused(NamedTuple):
     """The server took nothing: no task exists. `Retried` follows, or `Settled`.
 
@@ -140,6 +146,7 @@ class Refused(NamedTuple):
     error: BFLError
 
 
+@distinct
 class Retried(NamedTuple):
     """An unsent request waits to be sent again: there was no slot (429), the server was away, or no connection.
 
@@ -160,6 +167,7 @@ class Retried(NamedTuple):
     pools: Mapping[str, PoolStatistics]
 
 
+@distinct
 class Settled(NamedTuple):
     """A request has ended.
 
@@ -198,6 +206,7 @@ class Settled(NamedTuple):
     pools: Mapping[str, PoolStatistics]
 
 
+@distinct
 class Downloaded(NamedTuple):
     """A download has ended. Told in the context of the `read()` or `save()`; one that is cancelled is not told.
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bfl_async.types.common import distinct
 
+
+@distinct
 class Reading(NamedTuple):
     """One poll that found the task in flight.
 

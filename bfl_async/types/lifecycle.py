@@ -11,6 +11,7 @@ from typing import (
 )
 
 from bfl_async.status import TaskStatus
+from bfl_async.types.common import distinct
 
 if TYPE_CHECKING:
     pass
@@ -25,6 +26,7 @@ class State(StrEnum):
     SETTLED = "settled"
 
 
+@distinct
 class Update(NamedTuple):
     """One change of a request, as `TaskHandle.updates()` yields it.
 
@@ -37,6 +39,7 @@ class Update(NamedTuple):
     task_id: str | None
 
 
+@distinct
 class Estimate(NamedTuple):
     """What a request will cost, before it is sent. The server's own figure, when it comes, always wins.
 

@@ -16,12 +16,13 @@ from typing import (
 
 from bfl_async.errors import BFLError, ReplyShapeError
 from bfl_async.status import TaskStatus
-from bfl_async.types.common import JSON
+from bfl_async.types.common import JSON, distinct
 
 if TYPE_CHECKING:
     pass
 
 
+@distinct
 class Reply(NamedTuple):
     """One complete HTTP reply, as it came. Headers are looked up by lower-case names.
 
@@ -62,6 +63,7 @@ class Reply(NamedTuple):
         return Reply, (self.status_code, headers, self.body)
 
 
+@distinct
 class Receipt(NamedTuple):
     """The server's answer to an accepted submit. `cost` is in credits, None where it is not stated."""
 
@@ -70,6 +72,7 @@ class Receipt(NamedTuple):
     cost: float | None
 
 
+@distinct
 class PollReply(NamedTuple):
     """A poll's answer that holds a status."""
 
@@ -87,6 +90,7 @@ class _WithError:
     error: BFLError
 
 
+@distinct
 class Accepted(NamedTuple):
     """A task exists and has a slot."""
 
@@ -99,6 +103,7 @@ class Refused(_WithError):
     __slots__ = ()
 
 
+@distinct
 class Busy(NamedTuple):
     """No task exists; the same request may be sent later. `no_slot`: the server counts too many tasks (429)."""
 
@@ -119,6 +124,7 @@ class Unknown(_WithError):
     __slots__ = ()
 
 
+@distinct
 class Answered(NamedTuple):
     """The answer to a POST that makes no task, and how that ends."""
 
@@ -233,6 +239,7 @@ class Delivery:
             object.__setattr__(self, name, value)
 
 
+@distinct
 class Ready(NamedTuple):
     """The server has a result."""
 
@@ -257,6 +264,7 @@ class Lost(_WithError):
     __slots__ = ()
 
 
+@distinct
 class Unsent(NamedTuple):
     """No task exists: refused, or withdrawn before anything was sent."""
 

@@ -9,10 +9,13 @@ from typing import (
     NamedTuple,
 )
 
+from bfl_async.types.common import distinct
+
 if TYPE_CHECKING:
     pass
 
 
+@distinct
 class PoolStatistics(NamedTuple):
     """One pool: its configured limit, the working limit that 429s have taught, slots taken, requests queued."""
 

@@ -33,9 +33,24 @@ from bfl_async import (
     Timeouts,
     Update,
     UsageReport,
+    events,
     request,
+    types,
 )
-from bfl_async.types import EntryState, LatencyStatistics, PoolStatistics, State
+from bfl_async.types import (
+    Answered,
+    EntryState,
+    Failed,
+    LatencyStatistics,
+    Lost,
+    Moderated,
+    NotSent,
+    PoolStatistics,
+    Ready,
+    Refused,
+    State,
+    Unknown,
+)
 from tests.fake import FakeAPI, reply, status
 
 ERROR = TaskFailedError("it failed", task_id="t", status="Error", details={"a": [1]})
@@ -143,3 +158,39 @@ async def test_details_that_are_nested_without_end_are_cut_and_pickle() -> None:
     assert twin.details == caught.value.details
     assert copy.deepcopy(caught.value).details == twin.details
     assert "…" in repr(twin.details)
+
+
+NAMED_TUPLES = [
+    each
+    for module in (types, events)
+    for name in module.__all__
+    if inspect.isclass(each := getattr(module, name)) and issubclass(each, tuple)
+]
+WITH_ERRORS = [Refused, NotSent, Unknown, Moderated, Failed, Lost]
+
+
+@pytest.mark.parametrize("cls", NAMED_TUPLES)
+def test_values_of_different_classes_are_not_equal(cls: type[tuple[object, ...]]) -> None:
+    """Two endings that hold the same are two endings. A plain tuple compares as with any named tuple."""
+    items = [1] * len(getattr(cls, "_fields"))  # noqa: B009 - `tuple` has none
+    value = tuple.__new__(cls, items)
+    assert value == tuple.__new__(cls, items)
+    assert value == tuple(items)
+    assert hash(value) == hash(tuple(items))
+    assert value != tuple.__new__(cls, [2] * len(items))
+    assert value != object()
+    for other in NAMED_TUPLES:
+        if other is not cls:
+            twin = tuple.__new__(other, items)
+            assert value != twin
+            assert not value == twin  # noqa: SIM201 - the other operator
+            assert len({value, twin}) == 2
+
+
+def test_values_that_hold_one_error_are_equal_in_their_class_alone() -> None:
+    """One dataclass stands behind them."""
+    values = [cls(ERROR) for cls in WITH_ERRORS]
+    for value in values:
+        assert value == type(value)(ERROR)
+        assert [other for other in values if other == value] == [value]
+    assert Ready(1) != Answered(1)  # type: ignore[arg-type] # the case of the report
