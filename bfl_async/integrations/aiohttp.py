@@ -17,7 +17,7 @@ from aiohttp.typedefs import Handler
 from bfl_async.client.client import AsyncBFL
 from bfl_async.client.handle import TaskHandle
 from bfl_async.errors import BFLError
-from bfl_async.integrations._web import (
+from bfl_async.integrations.web import (
     DRAIN_S,
     MOST_HANDLES,
     SSE_HEADERS,

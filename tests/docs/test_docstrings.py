@@ -16,6 +16,7 @@ MODULES = (
     "bfl_async.integrations.fastapi",
     "bfl_async.integrations.otel",
     "bfl_async.integrations.procrastinate",
+    "bfl_async.integrations.web",
     "bfl_async.ledger",
     "bfl_async.limiter",
     "bfl_async.sandbox",

@@ -40,9 +40,9 @@ from bfl_async import (
     TaskModeratedError,
     TaskTimeoutError,
 )
-from bfl_async.integrations import _web
 from bfl_async.integrations import aiohttp as for_aiohttp
-from bfl_async.integrations._web import Events, Handles, answer_of
+from bfl_async.integrations import web as for_any
+from bfl_async.integrations.web import Events, Handles, answer_of
 from bfl_async.sandbox import Sandbox
 from bfl_async.webhooks import WebhookReceiver
 from tests.fake import FakeAPI
@@ -309,7 +309,7 @@ async def test_browser_that_leaves_ends_its_wait_and_nothing_else(
     framework: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The slot stays taken, another browser is still told, and the one who left is soon noticed."""
-    monkeypatch.setattr(_web, "_KEEP_ALIVE_S", 0.1)
+    monkeypatch.setattr(for_any, "_KEEP_ALIVE_S", 0.1)
     sandbox = Sandbox(service_s=math.inf)
     async with serving(framework, sandbox) as app:
         own_id = (await app.post("/submit", prompt="x"))[2]
@@ -439,7 +439,7 @@ async def test_delivery_that_does_not_end_is_not_waited_for(
     framework: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who calls may be anybody: a body has a deadline, and one that breaks off is no error of the server."""
-    monkeypatch.setattr(_web, "_BODY_S", 0.2)
+    monkeypatch.setattr(for_any, "_BODY_S", 0.2)
     async with serving(framework, Sandbox()) as app:
         held = asyncio.Event()
 
@@ -449,7 +449,7 @@ async def test_delivery_that_does_not_end_is_not_waited_for(
 
         async with app.session.post(f"{app.url}/bfl/nonce", data=trickle()) as reply:
             assert reply.status == 408
-        monkeypatch.setattr(_web, "_BODY_S", 30.0)
+        monkeypatch.setattr(for_any, "_BODY_S", 30.0)
         host, _, port = app.url.removeprefix("http://").partition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(b"POST /bfl/nonce HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")

@@ -1,4 +1,7 @@
-"""What all web frameworks share: errors as HTTP answers, handles by id, a handle's changes as server-sent events."""
+"""What all web frameworks share: errors as HTTP answers, handles by id, a handle's changes as server-sent events.
+
+No framework is imported here. `fastapi.py` and `aiohttp.py` are made of this, and so can a module for another one be.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,18 @@ from bfl_async.types.common import JSON
 from bfl_async.types.lifecycle import State, Update
 from bfl_async.webhooks import BODY_MAX_BYTES, WebhookReceiver
 
-RETRY_AFTER_S = 5
+__all__ = [
+    "DRAIN_S",
+    "MOST_HANDLES",
+    "SSE_HEADERS",
+    "Events",
+    "HTTPAnswer",
+    "Handles",
+    "answer_of",
+    "take_delivery",
+]
+
+_RETRY_AFTER_S = 5
 MOST_HANDLES = 1_000  # a handle keeps its request, which may hold images
 DRAIN_S = 30.0  # what most servers grant at shutdown
 SSE_HEADERS = {
@@ -76,7 +90,7 @@ def answer_of(error: BFLError) -> HTTPAnswer:
             status, detail = 503, "the image service cannot be used now; try again later"
     if status in (429, 503):
         told_s = getattr(error, "retry_after_s", None)
-        headers["Retry-After"] = str(RETRY_AFTER_S if told_s is None else math.ceil(told_s))
+        headers["Retry-After"] = str(_RETRY_AFTER_S if told_s is None else math.ceil(told_s))
     body: dict[str, JSON] = {"error": type(error).__name__, "detail": detail, "task_id": error.task_id}
     if isinstance(error, InvalidRequestError):
         body["errors"] = [[path, message] for path, message in error.errors]
@@ -98,6 +112,7 @@ async def take_delivery(
         broken: What `chunks` raises when the caller leaves amid the body.
     Raises:
         Exception: The relay failed: an answer of 500 lets the server send it again.
+    Cancellation: Ends the reading. A delivery that was read may count as received.
     """
     body = bytearray()
     try:
