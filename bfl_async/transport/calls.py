@@ -8,10 +8,9 @@ process was suspended.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import aiohttp
 import yarl
@@ -37,7 +36,7 @@ from bfl_async.transport.failures import (
     too_large,
     translate,
 )
-from bfl_async.transport.guard import KeyGuard, origin_of
+from bfl_async.transport.guard import origin_of
 from bfl_async.transport.mask import Mask
 from bfl_async.transport.proxies import Proxies
 from bfl_async.transport.reading import pour, read
@@ -51,15 +50,6 @@ _MAX_REPLY_BYTES = max(_bounds.ACCOUNT.max_bytes, _bounds.RECEIPT.max_bytes)
 # Held in memory, of a caller that gives no sink.
 _MAX_DOWNLOAD_BYTES = 512 * 2**20
 _NO_TIMEOUTS = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
-# URLs that are kept ready, the newest: as many as a large account has tasks in flight.
-_MOST_TARGETS = 1_024
-
-
-class _Target(NamedTuple):
-    """A URL that the key may go to, parsed once: a task's polling URL is asked for with each of its polls."""
-
-    url: yarl.URL
-    proxy: str | None
 
 
 class Calls:
@@ -69,31 +59,15 @@ class Calls:
         mask: Of the secrets that a reply may repeat, besides the key of its call.
     """
 
-    def __init__(self, sessions: Sessions, proxies: Proxies, guard: KeyGuard, mask: Mask) -> None:
+    def __init__(self, sessions: Sessions, proxies: Proxies, mask: Mask) -> None:
         self._sessions = sessions
         self._proxies = proxies
-        self._guard = guard
         self._mask = mask
-        # That the key was sent to; written by _new_target only.
-        self._targets: OrderedDict[str, _Target] = OrderedDict()
         self._closed = False
 
     def close(self) -> None:
         """Begin no call, and end those on their way with `ClientClosedError` once the sessions are closed."""
         self._closed = True
-
-    def may_carry_key(self, url: str) -> bool:
-        """True if the key may go to a URL; one that it went to needs no second check."""
-        return url in self._targets or self._guard.may_carry_key(url)
-
-    def _new_target(self, url: str, *, keyed: bool) -> _Target:
-        # The URL exactly as received: quoting it anew would break signatures.
-        target = _Target(yarl.URL(url, encoded=True), self._proxies.find(url))
-        if keyed:
-            if len(self._targets) >= _MOST_TARGETS:
-                self._targets.popitem(last=False)
-            self._targets[url] = target
-        return target
 
     async def call(
         self,
@@ -121,9 +95,8 @@ class Calls:
         failure: BaseException
         proxy: str | None = None
         try:
-            target = (self._targets.get(url) if keyed else None) or self._new_target(url, keyed=keyed)
-            proxy = target.proxy
-            async with limit, _request(session, method, target, headers, body) as response:
+            proxy = self._proxies.find(url)
+            async with limit, _request(session, method, url, proxy, headers, body) as response:
                 if keyed:
                     return await self._read_reply(response, _max_bytes(response.status, url), limit, headers)
                 if sink is not None:
@@ -219,18 +192,20 @@ class Calls:
 def _request(
     session: aiohttp.ClientSession,
     method: Literal["GET", "POST"],
-    target: _Target,
+    url: str,
+    proxy: str | None,
     headers: Mapping[str, str],
     body: Body | None,
 ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
     return session.request(
         method,
-        target.url,
+        # The URL exactly as received: quoting it anew would break signatures.
+        yarl.URL(url, encoded=True),
         data=body,
         headers=headers,
         # TimeLimit bounds the call.
         timeout=_NO_TIMEOUTS,
-        proxy=target.proxy,
+        proxy=proxy,
         allow_redirects=False,
         raise_for_status=False,
         # A keyed reply is unpacked by the caller, within its bound; a download is never unpacked.

@@ -34,12 +34,13 @@ class Origin(NamedTuple):
         return f"{self.scheme}://{host}:{self.port}"
 
 
-@lru_cache(maxsize=256)  # a task's polling URL is asked for with each of its polls
 def origin_of(url: str) -> Origin | None:
     """Return the origin of a URL; None when it has none that every parser would agree on."""
     if len(url) > 16_384 or not _PLAIN.fullmatch(url) or "\\" in url:
         return None
-    # Scheme, host and port end before the query, and without it all polling URLs of a host are the same text.
+    # Scheme, host and port end before the query, and without it all polling URLs of a host are the same text. So the
+    # few entries of this cache serve all tasks, and it is the only one: whether the key may go to a URL is decided anew
+    # for each call.
     return _origin_before_query(url.partition("?")[0])
 
 

@@ -145,7 +145,7 @@ class HTTPTransport:
         self._sessions = Sessions(session, self._may_lead_inside)
         # What a reply may repeat, besides the key of its call.
         mask = Mask([value for value in (headers or {}).values() if len(value) >= _LEAST_HEADER_CHARS])
-        self._calls = Calls(self._sessions, self._proxies, self._guard, mask)
+        self._calls = Calls(self._sessions, self._proxies, mask)
         # Silences after which downloads were given up, by URL, the newest last.
         self._given_up: OrderedDict[str, float] = OrderedDict()
 
@@ -263,7 +263,7 @@ class HTTPTransport:
         keyed: bool,
         sink: Sink | None = None,
     ) -> Reply:
-        may_ask = self._calls.may_carry_key if keyed else self._guard.may_download
+        may_ask = self._guard.may_carry_key if keyed else self._guard.may_download
         for _ in range(_MAX_HOPS + 1):
             if not may_ask(url):
                 raise UntrustedURLError(
