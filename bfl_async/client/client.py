@@ -25,7 +25,7 @@ from bfl_async.client.account_calls import AccountCalls, loading
 from bfl_async.client.gather import checked_requests, gather
 from bfl_async.client.life import Life
 from bfl_async.client.request_calls import RequestCalls
-from bfl_async.client.stream import OutcomeStream, check_many, open_stream, refill_of
+from bfl_async.client.stream import OutcomeStream, check_many, open_stream
 from bfl_async.errors import (
     BFLError,
     ConfigError,
@@ -198,10 +198,8 @@ class AsyncBFL(RequestCalls, AccountCalls):
             ClientClosedError, ConfigError: The client is not open here, or `window` is not positive.
         """
         scheduler = self._life.check()
-        refill = 1  # a window of the caller's choice is kept full
         if window is None:
             window = 2 * opening.slots_of(self._life.settings, self._life.limiter)
-            refill = refill_of(window)
         if isinstance(window, bool) or not isinstance(window, int) or window < 1:
             raise ConfigError(f"stream: window must be a whole number from 1 up, not {window!r}")
         check_many(requests)
@@ -211,7 +209,6 @@ class AsyncBFL(RequestCalls, AccountCalls):
             ordered=ordered,
             priority=self._rank(priority, 10),
             window=window,
-            refill=refill,
             timeout=check_timeout(self._bound(timeout)),
             make_handle=self._handle_of,
         )

@@ -28,13 +28,6 @@ Source: TypeAlias = "Iterable[ImageRequest] | AsyncIterable[ImageRequest]"
 _SOURCE_CLOSE_S = 1.0
 _CANCELS = 5
 _AT_A_TIME = 8  # requests of a source that need not be waited for
-# Requests that are read at once cost less than one after each outcome: by then the caches have forgotten the code.
-_REFILL_OF_WINDOW = 4
-
-
-def refill_of(window: int) -> int:
-    """Return how many places of a window of usual size are to be free before the source is read on."""
-    return max(1, min(_AT_A_TIME, window // _REFILL_OF_WINDOW))
 
 
 def _cut_off() -> ClientClosedError:
@@ -64,7 +57,6 @@ class _Core:
         ordered: bool,
         priority: int,
         window: int,
-        refill: int,
         timeout: float | None,
     ) -> None:
         self._scheduler = scheduler
@@ -72,7 +64,6 @@ class _Core:
         self._ordered = ordered
         self._priority = priority
         self._window = window
-        self._refill = refill
         self._timeout = timeout
         self._read = 0
         self._handed_out = 0
@@ -235,7 +226,7 @@ class _Core:
             if self._ready:
                 self._handed_out += 1
                 room = self._room
-                if room is not None and not room.done() and self._room_left() >= self._refill:
+                if room is not None and not room.done():
                     room.set_result(None)
                 return self._ready.popleft()
             if self._left or (self._exhausted and not self._items):
@@ -414,7 +405,6 @@ def open_stream(
     ordered: bool,
     priority: int,
     window: int,
-    refill: int,
     timeout: float | None,
     make_handle: Callable[[Entry], TaskHandle],
 ) -> OutcomeStream:
@@ -422,7 +412,6 @@ def open_stream(
 
     Args:
         window: Requests that are read and not yet handed out, at most.
-        refill: Places of a full window that are to be free before the source is read on.
     """
     core = _Core(
         scheduler,
@@ -430,7 +419,6 @@ def open_stream(
         ordered=ordered,
         priority=priority,
         window=window,
-        refill=refill,
         timeout=timeout,
     )
     return OutcomeStream(core, asyncio.get_running_loop(), make_handle)
