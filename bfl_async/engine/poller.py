@@ -17,7 +17,6 @@ from bfl_async.engine.entry import Entry
 from bfl_async.engine.pacing import TOGETHER_S, Pacer, aligned_s
 from bfl_async.engine.reports import Reports
 from bfl_async.engine.task_verdicts import (
-    PENDING,
     NotFoundRow,
     deadline_error,
     has_result,
@@ -43,7 +42,6 @@ from bfl_async.types import bounds as _bounds
 from bfl_async.types.replies import Delivery, Failed, Lost, PollReply, Reply, Settlement
 from bfl_async.wire.errors import retry_after_s
 from bfl_async.wire.json import Content, read_body
-from bfl_async.wire.redaction import HiddenTexts
 from bfl_async.wire.replies import (
     poll_of,
     result_path,
@@ -258,7 +256,7 @@ class Poller:
             self._count_poll(entry, answer, loop.time() - sent_at)
             if isinstance(reply, Reply) and answer is not None:
                 entry.poll_reply = reply
-                settlement = settlement_of(answer, entry.task_id, HiddenTexts.of(entry.request))
+                settlement = settlement_of(answer, entry.task_id, entry.request)
                 if settlement is not None and has_result(settlement):
                     return settlement
         return ready
@@ -351,9 +349,7 @@ class Poller:
                 return Failed(error)
         else:
             not_found.interrupt()
-        # Most answers find the task pending, and have nothing to hide.
-        hidden = None if answer.status is PENDING else HiddenTexts.of(entry.request)
-        settlement = settlement_of(answer, entry.task_id, hidden)
+        settlement = settlement_of(answer, entry.task_id, entry.request)
         if settlement is None and changed:
             entry.changed.ring()
         return settlement

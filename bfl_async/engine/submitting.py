@@ -25,7 +25,7 @@ from bfl_async.runtime.time import TimeLimit
 from bfl_async.types.common import JSON
 from bfl_async.types.replies import NotSent, Refused, SubmitAnswer
 from bfl_async.wire.encoding import chars_of, dump_json, encode_body
-from bfl_async.wire.redaction import HiddenTexts, texts_in
+from bfl_async.wire.redaction import texts_in
 from bfl_async.wire.submit_verdicts import judge_submit, judge_submit_error
 
 # From here on a body is encoded in a worker thread, so that it does not hold up the loop.
@@ -38,7 +38,7 @@ class Encoded(NamedTuple):
     """A body as it is sent, and the texts of it that no error may show."""
 
     body: bytes
-    hidden: HiddenTexts
+    texts: Mapping[str, object]
 
 
 class Submitter:
@@ -76,8 +76,8 @@ class Submitter:
             return await self._encoders.run(read_and_encode, request, more)
         body = {**request.body(), **more} if more else request.body()
         if chars_of(body) < _LARGE_BODY_CHARS:
-            return Encoded(dump_json(body), HiddenTexts(body))
-        return Encoded(await self._encoders.run(encode_body, body), HiddenTexts(texts_in(body)))
+            return Encoded(dump_json(body), body)
+        return Encoded(await self._encoders.run(encode_body, body), texts_in(body))
 
     async def post(self, entry: Entry, encoded: Encoded) -> SubmitAnswer:
         """Send once, and judge what came; writes `entry.submit_reply`.
@@ -107,7 +107,7 @@ class Submitter:
             reply,
             model=entry.info.name,
             now=time.time(),
-            hidden=encoded.hidden,
+            texts=encoded.texts,
             any_endpoint=entry.any_endpoint,
         )
 
@@ -125,10 +125,10 @@ def read_and_encode(request: Request, more: Mapping[str, JSON]) -> Encoded:
         InvalidRequestError: A file cannot be read, or does not fit.
     """
     body = {**request.body(), **more}
-    hidden = HiddenTexts(texts_in(body))
+    texts = texts_in(body)
     encoding = [body]
     del body
-    return Encoded(encode_body(encoding.pop()), hidden)
+    return Encoded(encode_body(encoding.pop()), texts)
 
 
 def _caused(error: BFLError, cause: BaseException) -> BFLError:

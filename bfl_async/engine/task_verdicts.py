@@ -29,9 +29,6 @@ from bfl_async.wire.replies import (
 if TYPE_CHECKING:
     pass
 
-PENDING = TaskStatus.PENDING  # of most answers: looked up once
-
-
 _NOT_FOUND_POLLS = 3
 
 
@@ -39,23 +36,21 @@ _NOT_FOUND_POLLS = 3
 _NOT_FOUND_S = 5.0
 
 
-def settlement_of(reply: PollReply, task_id: str, hidden: HiddenTexts | None = None) -> Settlement | None:
+def settlement_of(reply: PollReply, task_id: str, request: object = None) -> Settlement | None:
     """Return the settlement that a poll's reply ends the task with; None while it is in flight.
 
     `Task not found` is None here: one such answer proves nothing, see `NotFoundRow`.
 
     Args:
-        hidden: Texts of the request, which no reason may show.
+        request: What was asked for, whose texts no reason may show; None where it is not known.
     """
     status = reply.status
-    if status is PENDING:
-        return None
     if status == TaskStatus.READY:
         return Ready(reply)
     if not isinstance(status, TaskStatus):
         return None  # newer than this release: in flight
     if status.is_moderation:
-        reasons = moderation_reasons(reply.details, hidden)
+        reasons = moderation_reasons(reply.details, HiddenTexts.of(request))
         stage = "request" if status is TaskStatus.REQUEST_MODERATED else "content"
         refused = "the prompt or an input" if stage == "request" else "the output"
         why = f" ({', '.join(reasons)})" if reasons else ""

@@ -11,7 +11,7 @@ from bfl_async.types.common import JSON
 
 def chars_of(body: Mapping[str, JSON]) -> int:
     """Return the characters of a body's texts, those within its values left out."""
-    return sum([len(value) for value in body.values() if isinstance(value, str)])
+    return sum(len(value) for value in body.values() if isinstance(value, str))
 
 
 def encode_body(body: Mapping[str, JSON]) -> bytes:

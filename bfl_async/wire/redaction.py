@@ -139,15 +139,28 @@ def texts_in(body: Mapping[str, object]) -> dict[str, str]:
 
 
 class HiddenTexts:
-    """Texts of a request that no error, log record or span shows. They are prepared when they are first needed."""
+    """Texts of a request that no error, log record or span shows.
 
-    __slots__ = ("_body", "_stretches", "_words")
+    Made where an error is made, and only there: preparing a prompt takes some hundredths of a millisecond, which a task
+    that succeeds must not pay.
+    """
+
+    __slots__ = ("stretches", "words")
 
     def __init__(self, body: Mapping[str, object]) -> None:
-        self._body = body
         # Runs of `_STRETCH` letters and digits, and whole texts that are shorter.
-        self._stretches: set[str] | None = None
-        self._words: list[str] = []
+        self.stretches: set[str] = set()
+        self.words: list[str] = []
+        left = _MOST_COMPARED_CHARS
+        for text in sorted(texts_in(body).values(), key=len):
+            left -= len(text)
+            if left < 0:
+                break
+            folded = "".join(word for word, _, _ in _words(unicodedata.normalize("NFKC", text)))
+            if len(folded) >= _STRETCH:
+                self.stretches.update(folded[at : at + _STRETCH] for at in range(len(folded) - _STRETCH + 1))
+            elif len(folded) >= _LEAST_HIDDEN_CHARS:
+                self.words.append(folded)
 
     @classmethod
     def of(cls, request: object) -> HiddenTexts | None:
@@ -155,24 +168,6 @@ class HiddenTexts:
         if request is None:
             return None
         return cls({**vars(request), **(getattr(request, "__pydantic_extra__", None) or {})})
-
-    def prepared(self) -> tuple[set[str], list[str]]:
-        """Return the stretches of the texts, and the texts that are shorter than one."""
-        if self._stretches is None:
-            self._stretches = set()
-            left = _MOST_COMPARED_CHARS
-            for text in sorted(texts_in(self._body).values(), key=len):
-                left -= len(text)
-                if left < 0:
-                    break
-                folded = "".join(word for word, _, _ in _words(unicodedata.normalize("NFKC", text)))
-                if len(folded) >= _STRETCH:
-                    self._stretches.update(
-                        folded[at : at + _STRETCH] for at in range(len(folded) - _STRETCH + 1)
-                    )
-                elif len(folded) >= _LEAST_HIDDEN_CHARS:
-                    self._words.append(folded)
-        return self._stretches, self._words
 
 
 _WORD = re.compile(r"[^\W_]+")
@@ -194,7 +189,7 @@ def hide(text: str, hidden: HiddenTexts | None) -> str:
     """
     if hidden is None or not text:
         return text
-    stretches, words = hidden.prepared()
+    stretches, words = hidden.stretches, hidden.words
     if not stretches and not words:
         return text
     normal = unicodedata.normalize("NFKC", text)[: 2 * len(text)]

@@ -112,14 +112,13 @@ def poll_of(data: Mapping[str, JSON] | None) -> PollReply | None:
         word = data.get("detail")
         if not isinstance(word, str) or status_of(word) is not TaskStatus.TASK_NOT_FOUND:
             return None
-    # A pending task's answer has next to nothing in these: looked at here, without a call for each.
-    progress, cost, result, details = map(data.get, ("progress", "cost", "result", "details"))
+    result, details = data.get("result"), data.get("details")
     return PollReply(
         status_of(word),
-        None if progress is None else number_of(progress),
+        number_of(data.get("progress")),
         result if isinstance(result, dict) else None,
         details if isinstance(details, dict) else None,
-        None if cost is None else parse_cost(cost),
+        parse_cost(data.get("cost")),
         data,
     )
 

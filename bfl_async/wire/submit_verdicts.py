@@ -7,6 +7,7 @@ the answer was lost. Polls and downloads cost nothing and are repeated with back
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 from bfl_async.errors import AmbiguousSubmitError, BFLError, ConfigError, ConnectError
 from bfl_async.types import bounds as _bounds
@@ -25,17 +26,21 @@ _MAX_DOWNLOAD_BACKOFF_S = 5.0
 
 
 def judge_submit(
-    reply: Reply, *, model: str, now: float, hidden: HiddenTexts | None = None, any_endpoint: bool = False
+    reply: Reply,
+    *,
+    model: str,
+    now: float,
+    texts: Mapping[str, object] | None = None,
+    any_endpoint: bool = False,
 ) -> SubmitAnswer:
     """Return what a submit's reply means: the table of invariant 2.
 
     Args:
         now: Unix time, for a `Retry-After` that is a date.
-        hidden: Texts of the request, which no message may show.
+        texts: Of the request, by field: what no message may show.
         any_endpoint: The endpoint may be one that makes no task. A reply that cannot be read leaves that unknown.
     """
     code = reply.status_code
-    named = None if any_endpoint else model
     if 200 <= code < 300:
         content = read_body(reply.body, _bounds.ACCOUNT if any_endpoint else _bounds.RECEIPT)
         if any_endpoint and (not reply.body or (content.is_json and not makes_task(content.data))):
@@ -43,14 +48,21 @@ def judge_submit(
         receipt = receipt_of(content.data)
         if receipt is not None:
             return Accepted(receipt)
-        return Unknown(_ambiguous(reply, "its answer names no task that can be read", content, hidden))
+        why = "its answer names no task that can be read"
+        return Unknown(_ambiguous(reply, why, content, _hidden(texts)))
+    hidden = _hidden(texts)
     content = read_body(reply.body, _bounds.ERROR)
     if (code >= 500 or code < 200) and not (code == 503 and content.is_json):
         return Unknown(_ambiguous(reply, "the server failed after it had the request", content, hidden))
+    named = None if any_endpoint else model
     error = status_error(reply, what="the submit", now=now, model=named, hidden=hidden, content=content)
     if code in (429, 503):
         return Busy(error, error.retry_after_s, no_slot=code == 429)
     return Refused(error)
+
+
+def _hidden(texts: Mapping[str, object] | None) -> HiddenTexts | None:
+    return None if texts is None else HiddenTexts(texts)
 
 
 def judge_submit_error(error: BFLError) -> SubmitAnswer:
