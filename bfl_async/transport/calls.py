@@ -39,11 +39,10 @@ from bfl_async.transport.failures import (
 from bfl_async.transport.guard import origin_of
 from bfl_async.transport.mask import Mask
 from bfl_async.transport.proxies import Proxies
-from bfl_async.transport.reading import pour, read
+from bfl_async.transport.reading import inflate, pour, read
 from bfl_async.transport.sessions import Sessions
 from bfl_async.types import bounds as _bounds
 from bfl_async.types.replies import Reply
-from bfl_async.wire.encoding import inflate
 
 # Of what the transport cannot tell apart: a submit or a call of `post`, a question of any kind.
 _MAX_REPLY_BYTES = max(_bounds.ACCOUNT.max_bytes, _bounds.RECEIPT.max_bytes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Mapping
 
 from bfl_async.types.common import JSON
@@ -65,29 +64,3 @@ def dump_json(value: JSON | Mapping[str, JSON]) -> bytes:
         ValueError: It holds a number that JSON has no word for.
     """
     return _ENCODER.encode(value).encode()
-
-
-def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
-    """Return a body without its Content-Encoding, of which at most `max_bytes` + 1 bytes are made.
-
-    Raises:
-        ValueError: It is not what its header says, breaks off, or has an encoding that was not asked for.
-    """
-    encoding = encoding.strip().lower()
-    if encoding in ("", "identity"):
-        return body
-    if encoding in ("gzip", "x-gzip"):
-        wbits = 16 + zlib.MAX_WBITS
-    elif encoding == "deflate":
-        # Some servers leave out the header of zlib.
-        wbits = zlib.MAX_WBITS if body[:1] and body[0] & 0x0F == 8 else -zlib.MAX_WBITS
-    else:
-        raise ValueError("an encoding that was not asked for")
-    unpacking = zlib.decompressobj(wbits)
-    try:
-        unpacked = unpacking.decompress(body, max_bytes + 1)
-    except zlib.error as exc:
-        raise ValueError("not what its Content-Encoding says") from exc
-    if len(unpacked) <= max_bytes and not unpacking.eof:
-        raise ValueError("it breaks off")
-    return unpacked

@@ -22,10 +22,10 @@ from bfl_async import (
     TaskTimeoutError,
     Timeouts,
 )
+from bfl_async.transport.reading import inflate
 from bfl_async.types import JSON, Reply
 from bfl_async.types import bounds as _bounds
 from bfl_async.types.bounds import Bounds, is_within
-from bfl_async.wire.encoding import inflate
 from bfl_async.wire.json import read_body
 from bfl_async.wire.redaction import HiddenTexts, detail_of, hide
 from tests.fake import FakeAPI, reply
