@@ -36,6 +36,7 @@ from bfl_async.errors import (
 )
 from bfl_async.runtime.bell import Bell
 from bfl_async.runtime.cancellation import shielded
+from bfl_async.runtime.ordered import OrderedSet
 from bfl_async.runtime.tasks import new_task
 from bfl_async.runtime.text import printable
 from bfl_async.types.entries import EntryState, Fact, LedgerEntry
@@ -118,7 +119,7 @@ class BatchRun:
         self._backlog = max(_BACKLOG, self._window)
         self._feeder: asyncio.Task[None] | None = None
         self._feeding = True
-        self._open: dict[Item, None] = {}  # taken in, not settled
+        self._open: OrderedSet[Item] = OrderedSet()  # taken in, not settled
         self._line: deque[Item] = deque()  # of these, in order, those that are not about to be sent
         self._finishing: set[asyncio.Task[None]] = set()
         self._held = 0  # outcomes that were begun and not handed out
@@ -221,9 +222,9 @@ class BatchRun:
         except InvalidRequestError as exc:
             self._finish_with(self._refuse(item, exc))
             return
-        self._open[item] = None
+        self._open.add(item)
         if entry.settlement is None:
-            entry.callbacks[item.settled] = None
+            entry.callbacks.add(item.settled)
         else:
             item.settled(entry)
 
@@ -304,7 +305,7 @@ class BatchRun:
 
     def settled(self, item: Item, entry: Entry) -> None:
         """Begin to write down how an entry ended. In the step of its end: the slot is free already."""
-        del self._open[item]
+        self._open.remove(item)
         with contextlib.suppress(ValueError):
             self._line.remove(item)
         error = entry.error()
@@ -470,7 +471,7 @@ class BatchRun:
             for item in list(self._open):
                 if item.entry is not None:
                     item.entry.heard = True
-                    item.entry.callbacks.pop(item.settled, None)
+                    item.entry.callbacks.discard(item.settled)
             self._open.clear()
             tasks = [*self._finishing, *([] if self._feeder is None else [self._feeder])]
             for task in tasks:

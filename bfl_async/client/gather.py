@@ -87,7 +87,7 @@ async def _wait_all(
 
     for entry in entries:
         if entry.settlement is None:
-            entry.callbacks[settled] = None
+            entry.callbacks.add(settled)
         elif entry.result is None:
             failed.append(entry)
     if left == 0 or (failed and stop_at_error):

@@ -20,6 +20,7 @@ from bfl_async.engine.scheduler import Scheduler
 from bfl_async.errors import BFLError, ClientClosedError, ConfigError, TaskError
 from bfl_async.models import ImageRequest, as_request
 from bfl_async.results.outcome import Outcome
+from bfl_async.runtime.ordered import OrderedSet
 from bfl_async.runtime.tasks import check_loop
 from bfl_async.types.lifecycle import State
 
@@ -70,7 +71,7 @@ class _Core:
         self._next_index = 0  # of ordered streams: the outcome that comes next
         self._early: dict[int, Outcome] = {}  # of ordered streams: outcomes that must wait for earlier ones
         self._ready: deque[Outcome] = deque()
-        self._items: dict[_Item, None] = {}  # read, without an outcome
+        self._items: OrderedSet[_Item] = OrderedSet()  # read, without an outcome
         self._consumers: set[asyncio.Future[None]] = set()
         self._room: asyncio.Future[None] | None = None  # the pump's wait for the consumer
         self._pump: asyncio.Task[None] | None = None
@@ -158,7 +159,7 @@ class _Core:
     def _take(self, request: object) -> None:
         item = _Item(self._read, request)
         self._read += 1
-        self._items[item] = None
+        self._items.add(item)
         loop = asyncio.get_running_loop()
         deadline = None if self._timeout is None else loop.time() + self._timeout
         try:
@@ -179,7 +180,7 @@ class _Core:
         if entry.settlement is not None:
             self._settled(item)
             return
-        entry.callbacks[lambda _: self._settled(item)] = None
+        entry.callbacks.add(lambda _: self._settled(item))
         if deadline is not None:
             item.timer = loop.call_at(deadline, self._timed_out, item)
 
@@ -200,7 +201,7 @@ class _Core:
         self._scheduler.leave(entry)
 
     def _finish(self, item: _Item, outcome: Outcome) -> None:
-        del self._items[item]
+        self._items.remove(item)
         if item.timer is not None:
             item.timer.cancel()
         if self._ordered:

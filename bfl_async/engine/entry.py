@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bfl_async.errors import BFLError, ConnectError, TaskRecord, TaskTimeoutError
 from bfl_async.runtime.bell import Bell, wake
+from bfl_async.runtime.ordered import OrderedSet
 from bfl_async.runtime.tasks import check_loop
 from bfl_async.types.lifecycle import State
 from bfl_async.types.replies import Answered, Delivery, Ready, Reply, Settlement, Unsent
@@ -108,7 +109,7 @@ class Entry:
 
     # Those who wait. `changed` is rung at every change; the callbacks are called once, at the settlement.
     changed: Bell = field(default_factory=Bell)
-    callbacks: dict[Callable[[Entry], None], None] = field(default_factory=dict)
+    callbacks: OrderedSet[Callable[[Entry], None]] = field(default_factory=OrderedSet)
     # How many wait in updates() now.
     readers: int = 0
     # Somebody was given the settlement.
@@ -181,7 +182,7 @@ class Entry:
     def notify_settled(self) -> None:
         """Tell all who wait that `settlement` stands."""
         self.changed.ring()
-        callbacks, self.callbacks = self.callbacks, {}
+        callbacks, self.callbacks = self.callbacks, OrderedSet()
         for callback in callbacks:
             try:
                 callback(self)
@@ -258,7 +259,7 @@ class Entry:
         def settled(_: Entry) -> None:
             wake(waiter)
 
-        self.callbacks[settled] = None
+        self.callbacks.add(settled)
         timer = None if deadline is None else loop.call_at(deadline, wake, waiter)
         try:
             await waiter
@@ -266,7 +267,7 @@ class Entry:
             if timer is not None:
                 timer.cancel()
             if self.settlement is None:
-                self.callbacks.pop(settled, None)
+                self.callbacks.discard(settled)
         if self.settlement is None:
             raise self.timeout_error()
 

@@ -10,6 +10,7 @@ from bfl_async.errors import (
     BFLError,
     InsufficientCreditsError,
 )
+from bfl_async.runtime.ordered import OrderedSet
 
 if TYPE_CHECKING:
     pass
@@ -28,7 +29,7 @@ class SpendingGate:
         self.error: BFLError | None = None  # why the gate is closed; None: open
         self.closed_until = 0.0
         self.probe: Entry | None = None  # the one request that is out while the gate is closed
-        self.parked: dict[Entry, None] = {}  # those that wait for what the probe brings
+        self.parked: OrderedSet[Entry] = OrderedSet()  # those that wait for what the probe brings
         self._proved = False  # a submit was accepted, so the key is good
 
     def closes_on(self, error: BFLError) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from bfl_async.engine.entry import Entry
 from bfl_async.runtime.bell import Bell
+from bfl_async.runtime.ordered import OrderedSet
 from bfl_async.types.lifecycle import State
 
 
@@ -17,28 +18,27 @@ class OpenEntries:
     """
 
     def __init__(self) -> None:
-        # Dicts, as sets that keep the order of admission.
-        self._by_state: dict[State, dict[Entry, None]] = {
-            State.QUEUED: {},
-            State.SUBMITTING: {},
-            State.SUBMITTED: {},
+        self._by_state: dict[State, OrderedSet[Entry]] = {
+            State.QUEUED: OrderedSet(),
+            State.SUBMITTING: OrderedSet(),
+            State.SUBMITTED: OrderedSet(),
         }
         self._by_task: dict[str, Entry] = {}
         # A drain waits until nothing is left, closing for the last POST.
         self._changed = Bell()
 
     @property
-    def queued(self) -> Mapping[Entry, None]:
+    def queued(self) -> Collection[Entry]:
         """Those for which nothing is on its way."""
         return self._by_state[State.QUEUED]
 
     @property
-    def submitting(self) -> Mapping[Entry, None]:
+    def submitting(self) -> Collection[Entry]:
         """Those whose POST is on its way."""
         return self._by_state[State.SUBMITTING]
 
     @property
-    def submitted(self) -> Mapping[Entry, None]:
+    def submitted(self) -> Collection[Entry]:
         """Those whose task is followed."""
         return self._by_state[State.SUBMITTED]
 
@@ -53,12 +53,12 @@ class OpenEntries:
 
     def add(self, entry: Entry) -> None:
         """Take in a new entry, as queued."""
-        self._by_state[State.QUEUED][entry] = None
+        self._by_state[State.QUEUED].add(entry)
 
     def move(self, entry: Entry, state: State) -> None:
         """Give an open entry another of the three states."""
-        self._by_state[entry.state].pop(entry, None)
-        self._by_state[state][entry] = None
+        self._by_state[entry.state].discard(entry)
+        self._by_state[state].add(entry)
         entry.state = state
         self._changed.ring()
 
@@ -68,7 +68,7 @@ class OpenEntries:
 
     def remove(self, entry: Entry) -> None:
         """Let go of an entry, which keeps the state that it has. `tell` must follow."""
-        self._by_state[entry.state].pop(entry, None)
+        self._by_state[entry.state].discard(entry)
         if entry.task_id is not None and self._by_task.get(entry.task_id) is entry:
             del self._by_task[entry.task_id]
 

@@ -22,6 +22,7 @@ import math
 from collections.abc import Hashable, Sequence
 
 from bfl_async.polling.forecast import Forecast
+from bfl_async.runtime.ordered import OrderedSet
 
 _CERTAINTY = 0.9  # that a slot is free for every submit that leaves early
 _CERTAIN_SIGMAS = 1.2816  # the normal distribution's quantile of it
@@ -74,12 +75,12 @@ class Overlap:
         # Of each expected task: its pools, when its time began, its forecast, its newest place in the heap.
         self._expected: dict[Hashable, tuple[tuple[str, ...], float, Forecast, int]] = {}
         self._later: list[tuple[float, int, Hashable]] = []  # by the moment at which it may end
-        self._soon: dict[Hashable, None] = {}
+        self._soon: OrderedSet[Hashable] = OrderedSet()
 
     def expect(self, key: Hashable, pools: tuple[str, ...], began_at: float, forecast: Forecast) -> None:
         """Note a task that is in flight, or what its newest poll says."""
         self._places += 1
-        self._soon.pop(key, None)
+        self._soon.discard(key)
         self._expected[key] = (pools, began_at, forecast, self._places)
         heapq.heappush(self._later, (began_at + forecast.soonest_s(), self._places, key))
         if len(self._later) > 4 * len(self._expected) + 64:
@@ -90,7 +91,7 @@ class Overlap:
     def forget(self, key: Hashable) -> None:
         """Note that a task has ended, or is no longer followed."""
         self._expected.pop(key, None)
-        self._soon.pop(key, None)
+        self._soon.discard(key)
 
     def _is_newest(self, key: Hashable, place: int) -> bool:
         known = self._expected.get(key)
@@ -109,7 +110,7 @@ class Overlap:
         while self._later and self._later[0][0] <= at:
             _, place, key = heapq.heappop(self._later)
             if self._is_newest(key, place):
-                self._soon[key] = None
+                self._soon.add(key)
         chances: dict[str, list[float]] = {}
         for key in self._soon:
             pools, began_at, forecast, _ = self._expected[key]

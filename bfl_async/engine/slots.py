@@ -67,7 +67,7 @@ class Slots:
                 gate.probe = entry
                 self._limiter.enqueue(entry.lease)
             else:
-                gate.parked[entry] = None
+                gate.parked.add(entry)
             self._check_queue(entry)
         except BaseException:
             # The queue is full, or a limiter from outside has a bug.
@@ -164,13 +164,13 @@ class Slots:
     def _leave_gate(self, entry: Entry) -> None:
         """Take a request from the gate. If it was the probe, the next one in line becomes the probe."""
         gate = self.gate
-        gate.parked.pop(entry, None)
+        gate.parked.discard(entry)
         if gate.probe is not entry:
             return
         gate.probe = None
         if gate.parked and not self._closed:
             following = next(iter(gate.parked))
-            del gate.parked[following]
+            gate.parked.remove(following)
             gate.probe = following
             self.enqueue(following)
 

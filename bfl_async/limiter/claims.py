@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from bfl_async.protocols.limiter import Lease
+from bfl_async.runtime.ordered import OrderedSet
 from bfl_async.types.statistics import PoolStatistics
 
 
@@ -37,7 +38,7 @@ class Slot:
 
     name: str
     pools: tuple[str, ...] = ()
-    leases: dict[Lease, None] = field(default_factory=dict)
+    leases: OrderedSet[Lease] = field(default_factory=OrderedSet)
     # Set while no owner in this process follows the task: there is one lease then.
     hold: asyncio.TimerHandle | None = None
 
@@ -110,7 +111,7 @@ class Claims:
         lease.arrival = arrival
         lease.taken = True
         # The pools are not changed here: the book's numbers, which came with the grant, count it.
-        self.slots[name] = Slot(name, lease.pools, {lease: None})
+        self.slots[name] = Slot(name, lease.pools, OrderedSet({lease: None}))
         return lease
 
     # --- those that are taken -------------------------------------------------------------------------
@@ -135,7 +136,7 @@ class Claims:
             for former in list(slot.leases):
                 self.drop(slot, former)
         lease.taken = True
-        slot.leases[lease] = None
+        slot.leases.add(lease)
         self.ids[lease] = slot.name
         # The server counts the task in each of its pools, whichever lease names them.
         more = tuple(name for name in pools if name not in slot.pools)
@@ -146,7 +147,7 @@ class Claims:
     def drop(self, slot: Slot, lease: Lease) -> None:
         """Let a lease count for nothing any more; its slot stays."""
         lease.taken = False
-        del slot.leases[lease]
+        slot.leases.remove(lease)
         self.leave(lease)
 
     def free(self, slot: Slot) -> None:

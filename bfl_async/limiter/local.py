@@ -34,6 +34,7 @@ from bfl_async.errors import ConfigError, QueueFullError
 from bfl_async.limiter._leases import closed_before_grant, closed_first, fail
 from bfl_async.limiter.learning import PoolRule
 from bfl_async.protocols.limiter import Lease
+from bfl_async.runtime.ordered import OrderedSet
 from bfl_async.types.statistics import PoolStatistics
 
 _NOTHING: Mapping[str, int] = MappingProxyType({})
@@ -72,7 +73,7 @@ class _Slot:
 
     def __init__(self, pools: tuple[str, ...]) -> None:
         self.pools = pools
-        self.leases: dict[Lease, None] = {}
+        self.leases: OrderedSet[Lease] = OrderedSet()
         self.task_id: str | None = None
         # Set while no owner follows the task: there is one lease then.
         self.expiry: asyncio.TimerHandle | None = None
@@ -361,7 +362,7 @@ class LocalLimiter:
 
     def _hold(self, lease: Lease, pools: tuple[str, ...]) -> _Slot:
         slot = self._held[lease] = _Slot(pools)
-        slot.leases[lease] = None
+        slot.leases.add(lease)
         lease.taken = True
         for name in pools:
             self._pools[name].taken += 1
@@ -375,7 +376,7 @@ class LocalLimiter:
             for former in list(slot.leases):
                 self._drop(former)
         lease.taken = True
-        slot.leases[lease] = None
+        slot.leases.add(lease)
         self._held[lease] = slot
         # The server counts the task in each of its pools, whichever lease names them.
         more = tuple(name for name in pools if name not in slot.pools)
@@ -404,7 +405,7 @@ class LocalLimiter:
     def _drop(self, lease: Lease) -> None:
         """Let a lease count for nothing any more; its slot stays."""
         lease.taken = lease.early = False
-        del self._held.pop(lease).leases[lease]
+        self._held.pop(lease).leases.remove(lease)
 
     def _free(self, slot: _Slot) -> None:
         for lease in slot.leases:

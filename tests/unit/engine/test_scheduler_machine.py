@@ -254,7 +254,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def follow(self, life: Life, entry: Entry) -> None:
         life.entry = entry
         if entry.settlement is None:
-            entry.callbacks[lambda settled: self.settled(life, settled)] = None
+            entry.callbacks.add(lambda settled: self.settled(life, settled))
         else:
             self.settled(life, entry)
 
