@@ -17,6 +17,8 @@ def closed_error(entry: Entry, tasks: tuple[TaskRecord, ...] | None = None) -> C
         tasks: All tasks that go on; None: that of this request, if it has one.
     """
     record = entry.record()
+    # What the error may promise depends on whether a task is known. An entry whose POST is on its way has an end of its
+    # own, `closed_while_submitting`, since neither of these sentences would be true of it.
     if tasks is None:
         tasks = () if record is None else (record,)
     where = (
@@ -47,10 +49,12 @@ def end_by_bug(entry: Entry, exc: BaseException) -> Settlement:
     Args:
         exc: What the runner raised; a `CancelledError` here is another's, whose wait was cancelled.
     """
+    # The cause is not shown, as its text may hold a URL or a prompt. It is chained for the reader of a traceback.
     what = f"a bug ended this request ({type(exc).__name__})"
     if isinstance(exc, asyncio.CancelledError):
         what = "something that this request waited for was cancelled"
     error: BFLError
+    # By the state and not by the exception: what is true of money does not depend on what broke.
     if entry.state is State.QUEUED:
         error = TaskError(f"{what} before it was sent: no task exists, nothing is paid")
     elif entry.task_id is None:
@@ -58,4 +62,5 @@ def end_by_bug(entry: Entry, exc: BaseException) -> Settlement:
     else:
         error = TaskError(f"{what}: the task goes on and can be attached", task_id=entry.task_id)
     error.__cause__ = exc
+    # `Lost` where a task may exist: its slot is then held, and its price stays set aside.
     return Unsent(error) if entry.state is State.QUEUED else Lost(error)

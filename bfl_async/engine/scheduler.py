@@ -2,21 +2,14 @@
 
 Each admitted request is an `Entry`, owned here. When the limiter grants its lease, one runner (a coroutine of
 the client, never of the caller) sends the POST, follows the task and settles the entry. All shared state is
-changed in synchronous methods, between awaits:
+changed in the synchronous steps of `steps.py`, between awaits: read that file first. It has the states, what moves a
+request from one to the next, and the order of the effects with which it ends.
 
-    queued ──granted──> submitting ──accepted──> submitted ──terminal status──> settled
-       ^                    │  │                     │
-       └──429, 503, no ─────┘  └── refused, unknown ─┴── no longer followed ──> settled
-          connection
+What a caller does frees no slot: a cancelled caller's request is withdrawn if it was not sent, and else drained.
 
-A slot is taken before the POST leaves. It is freed in the step in which the task is seen terminal, or in which
-it is certain that no task exists; when neither is known, it is held for `unknown_s`. What a caller does
-frees nothing: a cancelled caller's request is withdrawn if it was not sent, and else drained.
-
-The parts do one thing each: `steps` (the state table above, as synchronous steps), `open_entries` (who is in which
-state), `slots` (the limiter), `spending` (credits), `submitting` (the POST), `poller` (the polls), `deliveries`
-(webhooks), `look_ahead` (early submits), `runners` (coroutines). Here they are put together, and the coroutines walk
-from one step to the next.
+The parts do one thing each: `steps` (the states), `open_entries` (which request is in which state), `slots` (the
+limiter), `spending` (credits), `submitting` (the POST), `poller` (the polls), `deliveries` (webhooks), `look_ahead`
+(early submits), `runners` (coroutines). Here they are put together, and the coroutines walk from one step to the next.
 """
 
 from __future__ import annotations
@@ -114,6 +107,7 @@ class Scheduler:
             self._entries, limiter, ahead, self._poller, self._spending, self.downloads, self._reports, timings,
             timeouts, rng, unknown_s=unknown_s, queue=queue,
         )  # fmt: skip
+        # The parts belong to the steps; what is read here is only for admission, positions and statistics.
         self._slots = self._steps.slots
         self._runners = Runners(self._interrupted)
         # False from the beginning of a drain at the end: what was admitted goes on, and nothing new is admitted.
@@ -155,22 +149,26 @@ class Scheduler:
         self._check_admission(request, priority, any_endpoint=any_endpoint)
         entry = Entry(request, request.model, model_info(request.model), deadline, outage_s)
         if entry.is_late:
+            # Before anything is taken for it: there is nothing to give back.
             raise entry.timeout_error()
         entry.journal = journal
         entry.is_bounded = bounded
         entry.any_endpoint = any_endpoint
         entry.lease = self._new_lease(entry, priority, bounded=bounded)
+        # Before the queue: a slot may be granted in `_enter`, and money that is in flight must count by then.
         self._spending.reserve(entry, request)
         refusal = self._enter(entry)
         self._reports.queued(entry)
         if refusal is not None:
+            # Settled, and not raised: an observer sees each request begin and end, and so does a batch.
             self._steps.fail(entry, refusal)
         return entry
 
     def _check_admission(self, request: Request, priority: int, *, any_endpoint: bool) -> None:
         if not self._admitting:
             raise ClientClosedError("the client is closed: make a new one")
-        # Whatever way a request came, a ledger or a job's record included.
+        # Whatever way a request came, a ledger or a job's record included: a name that comes from outside must not
+        # delete a finetune, or report usage of a licensed model.
         if not any_endpoint:
             check_makes_task(request.model)
         if not isinstance(priority, int):
@@ -184,7 +182,7 @@ class Scheduler:
             priority=priority,
             bounded=bounded,
             # Still "queued": until the runner begins, a withdrawal costs nothing.
-            on_granted=lambda: self._start(self._run(entry), entry, context),
+            on_granted=lambda: self._start(entry, context),
             on_failed=lambda error: self._steps.fail(entry, error),
         )
 
@@ -194,6 +192,7 @@ class Scheduler:
         try:
             return self._slots.enter(entry)
         except BaseException:
+            # The caller gets the error instead of an entry, so nothing of this one may stay behind.
             self._entries.remove(entry)
             self._entries.tell()
             self._spending.give_back(entry)
@@ -205,12 +204,14 @@ class Scheduler:
         """Follow a task that exists already; it takes its slots at once."""
         known = self._entries.by_task.get(task_id)
         if known is not None:
+            # One poller serves all who follow a task.
             return known
         if not self._admitting:
             raise ClientClosedError("the client is closed: make a new one")
         entry = Entry(None, model, model_info(model))
         entry.lease = Lease((ACCOUNT, *entry.info.pools))
         entry.lease.task_id = task_id
+        # Before the entry is known: a limiter that is closed raises here, and then there is nothing to take back.
         self._slots.take(entry.lease)
         self._entries.add(entry)
         # Its age is not known: it is polled as one that may end at any moment.
@@ -218,7 +219,7 @@ class Scheduler:
         self._steps.enter_submitted(entry, Receipt(task_id, polling_url, cost))
         self._steps.deliveries.expect_attached(entry)
         if entry.settlement is None:
-            self._start(self._work(entry, self._follow(entry)), entry)
+            self._runners.start(self._work(entry, self._follow(entry)), entry)
         return entry
 
     # --- what callers do --------------------------------------------------------------------------------
@@ -241,14 +242,15 @@ class Scheduler:
 
     # --- the runner of one request ----------------------------------------------------------------------
 
-    def _start(
-        self, work: Coroutine[object, object, None], entry: Entry, context: contextvars.Context | None = None
-    ) -> None:
-        self._runners.start(work, entry, context)
+    def _start(self, entry: Entry, context: contextvars.Context) -> None:
+        # Called by the limiter within a step. The runner's first line comes in a later turn of the loop, so that it
+        # never sees half of that step.
+        self._runners.start(self._run(entry), entry, context)
 
     async def _run(self, entry: Entry) -> None:
         # A caller that was cancelled in this turn of the loop, as by `asyncio.timeout(0)`, withdraws in the next one.
         await asyncio.sleep(0)
+        # Without its slot nothing may be sent, whatever the limiter did in that turn.
         if entry.settlement is None and entry.lease.taken:
             await self._work(entry, self._submit_and_follow(entry))
 
@@ -256,15 +258,17 @@ class Scheduler:
         if await self._submit(entry):
             await self._follow(entry)
 
-    async def _work(self, entry: Entry, steps: Coroutine[object, object, None]) -> None:
-        """Do a runner's work; however it ends, its entry gets an end."""
+    async def _work(self, entry: Entry, work: Coroutine[object, object, None]) -> None:
+        """Do a runner's work. Unless the request went back to the queue, its entry has an end afterwards."""
         try:
-            await steps
+            await work
         except asyncio.CancelledError as exc:
             if not is_cancelled():
                 # Other code cancelled something that this request waited for.
                 self._steps.broken(entry, exc)
                 return
+            # By aclose(), by a delivery, or by a loop that shuts down. The end is assigned before the error goes on,
+            # for in the last case no other coroutine may run any more.
             self._interrupted(entry)
             raise
         except Exception as exc:
@@ -280,10 +284,13 @@ class Scheduler:
         if not isinstance(encoded, Encoded):
             self._steps.take_back(entry, encoded, spent_s=0.0)
             return False
+        # The polling policy learns by size; an attached task, whose request is not known, has none.
         entry.size = size_of(getattr(request, "width", None), getattr(request, "height", None))
         # All that can fail comes before the state says that something may have been sent.
         if not await self._may_send(entry):
             return False
+        # From this line to the next await nothing can fail. A cancellation afterwards counts as a POST that may have
+        # been taken: see `_interrupted`.
         self._steps.move(entry, State.SUBMITTING)
         entry.attempts += 1
         self._reports.submitting(entry)
@@ -292,12 +299,15 @@ class Scheduler:
         answer = await self._submitter.post(entry, encoded)
         # What was sent is not needed to follow it.
         del encoded
+        # Before the answer is applied, which may end the request: an observer gets the events in their order.
         if isinstance(answer, Refused | Busy):
             self._reports.refused(entry, answer.error)
         if isinstance(answer, Accepted):
             self.timings.round_trips.note_submit(now() - sent_at)
+            # The server has had it for half of the round trip, as far as can be known here.
             self._steps.accept(entry, answer.receipt, began_at=(sent_at + now()) / 2)
             if entry.journal is not None:
+                # Durable before the first poll: a run that is killed from here on finds the task again.
                 await entry.journal.submitted(answer.receipt)
         elif isinstance(answer, Unknown) and entry.delivery is not None:
             # The server told by webhook what its answer would have: nothing is lost.
@@ -306,14 +316,17 @@ class Scheduler:
         else:
             self._steps.take_back(entry, answer, spent_s=now() - sent_at)
             return False
+        # A delivery that overtook the answer may have ended the task in `accept`.
         return entry.settlement is None
 
     async def _may_send(self, entry: Entry) -> bool:
         """Record that the request may have been sent, where that is to be durable; False if it must not be."""
         if entry.journal is not None and entry.settlement is None and not entry.is_late:
             try:
+                # A run that is killed between this line and the receipt must find that a task may exist.
                 await entry.journal.submitting()
             except BFLError as exc:
+                # Nothing is sent that could not be recorded, since it would be paid again after a restart.
                 self._steps.fail(entry, exc)
         if entry.settlement is None and entry.is_late:
             # Its slot came in time, and the loop did not, or the encoding took too long.
@@ -327,8 +340,6 @@ class Scheduler:
         )
         self._steps.finish(entry, settlement)
 
-    # --- the steps: synchronous, each leaves slots and states in order -----------------------------------
-
     # --- ends that should not happen --------------------------------------------------------------------
 
     def _interrupted(self, entry: Entry) -> None:
@@ -339,6 +350,7 @@ class Scheduler:
             self.begin_close()
         if entry.settlement is not None:
             return
+        # By what is true of money: a POST on its way may be paid, a queued request cannot be, a task goes on.
         if entry.state is State.SUBMITTING:
             self._steps.settle(entry, closed_while_submitting())
         elif entry.state is State.QUEUED:
@@ -401,6 +413,7 @@ class Scheduler:
             async with limit:
                 await self._entries.wait_empty()
         except TimeoutError:
+            # One that is not the limit's own belongs to whoever raised it.
             if not limit.expired:
                 raise
         return not self._entries
@@ -419,6 +432,7 @@ class Scheduler:
         """Take nothing more in, and withdraw what is queued."""
         if self._steps.closing:
             return
+        # First: the callers of what is withdrawn would otherwise admit their next requests in that very step.
         self.stop_admission()
         self._steps.close()
 
@@ -427,6 +441,8 @@ class Scheduler:
         self.begin_close()
         self._ending = True
         try:
+            # A POST that is cut off is ambiguous, and perhaps paid: so each one gets time for its answer. Pollers do
+            # not, as their tasks can be attached again.
             if self._entries.submitting:
                 with contextlib.suppress(TimeoutError):
                     async with TimeLimit(self._timeouts.close):
@@ -437,6 +453,7 @@ class Scheduler:
             self._runners.cancel_all()
             self._settle_open()
             self.downloads.close()
+        # Behind the answers of all handles: a thread that hangs in a file holds up nothing but the end of this call.
         threads_s = min(_CLOSE_THREADS_S, self._timeouts.close)
         await self._submitter.aclose(threads_s)
         await self.downloads.wait_closed(threads_s)
@@ -447,6 +464,7 @@ class Scheduler:
         open_entries = list(self._entries.submitted)
         if not open_entries:
             return
+        # Each error lists all open tasks, so that whichever of them the application sees is enough to go on.
         tasks = tuple(record for entry in open_entries if (record := entry.record()) is not None)
         ids = ", ".join(str(task["task_id"]) for task in tasks)
         _log.warning(
@@ -456,5 +474,6 @@ class Scheduler:
             extra={"bfl_task_ids": [task["task_id"] for task in tasks]},
         )
         for entry in open_entries:
+            # The record above names it: no further warning for those whose callers have left.
             entry.heard = True
             self._steps.settle(entry, Lost(closed_error(entry, tasks)))
