@@ -12,7 +12,8 @@ from bfl_async.errors import BudgetExceededError
 from bfl_async.models.pricing import quote_of
 from bfl_async.protocols.transport import Request
 
-_PLACES = 6  # of a credit: sums of floats stay clean
+# Decimal places of a credit that count: sums of floats stay clean, so that a budget can be used to its last cent.
+_PLACES = 6
 
 
 class Purse:
@@ -21,6 +22,7 @@ class Purse:
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._cap_credits = budget.usd * 100
+        # Written by `replace` only.
         self.taken_credits: float = 0.0
 
     def reserve(self, request: Request) -> float:
@@ -37,7 +39,9 @@ class Purse:
             )
         credits = quote.credits
         if credits is None:
+            # The caller chose to count what is not known. A bound that is known is never undercut by that.
             credits = max(quote.most or 0.0, self._budget.unknown_credits)
+        # All that is in flight counts with its estimate: many requests at once must not pass the cap together.
         if round(self.taken_credits + credits, _PLACES) > round(self._cap_credits, _PLACES):
             raise BudgetExceededError(
                 f"the request could cost {credits / 100:.4g} USD ({quote.basis}), and of the budget of "

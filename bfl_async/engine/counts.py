@@ -16,6 +16,7 @@ def end_of(settlement: Settlement) -> End:
             return "ready"
         case Moderated():
             return "moderated"
+        # Apart from other lost tasks: this one may have been paid, and nobody can look it up.
         case Lost(AmbiguousSubmitError()):
             return "ambiguous"
         case Answered():
@@ -30,6 +31,7 @@ class Counts:
     """Counts of a client's requests. Written by the scheduler's steps, read by `statistics()`."""
 
     def __init__(self) -> None:
+        # Each count only rises, so that the difference of two snapshots says what happened between them.
         self.submitted: int = 0
         self.refused_429: int = 0
         # 429 answers to submits that left early. They are the price of overlap, and no news about the account.

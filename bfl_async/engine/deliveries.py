@@ -48,6 +48,7 @@ class Deliveries:
     def fields_for(self, entry: Entry) -> Mapping[str, JSON]:
         """Return a webhook's fields for a submit, where the model has them and the caller set none."""
         webhook, request = self._poller.webhook, entry.request
+        # A URL of the caller's own goes to a server of the caller's: nothing of it comes through here.
         if webhook is None or not takes_webhook(request) or getattr(request, "webhook_url", None) is not None:
             return {}
         if entry.journal is not None:
@@ -69,6 +70,7 @@ class Deliveries:
     def accepted(self, entry: Entry, task_id: str) -> None:
         """Note the task of a submit. A delivery that overtook the submit's own answer counts from now on."""
         if entry.expectation is not None:
+            # From here on a delivery that names another task is refused.
             entry.expectation.name(task_id)
         if entry.delivery is not None:
             self.take(entry, entry.delivery)
@@ -89,12 +91,15 @@ class Deliveries:
                 extra=entry.facts(),
             )
             return
+        # As a poll's answer is judged: the same words must have the same meaning, whichever way they come.
         settlement = self._poller.judge_delivery(entry, delivery, asyncio.get_running_loop().time())
         if settlement is None:
             return
         if not has_result(settlement):
+            # Ready without a URL. The poll brings it, or waits for it.
             entry.poll_soon()
             return
+        # Before the end, which reads it: its result came by delivery, and its runner is cancelled for that reason.
         entry.delivery = delivery
         try:
             self._finish(entry, settlement)
@@ -119,6 +124,7 @@ class Deliveries:
         if expectation is None:
             return
         entry.expectation = None
+        # Only an end that the server would have delivered says something of deliveries, and only for a submit of ours.
         came_through = webhook is None or webhook.comes_through
         seen = isinstance(settlement, Ready | Moderated) and not entry.attached
         expectation.end(missed=seen and entry.delivery is None)

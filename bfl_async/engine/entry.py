@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("bfl_async")
 
 
-_READINGS = 32  # that a policy sees
+# Maximum number of readings that a policy sees of one task.
+_READINGS = 32
 
 
 @dataclass(eq=False, repr=False, slots=True, weakref_slot=True)
@@ -165,6 +166,7 @@ class Entry:
 
     def note_reading(self, reading: Reading) -> None:
         """Keep the first readings of a long task's, and the newest."""
+        # Behind the first quarter, which stays, the oldest goes.
         self.readings.append(reading)
         if len(self.readings) > _READINGS:
             del self.readings[_READINGS // 4]
@@ -182,12 +184,15 @@ class Entry:
     def notify_settled(self) -> None:
         """Tell all who wait that `settlement` stands."""
         self.changed.ring()
+        # Taken out first: a callback may add or remove others, and each is called once at most.
         callbacks, self.callbacks = self.callbacks, OrderedSet()
         for callback in callbacks:
             try:
                 callback(self)
-            except Exception:  # a bug in one must not keep the others waiting
+            except Exception:
+                # A bug in one must not keep the others waiting.
                 _log.exception("a callback failed by a bug", extra=self.facts())
+        # A handle that still exists logs it itself, should it be dropped without having been awaited.
         if not self.heard and self.handle is not None and self.handle() is None:
             self.log_unheard()
 

@@ -15,7 +15,8 @@ from bfl_async.runtime.ordered import OrderedSet
 if TYPE_CHECKING:
     pass
 
-_STOP_S = 30.0  # invariant 7: how long nothing is sent after a 402
+# Invariant 7: how long nothing is sent after a 402.
+_STOP_S = 30.0
 
 
 class SpendingGate:
@@ -26,11 +27,17 @@ class SpendingGate:
     """
 
     def __init__(self) -> None:
-        self.error: BFLError | None = None  # why the gate is closed; None: open
+        # Why the gate is closed; None: it is open. Only an accepted probe opens it. Time alone does not: it lets the
+        # probe go.
+        self.error: BFLError | None = None
+        # On the loop's clock. Until then every request is refused.
         self.closed_until = 0.0
-        self.probe: Entry | None = None  # the one request that is out while the gate is closed
-        self.parked: OrderedSet[Entry] = OrderedSet()  # those that wait for what the probe brings
-        self._proved = False  # a submit was accepted, so the key is good
+        # The one request that is out while the gate is closed. Written by `Slots`, which chooses it.
+        self.probe: Entry | None = None
+        # Those that wait for what the probe brings, in the order in which they came. The limiter does not know them.
+        self.parked: OrderedSet[Entry] = OrderedSet()
+        # A submit was accepted, so the key is good. From then on a 401 or 403 is about one request, not about all.
+        self._proved = False
 
     def closes_on(self, error: BFLError) -> bool:
         """True for a refusal that the next request would meet as well."""
@@ -42,6 +49,7 @@ class SpendingGate:
         """Stop sending."""
         self.error = error
         self.closed_until = now + _STOP_S
+        # Whichever request was the probe, this refusal is newer: the first request after the pause is the next probe.
         self.probe = None
 
     def accept(self, entry: Entry) -> list[Entry]:
@@ -49,6 +57,7 @@ class SpendingGate:
         self._proved = True
         if entry is not self.probe:
             return []
+        # Emptied before the caller queues them: whichever of them fails in that finds a gate that is open.
         self.error = self.probe = None
         parked = list(self.parked)
         self.parked.clear()

@@ -49,7 +49,9 @@ class LookAhead(NoLookAhead):
         self._limiter = limiter
         self._entries = entries
         self._timings = timings
+        # The polling policy then narrows down when a task ends, before it can have ended: see `RoundTrips`.
         timings.round_trips.overlaps = True
+        # One timer for all tasks; None while nothing waits, so that an idle client does not wake.
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -72,6 +74,7 @@ class LookAhead(NoLookAhead):
 
     def refused(self, entry: Entry) -> bool:
         """See `NoLookAhead.refused`."""
+        # Only a submit that left early was a guess. Any other 429 is news about the account.
         if not entry.lease.early:
             return False
         self._overlap.refused(asyncio.get_running_loop().time())
@@ -83,6 +86,7 @@ class LookAhead(NoLookAhead):
 
     def close(self) -> None:
         """See `NoLookAhead.close`."""
+        # For good: polls that come back afterwards still report here, and must not set the timer again.
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -98,6 +102,7 @@ class LookAhead(NoLookAhead):
         self._timer = None
         submit_s = self._timings.round_trips.submit_s
         if submit_s is not None and self._entries.queued and not self._closed:
-            # Half of a round trip passes before the server decides.
+            # Half of a round trip passes before the server decides. Before the first submit was measured, nothing
+            # leaves early: its moment of arrival could not be foretold.
             self._limiter.grant_early(self._overlap.free_slots(loop.time(), submit_s / 2))
         self._plan_look()

@@ -23,6 +23,7 @@ class OpenEntries:
             State.SUBMITTING: OrderedSet(),
             State.SUBMITTED: OrderedSet(),
         }
+        # Only entries whose task is known. An id that two requests share leads to the first one.
         self._by_task: dict[str, Entry] = {}
         # A drain waits until nothing is left, closing for the last POST.
         self._changed = Bell()
@@ -57,6 +58,8 @@ class OpenEntries:
 
     def move(self, entry: Entry, state: State) -> None:
         """Give an open entry another of the three states."""
+        # At the end of its new list: one that goes back to the queue is behind others here, and keeps its place in the
+        # limiter, which alone decides who is next.
         self._by_state[entry.state].discard(entry)
         self._by_state[state].add(entry)
         entry.state = state
@@ -69,6 +72,7 @@ class OpenEntries:
     def remove(self, entry: Entry) -> None:
         """Let go of an entry, which keeps the state that it has. `tell` must follow."""
         self._by_state[entry.state].discard(entry)
+        # Not if another entry was first with this id: it is still followed.
         if entry.task_id is not None and self._by_task.get(entry.task_id) is entry:
             del self._by_task[entry.task_id]
 

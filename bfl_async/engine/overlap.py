@@ -24,16 +24,22 @@ from collections.abc import Hashable, Sequence
 from bfl_async.polling.forecast import Forecast
 from bfl_async.runtime.ordered import OrderedSet
 
-_CERTAINTY = 0.9  # that a slot is free for every submit that leaves early
-_CERTAIN_SIGMAS = 1.2816  # the normal distribution's quantile of it
-_EXACT = 16  # tasks up to which the sum is computed exactly
+# The probability with which a slot must be free for every submit that leaves early, and the normal distribution's
+# quantile of it.
+_CERTAINTY = 0.9
+_CERTAIN_SIGMAS = 1.2816
+# Up to so many tasks the sum is computed exactly; the work is quadratic. For more, the normal distribution is close.
+_EXACT = 16
+# What one refusal adds to the margin. The budget's share of it is taken away by each acceptance.
 _MARGIN_STEP_S = 0.04
 _LEAST_MARGIN_S, _MOST_MARGIN_S = -0.2, 0.6
 # The pause after a refusal, and the longest one after many in a row.
 _PAUSE_S, _MAX_PAUSE_S = 0.05, 2.0
-_OFTEN_S, _SELDOM_S = 0.02, 0.05  # between looks: where an end is near, and else
-_PROMISING = 0.4  # expected ends, from which on looks are worth more
-_FEW = 2.0  # submits that may always be on their way early
+# Between looks: where an end is near, and else. From so many expected ends on, a look is worth its cost more often.
+_OFTEN_S, _SELDOM_S = 0.02, 0.05
+_PROMISING = 0.4
+# So many submits may always be on their way early, whatever was refused before.
+_FEW = 2.0
 
 
 def covered(probabilities: Sequence[float]) -> int:
@@ -42,7 +48,8 @@ def covered(probabilities: Sequence[float]) -> int:
         mean = sum(probabilities)
         variance = sum(each * (1 - each) for each in probabilities)
         return max(0, math.floor(mean + 0.5 - _CERTAIN_SIGMAS * math.sqrt(variance)))
-    exactly = [1.0]  # the probability of 0, 1, 2 ... of them
+    # The probabilities that 0, 1, 2 ... of them happen, with one event more in each turn of the loop.
+    exactly = [1.0]
     for each in probabilities:
         exactly.append(0.0)
         for number in range(len(exactly) - 1, 0, -1):
@@ -66,15 +73,20 @@ class Overlap:
     def __init__(self, budget: float) -> None:
         self._budget = budget
         self.margin_s = 0.0
-        self._most = _FEW  # on their way early
+        # So many submits may be on their way early at a time; it rises only where that many were really wanted.
+        self._most = _FEW
         self._wants_more = False
-        self.look_again_s = _OFTEN_S  # until the next look is worth its cost
+        # Until the next look is worth its cost.
+        self.look_again_s = _OFTEN_S
         self._paused_until = 0.0
         self._refused_in_a_row = 0
         self._places = 0
         # Of each expected task: its pools, when its time began, its forecast, its newest place in the heap.
         self._expected: dict[Hashable, tuple[tuple[str, ...], float, Forecast, int]] = {}
-        self._later: list[tuple[float, int, Hashable]] = []  # by the moment at which it may end
+        # A heap by the moment at which a task may end. A newer place of the same task makes the older one void, as
+        # taking it out would cost O(expected).
+        self._later: list[tuple[float, int, Hashable]] = []
+        # Of the expected, those whose moment has come: only these are looked at each time.
         self._soon: OrderedSet[Hashable] = OrderedSet()
 
     def expect(self, key: Hashable, pools: tuple[str, ...], began_at: float, forecast: Forecast) -> None:

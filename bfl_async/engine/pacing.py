@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
-_BURST_S = 0.1  # of the bound on polls: so much of its time may be used at once
-
+# So much of the bound's time may be used at once: a few polls that fall together are not held up.
+_BURST_S = 0.1
 
 # A poll that leaves together with another costs half of one for which the process has to wake. So polls leave at
 # moments that are this far apart: a third of the gap before the poll at most, which moves it by a sixth, and less
 # where tasks are so many that they would wait for each other.
 TOGETHER_S, _LEAST_TOGETHER_S = 0.24, 0.002
-
-
 _OF_GAP, _FOR_ALL_TASKS_S = 1 / 3, 4.0
 
 
@@ -28,7 +21,9 @@ class Pacer:
 
     def __init__(self, per_s: float) -> None:
         self._interval_s = 1 / per_s
-        self._due = 0.0  # when the next poll would be sent, if all were spaced evenly
+        # When the next poll would be sent if all were spaced evenly. It moves by whole intervals, and not from when a
+        # poll was really sent: late timers would otherwise lower the rate.
+        self._due = 0.0
 
     def delay_s(self, now: float) -> float:
         """Return how long a poll has to wait that could be sent now; its place is taken with it."""
@@ -45,9 +40,12 @@ def aligned_s(wait_s: float, now: float, *, followed: int, round_trip_s: float) 
         followed: Tasks that are polled now. A single one has none to leave with.
     """
     most_s = min((wait_s + round_trip_s) * _OF_GAP, _FOR_ALL_TASKS_S / max(1, followed))
+    # A single task has none to leave with. Very many would wait for each other.
     if followed < 2 or most_s < _LEAST_TOGETHER_S:
         return wait_s
     step_s = TOGETHER_S
-    while step_s > most_s:  # halved, so that a moment of the wider steps is one of the narrower ones too
+    # Halved, so that a moment of the wider steps is one of the narrower ones too.
+    while step_s > most_s:
         step_s /= 2
+    # The nearest moment, before or after: on average the poll is as prompt as the policy wanted.
     return max(0.0, round((now + wait_s) / step_s) * step_s - now)

@@ -51,8 +51,10 @@ from bfl_async.wire.submit_verdicts import poll_backoff_s
 
 _log = logging.getLogger("bfl_async")
 
-_STRANGE = 100  # unknown statuses that are logged, once each
-_READ_SPACING_S = 1.0  # polls are at most so far apart while somebody reads updates()
+# Maximum number of unknown statuses that are logged, each once: a server that invents them must not fill a disk.
+_STRANGE = 100
+# Polls are at most so far apart while a caller reads updates().
+_READ_SPACING_S = 1.0
 # What the last poll may take, from when it is sent. Where no answer comes it is repeated until then.
 _LAST_POLL_S = 1.0
 _LAST_BACKOFF_S = 0.1
@@ -61,7 +63,8 @@ _ROUND_TRIPS = 3.0
 # Ready without the URL of a result: so many more polls, so far apart, until that is taken for all that will come.
 _URL_WAITS_S = (0.2, 0.4, 0.6, 0.8)
 _URL_POLL_S = 5.0
-_MOST_HINT_S = 1.0  # of a `Retry-After` beside a good answer
+# What of a `Retry-After` beside a good answer is obeyed at most.
+_MOST_HINT_S = 1.0
 
 
 class _Course:
@@ -78,6 +81,7 @@ class _Course:
         self.failures = 0
         # When the last poll must be answered; None until it is sent.
         self.last_by: float | None = None
+        # Whether the one more last poll was granted that a process gets which stood still.
         self._has_stood_still = False
 
     def stood_still(self, sent_at: float, now: float) -> bool:
@@ -135,6 +139,7 @@ class Poller:
             deadline: On the loop's clock. A last poll is sent at that moment.
         Cancellation: Ends the following; nothing is changed on the server.
         """
+        # How many are polled now decides how far a poll may be moved to leave with another.
         timings.round_trips.followed += 1
         try:
             return await self._poll_until_settled(entry, deadline, timings)
@@ -149,6 +154,7 @@ class Poller:
         """
         assert entry.task_id is not None
         loop = asyncio.get_running_loop()
+        # The receipt's URL as it came. With a webhook the receipt has none, and the task is asked for by its id.
         course = _Course(entry.polling_url or result_path(entry.task_id), deadline)
         now = loop.time()
         wait_s = 0.0 if entry.attached else self._plan(entry, now, timings)
@@ -157,12 +163,14 @@ class Poller:
             reply = await self._ask(entry, course.url, sent_at, deadline, course.last_by)
             now = loop.time()
             if isinstance(reply, UntrustedURLError):
+                # Asked again, it would lead elsewhere again, and the caller must know of it at once. The task goes on.
                 return Lost(reply)
             if reply is not None:
                 timings.round_trips.note_poll(now - sent_at, paced_s=paced_s)
             answer, retry_after = self._read_reply(entry, reply)
             self._count_poll(entry, answer, now - sent_at)
             if answer is None:
+                # A failed poll says nothing of the task, so it ends nothing, and a row of "Task not found" is broken.
                 course.failures += 1
                 course.not_found.interrupt()
                 wait_s = poll_backoff_s(course.failures, retry_after, self._rng)
@@ -174,11 +182,14 @@ class Poller:
                 if settlement is not None and has_result(settlement):
                     return settlement
                 if settlement is not None:
+                    # Ready without a URL. Its end is certain by now, so no deadline applies to what follows.
                     return await self._wait_url(entry, course.url, settlement)
                 self._note_pending(entry, answer)
                 wait_s = max(self._plan(entry, now, timings), min(retry_after or 0.0, _MOST_HINT_S))
             if course.last_by is None:
                 continue
+            # The deadline has passed. Without any reply the last poll is repeated while its time lasts; one reply that
+            # finds the task in flight is the answer to it.
             if reply is None and now + _LAST_BACKOFF_S < course.last_by:
                 await asyncio.sleep(_LAST_BACKOFF_S)
             elif reply is not None or not course.stood_still(sent_at, now):
@@ -196,6 +207,7 @@ class Poller:
         # By the policy: it is no back-off.
         planned = course.failures == 0
         if planned and self._together:
+            # A back-off is not moved: its random half keeps clients from coming back together.
             trips = timings.round_trips
             wait_s = aligned_s(
                 wait_s, now - self._phase_s, followed=trips.followed, round_trip_s=trips.poll_s or 0.0
@@ -204,9 +216,11 @@ class Poller:
         sent_at = loop.time()
         paced_s = 0.0 if self._pacer is None else self._pacer.delay_s(sent_at)
         if paced_s > 0:
+            # The place in the pacer's line is taken by now, so this wait is not ended early.
             await asyncio.sleep(paced_s)
             sent_at = loop.time()
         if last and course.last_by is None:
+            # Counted from when it is sent: a process that was busy at the deadline still gets its last answer.
             course.last_by = max(course.deadline, sent_at) + self._last_poll_s(timings)
         return sent_at, paced_s
 
@@ -217,6 +231,7 @@ class Poller:
         """
         if reply is None:
             return None, None
+        # Parsed once, and read twice: for a status first, whatever the HTTP code, and then for what is wrong.
         entry.poll_reply = reply
         content = read_body(reply.body, _bounds.POLL)
         answer = self._answer_of(reply, content, entry.task_id)
@@ -265,28 +280,17 @@ class Poller:
         self, entry: Entry, url: str, sent_at: float, deadline: float, last_by: float | None
     ) -> Reply | UntrustedURLError | None:
         """Send a poll; None where no complete answer came: see `entry.problem`."""
-        limit: TimeLimit | None = None
         try:
-            if sent_at + self._longest_poll_s <= deadline:  # most polls: they need no timer
-                return await self._transport.poll(url)
-            # One that could outlast the deadline ends there, so that the last poll is sent.
-            by = deadline if last_by is None else last_by
-            limit = TimeLimit(by - sent_at)
-            async with limit:
-                return await self._transport.poll(url)
+            return await self._poll_by(url, sent_at, deadline, last_by)
         except UntrustedURLError as exc:
             exc.task_id = entry.task_id
             entry.problem = exc
             return exc
         except BFLError as exc:
             entry.problem = exc
-        except OSError as exc:  # TimeLimit's, or that of a transport from outside; TimeoutError is one
-            timed_out = isinstance(exc, TimeoutError) and limit is not None and limit.expired
-            entry.problem = (
-                ReplyTimeoutError("a poll was not answered in time")
-                if timed_out
-                else TransportError(f"a poll failed: {type(exc).__name__}")
-            )
+        except OSError as exc:
+            # Of a transport from outside, which lets errors of the system through; TimeoutError is one of them.
+            entry.problem = TransportError(f"a poll failed: {type(exc).__name__}")
             entry.problem.__cause__ = exc
         except asyncio.CancelledError as exc:
             if is_cancelled():
@@ -295,6 +299,27 @@ class Poller:
             entry.problem = TransportError("a poll was cancelled, and not by this client")
             entry.problem.__cause__ = exc
         return None
+
+    async def _poll_by(self, url: str, sent_at: float, deadline: float, last_by: float | None) -> Reply:
+        """Send a poll that ends at the deadline, or at `last_by` if it is the last one.
+
+        Raises:
+            ReplyTimeoutError: It had no answer by then.
+        """
+        if sent_at + self._longest_poll_s <= deadline:
+            # Nearly all polls: the transport itself ends them before the deadline. A timer for each would cost a task
+            # some hundredths of a millisecond.
+            return await self._transport.poll(url)
+        # One that could outlast the deadline ends there, so that the last poll is sent.
+        limit = TimeLimit((deadline if last_by is None else last_by) - sent_at)
+        try:
+            async with limit:
+                return await self._transport.poll(url)
+        except TimeoutError as exc:
+            # The transport's own `ReplyTimeoutError` says more.
+            if isinstance(exc, BFLError) or not limit.expired:
+                raise
+            raise ReplyTimeoutError("a poll was not answered in time") from exc
 
     @staticmethod
     def _last_poll_s(timings: Timings) -> float:
@@ -308,6 +333,7 @@ class Poller:
         names this task ends it.
         """
         answer = poll_of(content.data)
+        # Anything may stand in front of the API and answer in its place, with a JSON body and a `status` of its own.
         if answer is None or reply.status_code < 500 or reply.status_code == 503:
             return answer
         return answer if answer.raw.get("id") == task_id else None
@@ -327,6 +353,7 @@ class Poller:
         """Note what an answer says; return the settlement if it ends the task."""
         assert entry.task_id is not None
         word = answer.status
+        # Logged once, so that a new status of the API is noticed. It ends nothing: anything unknown is in flight.
         if not isinstance(word, TaskStatus) and word not in self._strange and len(self._strange) < _STRANGE:
             self._strange.add(word)
             _log.info(
@@ -337,6 +364,7 @@ class Poller:
         changed = (answer.status, answer.progress) != (entry.status, entry.progress)
         entry.status, entry.progress = answer.status, answer.progress
         if answer.cost is not None:
+            # Newer than the receipt's. It is charged when the task ends.
             entry.cost = answer.cost
         if answer.status == TaskStatus.TASK_NOT_FOUND:
             error = TaskNotFoundError(
@@ -350,6 +378,7 @@ class Poller:
         else:
             not_found.interrupt()
         settlement = settlement_of(answer, entry.task_id, entry.request)
+        # An end is not rung here: `settle` does so, once the slot is free.
         if settlement is None and changed:
             entry.changed.ring()
         return settlement
@@ -366,6 +395,7 @@ class Poller:
         """
         loop = asyncio.get_running_loop()
         while True:
+            # A flag beside the wake-up, since it may be set while a poll is on its way.
             if entry.poll_now:
                 entry.poll_now = False
                 return loop.time() >= deadline
@@ -385,11 +415,13 @@ class Poller:
                 entry.sleeper = None
 
     def _spacing(self, entry: Entry, wait_s: float) -> float:
+        # A reader of updates() wants to see progress, which no webhook brings.
         if entry.readers:
             return min(wait_s, _READ_SPACING_S)
         webhook = self.webhook
         if webhook is None or entry.expectation is None or entry.attached or not webhook.comes_through:
             return wait_s
+        # Deliveries come through, so polls are only the net beneath them.
         return max(wait_s, webhook.poll_s)
 
 

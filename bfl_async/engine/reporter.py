@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("bfl_async")
 
-_request_ids = itertools.count(1)  # of the process: one observer may serve several clients
+# Of the process and not of a client: one observer may serve several clients, and tells their requests apart by it.
+_request_ids = itertools.count(1)
 
 
 class Reporter(Reports):
@@ -38,13 +39,16 @@ class Reporter(Reports):
         self._observer = observer
         self._prompts = isinstance(observer, PromptObserver) and observer.prompts
         self._limiter = limiter
+        # The events' `at`. Durations between two of them are true whatever happens to the clock of the machine.
         self._now = asyncio.get_running_loop().time
+        # Whether an error of the observer was logged: it may fail at each event of each request.
         self._is_broken = False
 
     def _tell(self, event: events.Event) -> None:
         try:
             self._observer.on_event(event)
-        except (Exception, asyncio.CancelledError) as exc:  # whatever it raises is its own matter
+        except (Exception, asyncio.CancelledError) as exc:
+            # Called within a step, which must come to its end: whatever the observer raises is its own matter.
             if not self._is_broken:
                 self._is_broken = True
                 _log.error(
@@ -71,6 +75,7 @@ class Reporter(Reports):
     def queued(self, entry: Entry) -> None:
         """A request was admitted. Called in its caller's context."""
         lease = entry.lease
+        # Prompts are the users' own texts: only an observer that asks for them gets them.
         prompt = getattr(entry.request, "prompt", None) if self._prompts else None
         self._tell(
             events.Queued(
@@ -103,6 +108,7 @@ class Reporter(Reports):
         """A task was accepted, or attached: then called in its caller's context."""
         took_s: float | None = None
         if entry.attached:
+            # It was never queued here, so its first event is this one.
             now = self._begin(entry)
         else:
             now, took_s = self._since(entry)
@@ -177,7 +183,8 @@ class Reporter(Reports):
         error: BFLError | None = None
         lag_s: float | None = None
         if isinstance(settlement, Ready):
-            if not entry.attached:  # else its beginning is not known, nor that it had not ended long before
+            # The beginning of an attached task is not known, nor whether it had ended long before.
+            if not entry.attached:
                 lag_s = _lag_s(entry, settlement.reply, now)
         elif not isinstance(settlement, Answered):
             error = settlement.error
@@ -227,6 +234,8 @@ def _lag_s(entry: Entry, reply: PollReply, now: float) -> float | None:
     ended_at = number_of((reply.result or {}).get("end_time"))
     if ended_at is None:
         return None
+    # The server's clock and ours may differ by hours. Two polls of ours bound the true lag: the last one that found the
+    # task in flight, and the one that found it ended.
     seen_in_flight_s = entry.readings[-1].elapsed_s if entry.readings else 0.0
     most_s = entry.seen_at - entry.began_at - seen_in_flight_s
     lag_s = time.time() - (now - entry.seen_at) - ended_at

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 class Reports:
     """The steps of a request that can be told. Called in the step itself, after the entry has changed."""
 
+    # Each method is called once per step, with the entry as it is after the step. None of them may raise or wait: they
+    # run within the step, and what comes after them in it must happen.
+
     def queued(self, entry: Entry) -> None:
         """A request was admitted. Called in its caller's context."""
 

@@ -27,6 +27,7 @@ class Runners:
 
     def __init__(self, interrupted: Callable[[Entry], None]) -> None:
         self._interrupted = interrupted
+        # Written by `start` and `_ended` only.
         self._running: dict[asyncio.Task[None], Entry | None] = {}
 
     def start(
@@ -41,7 +42,9 @@ class Runners:
             entry: The one it works on; None for a stream's source.
             context: Variables that it sees; None copies those of the caller.
         """
+        # Not `asyncio.create_task`: the step that calls this relies on the runner's first line coming later.
         runner = new_task(work, context=context)
+        # The reference that keeps it alive: asyncio itself holds tasks only weakly.
         self._running[runner] = entry
         if entry is not None:
             entry.runner = runner
@@ -50,11 +53,13 @@ class Runners:
 
     def _ended(self, runner: asyncio.Task[None]) -> None:
         entry = self._running.pop(runner, None)
+        # A request that was sent again has a newer runner by now.
         if entry is not None and entry.runner is runner:
             entry.runner = None
         if runner.cancelled():
             if entry is not None:
                 self._interrupted(entry)
+        # Read in any case: asyncio would report an exception that nobody looked at.
         elif (exc := runner.exception()) is not None:
             facts = None if entry is None else entry.facts()
             _log.error("a background coroutine failed by a bug", exc_info=exc, extra=facts)
@@ -76,6 +81,8 @@ class Runners:
 
     async def end_all(self) -> None:
         """Cancel all and wait for them, some seconds at most."""
+        # Said again and again, since what a coroutine waits for may swallow a cancellation. And bounded: a close that
+        # never returns is worse than a coroutine that is left behind.
         for _ in range(_CANCELS):
             if not self._running:
                 return

@@ -41,7 +41,8 @@ class Slots:
         self._queue = queue
         self._fail = fail
         self.gate: SpendingGate = SpendingGate()
-        # Entries that wait for their next attempt after a failure. The limiter does not see them.
+        # How many entries wait for their next attempt after a failure: those with a `requeue_timer`. The limiter does
+        # not see them.
         self._resting = 0
         self._closed = False
 
@@ -64,6 +65,8 @@ class Slots:
             elif asyncio.get_running_loop().time() < gate.closed_until:
                 return gate.error
             elif gate.probe is None:
+                # The pause is over: this one finds out whether the account pays again. Noted before it is queued, as
+                # the limiter may grant its slot at once.
                 gate.probe = entry
                 self._limiter.enqueue(entry.lease)
             else:
@@ -110,10 +113,12 @@ class Slots:
         try:
             self._limiter.enqueue(entry.lease)
         except Exception as exc:
+            # It has a runner or a caller that waits, and there is no one to raise this to.
             self._failed(entry, exc)
 
     def rest(self, entry: Entry, wait_s: float) -> None:
         """Give the slot back, and wait for one again after some seconds."""
+        # The server has no task of it, so others may use the slot in the meantime.
         self._tell(self._limiter.release, entry.lease)
         loop = asyncio.get_running_loop()
         entry.requeue_timer = loop.call_later(wait_s, self._come_back, entry)
@@ -157,8 +162,10 @@ class Slots:
         if after_s is not None:
             self._limiter.release(entry.lease, after_s=after_s)
         else:
+            # Both, whatever the state: a lease may have been granted in this very turn, before its runner began.
             self._limiter.withdraw(entry.lease)
             self._limiter.release(entry.lease)
+        # Last: the next probe takes the place in the queue that is free by now.
         self._leave_gate(entry)
 
     def _leave_gate(self, entry: Entry) -> None:
@@ -169,6 +176,7 @@ class Slots:
             return
         gate.probe = None
         if gate.parked and not self._closed:
+            # In the order of arrival. Without a next probe the gate would stay closed until another request comes.
             following = next(iter(gate.parked))
             gate.parked.remove(following)
             gate.probe = following

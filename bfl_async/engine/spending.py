@@ -19,6 +19,7 @@ class Spending:
     """
 
     def __init__(self, purse: Purse | None) -> None:
+        # The only place that knows whether there is a budget: the steps charge and give back in any case.
         self._purse = purse
         # What all tasks of this client cost, as far as the server has said.
         self.credits: float = 0.0
@@ -41,8 +42,10 @@ class Spending:
         """Count what a task costs. A settled cost takes the place of the receipt's. Others paid for attached ones."""
         if entry.cost is None or entry.attached:
             return
+        # The difference, so that a cost that is stated twice, by the receipt and by a poll, counts once.
         self.credits += entry.cost - entry.charged
         entry.charged = entry.cost
+        # What is charged also takes the estimate's place in the budget, which stays taken for good.
         self._set_aside(entry, entry.cost)
 
     def give_back(self, entry: Entry) -> None:

@@ -72,6 +72,7 @@ class Submitter:
             return NotSent(_caused(unsent, exc))
 
     async def _encode(self, request: Request, more: Mapping[str, JSON]) -> Encoded:
+        # Reading a file blocks, and so does writing megabytes as JSON.
         if request.has_files:
             return await self._encoders.run(read_and_encode, request, more)
         body = {**request.body(), **more} if more else request.body()
@@ -84,6 +85,7 @@ class Submitter:
 
         Cancellation: The POST may have been taken; the caller must count it as unknown.
         """
+        # Of an earlier attempt: what is shown must belong to this one.
         entry.submit_reply = None
         endpoint = entry.info.endpoint
         try:
@@ -95,6 +97,7 @@ class Submitter:
         except BFLError as exc:
             return judge_submit_error(exc)
         except TimeoutError as exc:
+            # The body may have left, so the answer is unknown; a transport that knows better raises `ConnectError`.
             within = "in time" if self._submit_s is None else f"within {self._submit_s:g} s"
             return judge_submit_error(_caused(ReplyTimeoutError(f"no reply {within}"), exc))
         except asyncio.CancelledError as exc:
@@ -125,6 +128,7 @@ def read_and_encode(request: Request, more: Mapping[str, JSON]) -> Encoded:
         InvalidRequestError: A file cannot be read, or does not fit.
     """
     body = {**request.body(), **more}
+    # Copied out now: the encoder lets go of each field as soon as it is written.
     texts = texts_in(body)
     encoding = [body]
     del body

@@ -29,10 +29,9 @@ from bfl_async.wire.replies import (
 if TYPE_CHECKING:
     pass
 
+# So many "Task not found" in a row end a task, with so many seconds from the first to the last of them: the API also
+# says it of tasks that live.
 _NOT_FOUND_POLLS = 3
-
-
-# From the first to the last of them.
 _NOT_FOUND_S = 5.0
 
 
@@ -48,8 +47,10 @@ def settlement_of(reply: PollReply, task_id: str, request: object = None) -> Set
     if status == TaskStatus.READY:
         return Ready(reply)
     if not isinstance(status, TaskStatus):
-        return None  # newer than this release: in flight
+        # Newer than this release. Taken for an end, it would free the slot of a task that runs on.
+        return None
     if status.is_moderation:
+        # The server may repeat the prompt in its reasons.
         reasons = moderation_reasons(reply.details, HiddenTexts.of(request))
         stage = "request" if status is TaskStatus.REQUEST_MODERATED else "content"
         refused = "the prompt or an input" if stage == "request" else "the output"
@@ -73,6 +74,7 @@ def settlement_of(reply: PollReply, task_id: str, request: object = None) -> Set
                 details=reply.details,
             )
         )
+    # Pending, or "Task not found".
     return None
 
 
@@ -104,6 +106,7 @@ def has_result(settlement: Settlement) -> bool:
 
 
 def problem_of(reply: Reply, content: Content, entry: Entry) -> BFLError:
+    # A good code without a status is a fault of the server's answer, and not a refusal.
     if reply.status_code >= 300:
         error: BFLError = status_error(
             reply, what="a poll", now=time.time(), hidden=HiddenTexts.of(entry.request), content=content
@@ -116,6 +119,7 @@ def problem_of(reply: Reply, content: Content, entry: Entry) -> BFLError:
 
 def deadline_error(entry: Entry) -> TaskTimeoutError:
     status = "" if entry.status is None else str(entry.status)
+    # In the message only a plain word. The attribute has it as it came, without the request's texts.
     shown = shown_status(status) if status else None
     error = TaskTimeoutError(
         f"task {entry.task_id} was not finished by its deadline (last status {shown!r}): it may go on and "
