@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bfl_async.limiter.liveness import this_process
-from bfl_async.limiter.sqlite_tables import ENDED, NOT_TOLD, TOLD, Lease, Pool, Tables, as_names, as_text
+from bfl_async.limiter.sqlite_tables import Lease, LeaseState, Pool, Tables, as_names, as_text
 from bfl_async.limiter.steps import ENDED_S, FETCH_S, Batch, Op, StepReply
 from bfl_async.types.statistics import PoolStatistics
 
@@ -281,7 +281,7 @@ class Book:
         self._tables.drop_lease(name)
         if others:
             # They are told when they next say that they keep it.
-            self._tables.add_lease(name, "", (), self._now + ENDED_S, told=ENDED)
+            self._tables.add_lease(name, "", (), self._now + ENDED_S, state=LeaseState.ENDED)
 
     def _hold(self, name: str, seconds: float, pools: Sequence[str]) -> None:
         assert self._batch is not None
@@ -310,7 +310,7 @@ class Book:
             self._tables.db.execute(
                 "UPDATE leases SET ends_at = max(ends_at, ?) WHERE id = ?", (self._later, name)
             )
-        elif lease.told == TOLD:
+        elif lease.state is LeaseState.HELD:
             self._follow(name, lease, pools)
 
     def _keep_only(self, kept: set[str]) -> None:
@@ -392,6 +392,6 @@ class Book:
             # Until the owner fetches it, it lasts only for a moment: a process that sleeps must not hold up the others.
             self._tables.drop_ticket(name)
             self._tables.add_lease(
-                name, owner, as_names(text), self._now + FETCH_S, told=NOT_TOLD, arrival=arrival
+                name, owner, as_names(text), self._now + FETCH_S, state=LeaseState.GRANTED, arrival=arrival
             )
             lines[text] = self._tables.head(text)

@@ -11,14 +11,27 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import cast
 
 from bfl_async.limiter.learning import PoolRule
 from bfl_async.limiter.liveness import is_alive, this_process
 
-# Of a lease: its owner does not know it yet; it does; its task has ended, and it counts nothing.
-NOT_TOLD, TOLD, ENDED = 0, 1, 2
+
+class LeaseState(IntEnum):
+    """The column `told` of a lease; `book.lua` has the same numbers, as `n`."""
+
+    # In: `_grant_all`, for a ticket that there is room for. Out: fetched by its owner's next step; dropped if that does
+    # not come within `FETCH_S`, for the owner sleeps and others wait.
+    GRANTED = 0
+    # In: fetched, or followed (`take`, a confirmed task, a lease that ran out and is kept). Out: dropped when its task
+    # ends, when its last owner leaves it, or when no owner kept it in time. Without an owner it is held by time alone.
+    HELD = 1
+    # In: the task has ended and other processes still follow it. It has no pools, so it counts nothing. Out: dropped
+    # after `ENDED_S`, by when each of them has said that it keeps the lease, and was answered that it has ended.
+    ENDED = 2
+
 
 # How long a step waits for the step of another process. After that it has failed, and is made again.
 _LOCKED_S = 5.0
@@ -54,14 +67,14 @@ class Lease:
     """A row of `leases`. Its column `owner` holds all sessions that follow the task."""
 
     owners: list[str]
-    told: int
+    state: LeaseState
     pools: list[str]
     ends_at: float
 
     @property
     def has_ended(self) -> bool:
         """Whether its task has ended, and the row only says so to those that follow it."""
-        return self.told == ENDED
+        return self.state is LeaseState.ENDED
 
 
 class Tables:
@@ -140,7 +153,7 @@ class Tables:
         pools: Sequence[str],
         ends_at: float,
         *,
-        told: int = TOLD,
+        state: LeaseState = LeaseState.HELD,
         arrival: int = 0,
     ) -> None:
         """Add a lease, which takes a slot in each of its pools."""
@@ -148,7 +161,7 @@ class Tables:
         known = [pool for pool in pools if pool in self.pools]
         self.db.execute(
             "INSERT INTO leases (id, owner, told, pools, arrival, ends_at) VALUES (?, ?, ?, ?, ?, ?)",
-            (name, owner, told, as_text(known), arrival, ends_at),
+            (name, owner, state, as_text(known), arrival, ends_at),
         )
         for pool in self.of(known):
             pool.taken += 1
@@ -158,19 +171,18 @@ class Tables:
         row = self.db.execute(
             "SELECT owner, told, pools, ends_at FROM leases WHERE id = ?", (name,)
         ).fetchone()
-        return None if row is None else Lease(as_names(row[0]), row[1], as_names(row[2]), row[3])
+        return None if row is None else Lease(as_names(row[0]), LeaseState(row[1]), as_names(row[2]), row[3])
 
-    def set_lease(
-        self, name: str, owners: Sequence[str], pools: Sequence[str], ends_at: float, *, told: int = TOLD
-    ) -> None:
+    def set_lease(self, name: str, owners: Sequence[str], pools: Sequence[str], ends_at: float) -> None:
         """Change a lease. The caller counts a slot in each pool that is new to it."""
         self.db.execute(
             "UPDATE leases SET owner = ?, told = ?, pools = ?, ends_at = ? WHERE id = ?",
-            (as_text(owners), told, as_text(pools), ends_at, name),
+            (as_text(owners), LeaseState.HELD, as_text(pools), ends_at, name),
         )
 
     def drop_lease(self, name: str) -> None:
         """Remove a lease, and free its slots."""
+        # Nothing happens when it is gone: an end may be said twice, by two processes that follow the task.
         lease = self.lease(name)
         if lease is not None:
             self.db.execute("DELETE FROM leases WHERE id = ?", (name,))
@@ -201,6 +213,7 @@ class Tables:
 
     def drop_ticket(self, name: str) -> None:
         """Let a request wait no longer."""
+        # Its own pools and not the caller's: they are what it was counted in.
         rows = self.rows("SELECT pools FROM tickets WHERE id = ?", name)
         if rows:
             self.db.execute("DELETE FROM tickets WHERE id = ?", (name,))
@@ -221,6 +234,7 @@ class Tables:
         """Forget its place in the line; slots that it has stay taken to their time, as the server may count them."""
         for (name,) in self.rows("SELECT id FROM tickets WHERE owner = ?", session):
             self.drop_ticket(name)
+        # Grants that it has not fetched: nothing was sent for them.
         for (name,) in self.rows("SELECT id FROM leases WHERE owner = ? AND told = 0", session):
             self.drop_lease(name)
         self.db.execute("DELETE FROM sessions WHERE id = ?", (session,))
@@ -231,6 +245,7 @@ class Tables:
 
     def dead_sessions(self) -> list[str]:
         """Return the sessions of this machine whose processes are gone."""
+        # Only of this machine: whether a process of another one lives cannot be known here, and its time runs out.
         machine, mine, _ = this_process()
         rows = self.rows("SELECT id, pid, started FROM sessions WHERE machine = ?", machine)
         return [
