@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 class Lease:
     """The right to hold one slot in each of `pools`, owned by a request and not by its caller.
 
+    It waits, is taken, or is neither. `enqueue` lets it wait. A grant ends the wait (`taken`), and so do `withdraw` and
+    `on_failed` (neither). `take` makes it taken at once. `release` ends that, now or later; `refuse` lets it
+    wait again.
+
     A limiter alone writes `taken`, `early`, `arrival` and `place`; the owner reads them. The owner writes `task_id`
     before it calls `confirm` or `take`: by it the limiter knows which leases share a slot, in all processes.
 
@@ -51,11 +55,12 @@ class Lease:
         self.on_failed: Callable[[BFLError], None] = on_failed
         self.task_id: str | None = None
         self.taken: bool = False
-        self.early: bool = (
-            False  # granted past the limit for a slot that is expected to be free, and not confirmed yet
-        )
-        self.arrival: int | None = None  # the order of arrival, kept when the request goes back to its queue
-        self.place: object | None = None  # the limiter's own mark while the lease is queued
+        # Granted past the limit for a slot that is expected to be free, and not confirmed yet.
+        self.early: bool = False
+        # The order of arrival, kept when the request goes back to its queue.
+        self.arrival: int | None = None
+        # The limiter's own mark while the lease is queued.
+        self.place: object | None = None
 
 
 @runtime_checkable

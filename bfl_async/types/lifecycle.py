@@ -18,11 +18,25 @@ if TYPE_CHECKING:
 
 
 class State(StrEnum):
-    """Our own lifecycle of a request; the server's word is its `status`."""
+    """Our own lifecycle of a request; the server's word is its `status`.
 
+    `engine/steps.py` has the steps that move a request, and the order of their effects.
+    """
+
+    # Nothing is on its way, and no task exists: a withdrawal costs nothing. In: admission; from `submitting` by a 429,
+    # a 503 of the API, or a connection that was not made. Out: to `submitting` by its runner, once it has its slot; to
+    # `settled` when it is withdrawn or late, when a refusal of the whole account ends all that is queued, when the
+    # limiter or the journal fails, and when the client closes.
     QUEUED = "queued"
+    # The POST is on its way, so a task may exist and be paid. In: its runner, right before the POST; where there is a
+    # journal, after that has made it durable. Out: to `submitted` by a receipt, or by a delivery that names the task;
+    # to `queued`, see there; to `settled` by a refusal (its slot is freed) or by an answer that was lost (it is held).
     SUBMITTING = "submitting"
+    # The server has the task. In: an accepted submit; `attach`, which has no submit. Out: to `settled` by a terminal
+    # status of a poll or a delivery (its slot is freed), or because it is no longer followed: its deadline has passed,
+    # its URL leads elsewhere, the client closes (its slot is held).
     SUBMITTED = "submitted"
+    # It has its settlement, which never changes. In: `Steps.settle` alone. Out: nothing.
     SETTLED = "settled"
 
 
