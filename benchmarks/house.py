@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,12 +30,19 @@ class House:
     inner_imports: Mapping[str, int]
     cycles: tuple[tuple[str, ...], ...]
     top_level: tuple[str, ...] = field(default=())
+    # By folder, or module at the top level: lines with a comment alone, and lines of code.
+    comments: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def p90(self) -> int:
         """So many lines 90 % of the functions have at most."""
         lengths = sorted(self.functions.values())
         return lengths[len(lengths) * 9 // 10]
+
+    def comments_per_100(self, folder: str) -> float:
+        """Return how many lines of comment a folder has per 100 lines of code."""
+        comments, code = self.comments[folder]
+        return 100 * comments / code
 
 
 def measure() -> House:
@@ -52,6 +60,14 @@ def measure() -> House:
         for name, tree in trees.items()
         if name not in GENERATED and (count := len(_inner_imports(tree)))
     }
+    comments: Counter[str] = Counter()
+    code: Counter[str] = Counter()
+    for name, path in modules():
+        if name not in GENERATED:
+            folder = name.split(".")[1] if "." in name else name
+            alone, lines_of_code = comments_and_code(path.read_text("utf-8"))
+            comments[folder] += alone
+            code[folder] += lines_of_code
     top = tuple(path.stem for path in sorted(FOLDER.glob("*.py")))
     return House(
         {name: count for name, count in lines.items() if name not in GENERATED},
@@ -59,6 +75,7 @@ def measure() -> House:
         inner,
         tuple(_cycles({name: _imports(name, tree, trees) for name, tree in trees.items()})),
         top,
+        {folder: (comments[folder], count) for folder, count in code.items() if count},
     )
 
 
@@ -67,6 +84,21 @@ def modules() -> Iterator[tuple[str, Path]]:
     for path in sorted(FOLDER.rglob("*.py")):
         parts = path.relative_to(FOLDER.parent).with_suffix("").parts
         yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def comments_and_code(source: str) -> tuple[int, int]:
+    """Count the lines with a comment alone, and those of code: neither blank, nor a comment alone, nor a docstring."""
+    texts: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, Function | ast.ClassDef | ast.Module) and ast.get_docstring(node) is not None:
+            texts.update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    lines = [
+        line.strip()
+        for number, line in enumerate(source.splitlines(), 1)
+        if number not in texts and line.strip()
+    ]
+    comments = sum(line.startswith("#") for line in lines)
+    return comments, len(lines) - comments
 
 
 def _functions(tree: ast.AST) -> Iterator[Function]:
@@ -148,6 +180,8 @@ def main() -> int:
         lines += ["", f"most lines or names, {title}:"]
         largest = sorted(counts.items(), key=lambda each: -each[1])[:12]
         lines += [f"  {count:>5}  {name}" for name, count in largest]
+    lines += ["", "lines of comment per 100 of code, by folder:"]
+    lines += [f"  {house.comments_per_100(name):>5.1f}  {name}" for name in sorted(house.comments)]
     lines += ["\ncycle: " + ", ".join(cycle) for cycle in house.cycles]
     sys.stdout.writelines(line + "\n" for line in lines)
     return 0
