@@ -50,8 +50,9 @@ from bfl_async.batch.lister import LISTED_BEFORE, Lister, read_listed, saved_fac
 from bfl_async.batch.naming import DEFAULT_TEMPLATE, NameTemplate
 from bfl_async.batch.plan import Plan, Planner, is_due
 from bfl_async.batch.requests import FILE_NOTE, PATH, Given, Source, has_path, known_files, new_entry
-from bfl_async.batch.run import KILLED, BatchRun
+from bfl_async.batch.run import BatchRun
 from bfl_async.batch.shelf import READ, Shelf
+from bfl_async.batch.verdicts import KILLED
 from bfl_async.client.client import AsyncBFL
 from bfl_async.errors import (
     ClientClosedError,

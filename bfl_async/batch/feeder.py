@@ -55,13 +55,16 @@ class Feeder:
         """
         shelf = self._shelf
         retries_killed = EntryState.AMBIGUOUS in shelf.retry
+        # First what costs nothing, so that its outcomes do not wait behind hours of sending.
         if not retries_killed:
             await self._report_killed()
         if self._sends_after is None:
             # Before anything ends in this run: what fails from here on is not sent again by it.
             await shelf.requeue_earlier()
+        # Tasks in flight next: their results last for minutes only.
         await self._give(shelf.flying)
         if self._sends_after is not None:
+            # Shielded, as the run may be stopped while others still wait for the same future.
             await asyncio.shield(self._sends_after)
             await shelf.requeue_earlier()
         if not (shelf.and_earlier or self._is_first):
@@ -106,6 +109,7 @@ class Feeder:
         wanted = self._shelf.wanted
         while wanted:
             first = last = wanted.popleft()
+            # What was added in one go has neighbouring ids: one read serves up to 256 of them.
             while wanted and wanted[0] == last + 1 and last - first + 1 < READ:
                 last = wanted.popleft()
             after = first - 1

@@ -82,16 +82,20 @@ class Item:
         self.fields: Mapping[str, JSON] = shelf.places.pop(row.id, row.fields)
         self.request: ImageRequest = rebuild(row, self.fields, given=given_of)
         self.entry: Entry | None = None
-        self.state: EntryState = row.state  # as the ledger has it once it is through with its queue
+        # As the ledger has it once it is through with its queue.
+        self.state: EntryState = row.state
         self.is_attached: bool = row.task_id is not None
-        self.mark: asyncio.Future[None] | None = None  # done when "submitting" is durable
+        # Done when "submitting" is durable; None while no attempt is marked. Written by `mark_submitting` and `queued`.
+        self.mark: asyncio.Future[None] | None = None
         self._marked_at = 0.0
         self.file: Path | None = None
         # The state of the newest change that is durable.
         self._durable_state: EntryState = row.state
         # Facts of changes that are not durable, or not yet: each later change writes them as well.
         self._unwritten: dict[str, Fact] = {}
+        # The newest change, durable or not: only its failure says what the ledger has in the end.
         self._last_change: asyncio.Future[None] | None = None
+        # The server has taken the request in this run, whatever could be recorded of it.
         self._is_accepted = False
 
     @property
@@ -125,8 +129,10 @@ class Item:
         A change builds on those before it, and each may fail alone. A later state without the facts of an earlier
         one, such as "ready" without the task's id, could not be continued by any run.
         """
+        # Counted at once, and taken back if it fails: the counts are those of the ledger with what is in its queue.
         self._move_to(state)
         self._unwritten |= facts or {}
+        # A copy, since later changes add to the facts while this one is being written.
         written = dict(self._unwritten)
         change = self._shelf.ledger.change(self.row.id, state, written)
         self._last_change = change
@@ -162,6 +168,7 @@ class Item:
 
     def show_doubt(self) -> None:
         """Count the entry as the next run will find it, if the ledger knows no more than that it may be sent."""
+        # The next session turns it into that when it opens the ledger.
         if self.state is EntryState.SUBMITTING:
             self._durable_state = EntryState.AMBIGUOUS
             self._move_to(EntryState.AMBIGUOUS)
@@ -172,6 +179,7 @@ class Item:
 
     def mark_submitting(self) -> None:
         """Begin to write that it may have been sent."""
+        # It may have been marked ahead of its slot; a second mark would only cost a flush.
         if self.mark is None:
             self._marked_at = time.perf_counter()
             self.mark = self.change(EntryState.SUBMITTING)
@@ -190,16 +198,19 @@ class Item:
             # Meanwhile a stop may withdraw the request, which takes the mark back.
             await self._shelf.durable(mark)
         except LedgerError as exc:
+            # One failed flush is shared by all requests that waited for it; each raises an error of its own.
             raise exc.fresh() from exc.__cause__
 
     def queued(self) -> None:
         """See `Journal.queued`."""
+        # Not waited for: a kill before it is durable leaves a doubt that is too careful, and never one too few.
         self.mark = None
         self.change(EntryState.QUEUED)
 
     async def submitted(self, receipt: Receipt) -> None:
         """See `Journal.submitted`."""
         self._marks.note_accepted()
+        # Before the wait: from here on a failed change means a paid task that the ledger does not know.
         self._is_accepted = True
         written = self.change(
             EntryState.SUBMITTED,

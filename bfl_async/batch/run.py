@@ -20,9 +20,12 @@ from bfl_async.batch.requests import files_of, replaced_file
 from bfl_async.batch.saving import Saver, kept_result
 from bfl_async.batch.verdicts import (
     HOPELESS,
+    KILLED,
+    UNKNOWN,
     ended_from_elsewhere,
     entry_state_of,
     error_text,
+    to_go_on,
     unrecorded,
 )
 from bfl_async.errors import (
@@ -43,9 +46,7 @@ from bfl_async.types.entries import EntryState, Fact, LedgerEntry
 from bfl_async.types.replies import Lost, Ready, Unsent
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        Coroutine,
-    )
+    from collections.abc import Coroutine
 
     from bfl_async.batch.lister import Lister
     from bfl_async.batch.shelf import Shelf
@@ -56,37 +57,22 @@ if TYPE_CHECKING:
 _log = logging.getLogger("bfl_async")
 
 
-_AHEAD = 1  # requests that are marked as submitting before they have a slot, where flushes are slow
-
-
-_SLOW_FLUSH_S = 0.010  # 0.6 % of a slot's cycle with the quickest model
-
-
-_STEP = 32  # entries that are taken in before others have their turn in the loop
-
-
-_BACKLOG = 64  # finished entries, beside the window, whose image is on its way or that nobody has taken yet
-
-
-_PRIORITY = 10  # a batch stands behind single requests, as a stream does
-
-
-_OUTAGE_S = 3600.0  # for so long no connection can be made before a run that worked gives up
-
-
-_CLOSE_S = 10.0  # for POSTs on their way when the batch is closed
-
-
-KILLED = (
-    "the run was killed when this request may have been sent: a task may exist and be paid; it is sent again only "
-    "with retry_ambiguous"
-)
-
-
-_UNKNOWN = (
-    "the ledger says that this request was accepted, and an earlier run could not record its task: the task may be "
-    "paid; the request is sent again only with retry_ambiguous"
-)
+# Requests that are marked as submitting before they have a slot, where flushes are slow. Each is in doubt after a kill.
+_AHEAD = 1
+# From so slow a flush on a request is marked ahead: 0.6 % of a slot's cycle with the quickest model.
+_SLOW_FLUSH_S = 0.010
+# Entries that are taken in before other coroutines have their turn in the loop.
+_STEP = 32
+# Finished entries, beside the window, whose image is on its way or that no consumer has taken yet. This bounds the
+# memory that a slow disk or a slow consumer costs.
+_BACKLOG = 64
+# A batch goes behind single requests, as a stream does: lower goes first.
+_PRIORITY = 10
+# For so long no connection can be made before a run that worked gives up. A run that never worked gives up early, since
+# its settings are the more likely cause.
+_OUTAGE_S = 3600.0
+# For POSTs on their way when the batch is closed. One whose answer comes later is ambiguous.
+_CLOSE_S = 10.0
 
 
 class BatchRun:
@@ -114,23 +100,34 @@ class BatchRun:
         # Entries that this run has taken from the queue: none is taken twice.
         self._taken_up = IdSet()
         self._engine = bfl._engine
+        # Twice the slots: while one lot is at the server, the next one waits in the limiter, so no slot idles.
         pool = self._engine.statistics().pools.get(ACCOUNT)
         self._window = 2 * (pool.limit if pool is not None else 12)
         self._backlog = max(_BACKLOG, self._window)
         self._feeder: asyncio.Task[None] | None = None
+        # False once nothing more is taken in. Written by `_fed`, and by `stop` where the feeder never began.
         self._feeding = True
-        self._open: OrderedSet[Item] = OrderedSet()  # taken in, not settled
-        self._line: deque[Item] = deque()  # of these, in order, those that are not about to be sent
+        # Entries that were taken in and are not settled.
+        self._open: OrderedSet[Item] = OrderedSet()
+        # Of these, in order, those that are not about to be sent. `reached` looks here for the next one to mark ahead.
+        self._line: deque[Item] = deque()
+        # Coroutines that write down an end or save an image. Each holds one outcome of `_held`.
         self._finishing: set[asyncio.Task[None]] = set()
-        self._held = 0  # outcomes that were begun and not handed out
+        # Outcomes that were begun and not handed out. Every way out of a finishing coroutine either hands its outcome
+        # out or takes it back, or the run would wait for it forever.
+        self._held = 0
         self._ready: deque[BatchOutcome] = deque()
         # Rung when something has changed that the waits of this run look at.
         self._changed = Bell()
-        self._flush_s = 0.0  # how long a mark takes to be durable, the newest weighing most
+        # How long a mark takes to be durable, the newest weighing most.
+        self._flush_s = 0.0
         self._has_accepted = False
+        # Nothing more is sent, and what was sent is still handed out. Written by `stop` only.
         self._is_stopped = False
+        # Nothing more becomes an outcome. Written by `aclose` only.
         self._is_left = False
-        self._error: BaseException | None = None  # raised after the last outcome
+        # Raised after the last outcome, once. The first one counts: what follows is often its consequence.
+        self._error: BaseException | None = None
         self.ended: bool = False
 
     # --- the consumer -----------------------------------------------------------------------------------
@@ -148,22 +145,25 @@ class BatchRun:
             ClientClosedError: The client or the batch was closed.
         Cancellation: Ends this wait; no outcome is lost, the next call returns it.
         """
+        # With the first call, so that a run which is made and not used reads and sends nothing.
         if self._feeder is None and not (self._is_stopped or self._is_left):
             self._feeder = new_task(self._source.feed())
             self._feeder.add_done_callback(self._fed)
+        # The outcome is taken in the step in which it is seen: a cancelled wait takes none, and so loses none.
         while not self._ready:
             if self._is_left or self._is_through():
                 await self._end()
             await self._changed.wait()
         self._held -= 1
         outcome = self._ready.popleft()
-        self.touched()  # there is room for another
+        self.touched()
         return outcome
 
     def _is_through(self) -> bool:
         return not (self._open or self._held or (self._feeding and self._feeder is not None))
 
     async def _end(self) -> None:
+        # All images are listed before the last call returns: an application may read the manifest next.
         if not (self.ended or self._is_left) and self._lister is not None:
             try:
                 await self._lister.flush()
@@ -194,6 +194,7 @@ class BatchRun:
     async def _report_killed(self) -> None:
         """Hand out an entry that may have been sent when an earlier run was killed."""
         shelf = self._shelf
+        # It holds an outcome like any other: a thousand killed entries must not be in memory at once.
         await self._wait_room()
         (row,) = await shelf.read(tuple(EntryState), shelf.killed[0] - 1, 1)
         del shelf.killed[0]
@@ -212,8 +213,10 @@ class BatchRun:
             self._shelf.attached.add(row.id)
         item = Item(self, self._shelf, row)
         if not (is_queued or row.task_id):
+            # In flight by the ledger, without an id: it can be neither attached nor sent again.
             self._finish_with(self._give_up(item))
             return
+        # The key of an entry is the content of its files. Another content is another request, which was not asked for.
         if is_queued and (replaced := await self._replaced_file(item)) is not None:
             self._finish_with(self._refuse(item, InvalidRequestError(replaced)))
             return
@@ -223,6 +226,8 @@ class BatchRun:
             self._finish_with(self._refuse(item, exc))
             return
         self._open.add(item)
+        # A request that an account's refusal has ended at once, or a task that another handle has seen end, calls no
+        # callback any more.
         if entry.settlement is None:
             entry.callbacks.add(item.settled)
         else:
@@ -254,6 +259,7 @@ class BatchRun:
             try:
                 return self._admit(item) if item.row.state is EntryState.QUEUED else self._attach(item)
             except BudgetExceededError:
+                # With nothing in flight nothing will be given back: the budget is spent.
                 if not self._open:
                     raise
                 # What runs may turn out cheaper than it was set aside for, or not be paid at all.
@@ -267,6 +273,7 @@ class BatchRun:
 
     def _admit(self, item: Item) -> Entry:
         outage_s = _OUTAGE_S if self._has_accepted else None
+        # Not bounded by `Limits.queue`, which is for callers that can be refused: the window bounds a run.
         entry = self._engine.admit(
             item.request, priority=_PRIORITY, outage_s=outage_s, bounded=False, journal=item
         )
@@ -282,6 +289,7 @@ class BatchRun:
 
     def reached(self, item: Item) -> None:
         """Mark a request that has its slot as submitting; see the module for the next in line."""
+        # Called for each attempt: one that was in the queue again is in the line no more.
         if item in self._open:
             with contextlib.suppress(ValueError):
                 self._line.remove(item)
@@ -299,6 +307,7 @@ class BatchRun:
         if self._has_accepted:
             return
         self._has_accepted = True
+        # Those that were admitted before got the short time of a run that may have wrong settings.
         for item in self._open:
             if item.entry is not None:
                 item.entry.extend_outage(_OUTAGE_S)
@@ -308,6 +317,7 @@ class BatchRun:
         self._open.remove(item)
         with contextlib.suppress(ValueError):
             self._line.remove(item)
+        # Also marks the end as heard: the outcome reports it, so no warning is logged.
         error = entry.error()
         settlement = entry.settlement
         assert settlement is not None
@@ -315,11 +325,14 @@ class BatchRun:
         if isinstance(settlement, Ready):
             self._finish_with(self._bring_home(item, entry))
         elif isinstance(settlement, Lost) and isinstance(settlement.error, ClientClosedError):
+            # The ledger has the task's id, and the next run attaches it: nothing is to be written.
             self._halt(error)
         elif isinstance(settlement, Unsent):
             if item.mark is not None:
                 # Also where the mark failed: it may have been written all the same.
                 item.queued()
+            # It stays queued for a reason that the next one would meet as well. A withdrawal is the run's own while it
+            # stops; otherwise the client has closed.
             if state is None and not (settlement.withdrawn and self._is_stopped):
                 self._halt(error)
         if state is not None:
@@ -335,6 +348,7 @@ class BatchRun:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._finishing.discard(task)
+        # In both cases it has handed nothing out.
         if task.cancelled():
             if not self._is_left:
                 self._held -= 1
@@ -346,6 +360,7 @@ class BatchRun:
         self.touched()
 
     async def _write_down(self, item: Item, entry: Entry, state: EntryState, error: BFLError) -> None:
+        # A task that goes on has no end yet: the next run follows it.
         facts: dict[str, Fact] = {"error": error_text(error), "cost": entry.cost}
         if state is not EntryState.SUBMITTED:
             facts["ended_at"] = time.time()
@@ -357,7 +372,7 @@ class BatchRun:
 
     async def _give_up(self, item: Item) -> None:
         """Report an entry that is in flight and whose task is not known: an earlier run could not record it."""
-        error = AmbiguousSubmitError(_UNKNOWN)
+        error = AmbiguousSubmitError(UNKNOWN)
         try:
             await self._shelf.durable(
                 item.change(EntryState.AMBIGUOUS, {"error": error_text(error), "ended_at": time.time()})
@@ -378,11 +393,13 @@ class BatchRun:
                 ready |= {"ended_at": time.time(), "result": json.dumps(kept_result(item, result))}
                 await shelf.durable(item.change(EntryState.READY, ready))
             else:
+                # Not waited for: if it is lost, the next run polls once more. The image must not wait for a flush.
                 if item.state is not EntryState.READY:
                     item.change(EntryState.READY, ready)
                 async with shelf.downloads:
                     await self._saver.save(item, result, seen_at)
         except ClientClosedError as exc:
+            # The entry stays "ready", which is true, and the next run fetches the image: there is no outcome to report.
             self._held -= 1
             self._halt(exc)
             return
@@ -390,7 +407,8 @@ class BatchRun:
             error = exc
             await item.wait_written()
             self._halt(exc)
-        except BFLError as exc:  # of the download
+        except BFLError as exc:
+            # Of the download. Unless a repetition is hopeless, the next run asks for a fresh URL and tries again.
             error = exc
             state = EntryState.FAILED if isinstance(exc, HOPELESS) else EntryState.READY
             try:
@@ -404,6 +422,7 @@ class BatchRun:
         task_id = row.task_id
         if item.entry is not None:
             task_id = item.entry.task_id
+        # Last looks, once all that concerns the entry was written or has failed: the outcome says what the ledger has.
         item.show_doubt()
         if item.is_unrecorded:
             error = unrecorded(task_id, item.file, error)
@@ -425,6 +444,7 @@ class BatchRun:
             self._feeding = False
         else:
             self._feeder.cancel()
+        # A copy: what is withdrawn settles in this step, and leaves the set.
         for item in list(self._open):
             if item.entry is not None:
                 self._engine.stop(item.entry)
@@ -433,22 +453,12 @@ class BatchRun:
     def _halt(self, error: BaseException | None) -> None:
         """Stop for an error, which is raised after the last outcome."""
         if self._error is None and error is not None:
-            self._error = self._going_on(error) if isinstance(error, BFLError) else error
+            self._error = to_go_on(error, self._shelf.ledger.shown) if isinstance(error, BFLError) else error
         self.stop()
 
     def fail(self, error: LedgerError | SaveError) -> None:
         """Stop: something cannot be written."""
         self._halt(error)
-
-    def _going_on(self, error: BFLError) -> BFLError:
-        """The error with what it takes to go on."""
-        if isinstance(error, ClientClosedError):
-            return error
-        twin = error.fresh()
-        twin.args = (
-            f"{error}; what was not sent stays queued in {self._shelf.ledger.shown!r}: run the same again to go on",
-        )
-        return twin
 
     async def aclose(self) -> None:
         """Stop; wait for POSTs on their way and for files that are being written.
@@ -463,12 +473,14 @@ class BatchRun:
         self._is_left = True
         self.touched()
         try:
+            # Also for the receipt to be durable: until then a paid task is known to this process alone.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_S):
                     while any(item.is_on_its_way for item in self._open):
                         await self._changed.wait()
         finally:
             for item in list(self._open):
+                # The ledger reports these, so no warning is logged; and this run hears of their ends no more.
                 if item.entry is not None:
                     item.entry.heard = True
                     item.entry.callbacks.discard(item.settled)
@@ -476,6 +488,7 @@ class BatchRun:
             tasks = [*self._finishing, *([] if self._feeder is None else [self._feeder])]
             for task in tasks:
                 task.cancel()
+            # Awaited even if the caller is cancelled: a file that is being written must be whole or gone.
             with shielded():
                 await asyncio.gather(*tasks, return_exceptions=True)
             self.touched()

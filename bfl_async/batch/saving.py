@@ -53,6 +53,7 @@ class Saver:
         shelf = self._shelf
         assert shelf.folder is not None
         assert shelf.parts is not None
+        # The time in which the image waited for its turn has passed for its URL as well.
         timeout = download_timeout_s(
             result.url, result.reply, waited_s=asyncio.get_running_loop().time() - seen_at
         )
@@ -63,12 +64,14 @@ class Saver:
         try:
             await self._name(item, result, download)
         finally:
+            # What was not moved to its name is removed, whatever has failed.
             result._discard(download)
 
     async def _name(self, item: Item, result: Result, download: Download) -> None:
         """Give an image that has arrived its name, and note it."""
         shelf = self._shelf
         assert shelf.folder is not None
+        # Before the file: the name may contain the seed that the server chose.
         kept = kept_result(item, result)
         name = shelf.template.render(
             index=item.index,
@@ -79,6 +82,8 @@ class Saver:
             key=item.row.key,
             suffix=download.suffix,
         )
+        # An attached entry may have been saved by a run that was killed right after: a file with the same content under
+        # this name is then the image, and is taken over.
         file, digest = await shelf.in_thread(
             _save_file,
             shelf.folder,
@@ -92,8 +97,10 @@ class Saver:
         facts = {
             "file": file, "result": json.dumps(kept), "cost": result.cost, "error": None, "ended_at": time.time()
         }  # fmt: skip
+        # Before the change, which may fail: the error then names the file that exists.
         item.file = shelf.folder / file
         await shelf.durable(item.change(EntryState.SAVED, facts))
+        # Last. A line that is missing is added by the next session; a line without a file would be a lie.
         if self._lister is not None:
             self._lister.put(item.row.id, manifest_line(item.row, result.task_id, result.cost, file, kept))
 
@@ -122,6 +129,7 @@ def download_timeout_s(url: str, polled: Reply | None, *, waited_s: float) -> fl
 def kept_result(item: Item, result: Result) -> dict[str, JSON]:
     """What of a result outlives its URL."""
     asked = item.row.fields.get("seed")
+    # The server's seed where it states one, else the one that was asked for: either makes the image again.
     kept: dict[str, JSON] = {"seed": result.seed if result.seed is not None else asked}
     if result.prompt is not None and result.prompt != item.prompt:
         kept["used_prompt"] = result.prompt

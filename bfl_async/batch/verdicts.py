@@ -29,6 +29,18 @@ def ended_from_elsewhere() -> ClientClosedError:
     )
 
 
+# What a run reports of an entry that was found as submitting.
+KILLED = (
+    "the run was killed when this request may have been sent: a task may exist and be paid; it is sent again only "
+    "with retry_ambiguous"
+)
+# What it reports of one in flight whose task is not known.
+UNKNOWN = (
+    "the ledger says that this request was accepted, and an earlier run could not record its task: the task may be "
+    "paid; the request is sent again only with retry_ambiguous"
+)
+
+
 _STOPS = (
     InsufficientCreditsError, AuthenticationError, BudgetExceededError, ConnectError, LedgerError, ClientClosedError
 )  # fmt: skip
@@ -48,6 +60,7 @@ def entry_state_of(settlement: Settlement, *, is_attached: bool) -> EntryState |
         settlement: How it ended. Ready is None here: its image comes first.
         is_attached: The task was in flight when this run took the entry up.
     """
+    # From what is true of money: what was perhaps paid is never put back into the queue by itself.
     match settlement:
         case Moderated():
             return EntryState.MODERATED
@@ -56,6 +69,7 @@ def entry_state_of(settlement: Settlement, *, is_attached: bool) -> EntryState |
         case Lost(AmbiguousSubmitError()):
             return EntryState.AMBIGUOUS
         case Lost(ClientClosedError()):
+            # Its task goes on, and the ledger has it as submitted already.
             return None
         case Lost(UntrustedURLError()) if not is_attached:
             # Its polling URL leads elsewhere, and will when it is asked for again.
@@ -72,6 +86,16 @@ def entry_state_of(settlement: Settlement, *, is_attached: bool) -> EntryState |
 
 def error_text(error: BFLError) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+def to_go_on(error: BFLError, ledger: str) -> BFLError:
+    """Return the error that stopped a run, with what it takes to go on."""
+    if isinstance(error, ClientClosedError):
+        return error
+    # The original may be an outcome's as well, whose message must stay as it is.
+    twin = error.fresh()
+    twin.args = (f"{error}; what was not sent stays queued in {ledger!r}: run the same again to go on",)
+    return twin
 
 
 def unrecorded(task_id: str | None, file: Path | None, error: BFLError | None) -> LedgerError:
