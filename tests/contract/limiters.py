@@ -12,6 +12,7 @@ from asyncio.subprocess import PIPE, Process, create_subprocess_exec
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -140,13 +141,35 @@ async def book(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 MakeLimiter = Callable[[Limits], Awaitable[Limiter]]
 
 
-@pytest.fixture(params=[pytest.param("local", marks=pytest.mark.looptime(start=0)), "file", "redis"])
+@cache
+def _limiter_of_the_page() -> Callable[[Limiter], Limiter]:
+    """Return the class that `docs/howto/own-limiter.md` shows: what readers copy keeps the contract."""
+    page = (ROOT / "docs" / "howto" / "own-limiter.md").read_text("utf-8")
+    names: dict[str, Callable[[Limiter], Limiter]] = {}
+    exec(page.partition("```python\n")[2].partition("\n\n\nlimiter = ")[0], names)
+    return names["Pausable"]
+
+
+_IN_PROCESS: dict[str, Callable[[Limits], Limiter]] = {
+    "local": LocalLimiter,
+    # Without a class of ours.
+    "own": lambda limits: _limiter_of_the_page()(LocalLimiter(limits)),
+}
+
+
+@pytest.fixture(
+    params=[
+        *(pytest.param(kind, marks=pytest.mark.looptime(start=0)) for kind in _IN_PROCESS),
+        "file",
+        "redis",
+    ]
+)
 async def make_limiter(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MakeLimiter]:
-    """Each kind of limiter. The local one lives on looptime's clock, the others on the true one."""
-    if request.param == "local":
+    """Each kind of limiter. Those of one process live on looptime's clock, the others on the true one."""
+    if (in_process := _IN_PROCESS.get(request.param)) is not None:
 
         async def make(limits: Limits) -> Limiter:
-            return LocalLimiter(limits)
+            return in_process(limits)
 
         yield make
     else:

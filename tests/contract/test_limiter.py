@@ -577,7 +577,8 @@ async def test_a_long_retry_after_does_not_restore_the_limit(make_limiter: MakeL
 async def test_limit_changed_while_held(make_limiter: MakeLimiter) -> None:
     """A lower limit takes nothing back and holds grants back; a higher one grants at once."""
     limiter, grants = await make_limiter(limits(3)), list[str]()
-    assert isinstance(limiter, LocalLimiter | SharedLimiter)
+    if not isinstance(limiter, LocalLimiter | SharedLimiter):
+        pytest.skip("`resize` is not part of the protocol")
     owners = [Owner(str(n), grants) for n in range(6)]
     for owner in owners:
         limiter.enqueue(owner.lease)
