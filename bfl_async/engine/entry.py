@@ -52,7 +52,7 @@ class Entry:
     is_bounded: bool = True
     # The POST may make no task.
     any_endpoint: bool = False
-    # Of a durable batch: told before the POST and after its receipt.
+    # Of a durable batch: awaited before the POST and after its receipt.
     journal: Journal | None = None
     attached: bool = field(init=False)
     loop: asyncio.AbstractEventLoop = field(init=False, default_factory=asyncio.get_running_loop)
@@ -113,12 +113,12 @@ class Entry:
     callbacks: OrderedSet[Callable[[Entry], None]] = field(default_factory=OrderedSet)
     # How many wait in updates() now.
     readers: int = 0
-    # Somebody was given the settlement.
+    # A caller was given the settlement, or has given up on it: no warning is logged.
     heard: bool = False
     handle: weakref.ref[object] | None = None
 
-    # With an observer, written by the reporter: ties its events together; when it was admitted or attached; when its
-    # last step was told.
+    # With an observer, written by the reporter: what ties its events together; when it was admitted or attached; the
+    # moment of its last event.
     request_id: int = 0
     queued_at: float = 0.0
     reported_at: float = 0.0
@@ -182,7 +182,7 @@ class Entry:
         self.nudge_poller()
 
     def notify_settled(self) -> None:
-        """Tell all who wait that `settlement` stands."""
+        """Notify all waiters that `settlement` is set."""
         self.changed.ring()
         # Taken out first: a callback may add or remove others, and each is called once at most.
         callbacks, self.callbacks = self.callbacks, OrderedSet()

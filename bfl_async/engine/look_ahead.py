@@ -15,7 +15,7 @@ class NoLookAhead:
     """No submit leaves early: `Limits.overlap` is off, or the limiter grants nothing ahead of time."""
 
     def expect(self, entry: Entry) -> None:
-        """Note when a task in flight is likely to end, as its newest poll tells."""
+        """Note when a task in flight is likely to end, as its newest poll says."""
 
     def accepted(self, entry: Entry) -> None:
         """Note an accepted submit."""

@@ -70,17 +70,17 @@ class OpenEntries:
         self._by_task.setdefault(task_id, entry)
 
     def remove(self, entry: Entry) -> None:
-        """Let go of an entry, which keeps the state that it has. `tell` must follow."""
+        """Let go of an entry, which keeps the state that it has. `notify_waiters` must follow."""
         self._by_state[entry.state].discard(entry)
         # Not if another entry was first with this id: it is still followed.
         if entry.task_id is not None and self._by_task.get(entry.task_id) is entry:
             del self._by_task[entry.task_id]
 
-    def tell(self) -> None:
+    def notify_waiters(self) -> None:
         """Wake those who wait for an empty list.
 
-        After a removal this comes last, when the entry's own callers were told: one of them may begin its next request
-        in that turn of the loop, and a drain is to wait for that as well.
+        After a removal this comes last, when the entry's own callers were notified: one of them may begin its next
+        request in that turn of the loop, and a drain must wait for that as well.
         """
         self._changed.ring()
 

@@ -44,7 +44,7 @@ class Reporter(Reports):
         # Whether an error of the observer was logged: it may fail at each event of each request.
         self._is_broken = False
 
-    def _tell(self, event: events.Event) -> None:
+    def _emit(self, event: events.Event) -> None:
         try:
             self._observer.on_event(event)
         except (Exception, asyncio.CancelledError) as exc:
@@ -66,7 +66,7 @@ class Reporter(Reports):
         return now
 
     def _since(self, entry: Entry) -> tuple[float, float]:
-        """Return now, and the seconds since the last step of a request was told."""
+        """Return now, and the seconds since the last event of a request."""
         now = self._now()
         gone_s = now - entry.reported_at
         entry.reported_at = now
@@ -77,7 +77,7 @@ class Reporter(Reports):
         lease = entry.lease
         # Prompts are the users' own texts: only an observer that asks for them gets them.
         prompt = getattr(entry.request, "prompt", None) if self._prompts else None
-        self._tell(
+        self._emit(
             events.Queued(
                 at=self._begin(entry),
                 request_id=entry.request_id,
@@ -92,7 +92,7 @@ class Reporter(Reports):
     def submitting(self, entry: Entry) -> None:
         """A POST leaves."""
         now, waited_s = self._since(entry)
-        self._tell(
+        self._emit(
             events.Submitting(
                 at=now,
                 request_id=entry.request_id,
@@ -112,7 +112,7 @@ class Reporter(Reports):
             now = self._begin(entry)
         else:
             now, took_s = self._since(entry)
-        self._tell(
+        self._emit(
             events.Submitted(
                 at=now,
                 request_id=entry.request_id,
@@ -129,7 +129,7 @@ class Reporter(Reports):
         """The server took nothing."""
         now, took_s = self._since(entry)
         reply = error if isinstance(error, APIStatusError) else None
-        self._tell(
+        self._emit(
             events.Refused(
                 at=now,
                 request_id=entry.request_id,
@@ -146,7 +146,7 @@ class Reporter(Reports):
     def retried(self, entry: Entry, error: BFLError, wait_s: float | None) -> None:
         """An unsent request waits to be sent again."""
         now, _ = self._since(entry)
-        self._tell(
+        self._emit(
             events.Retried(
                 at=now,
                 request_id=entry.request_id,
@@ -161,7 +161,7 @@ class Reporter(Reports):
 
     def polled(self, entry: Entry, answer: PollReply | None, took_s: float) -> None:
         """A poll came back; without an answer `entry.problem` says why."""
-        self._tell(
+        self._emit(
             events.Polled(
                 at=self._now(),
                 request_id=entry.request_id,
@@ -188,7 +188,7 @@ class Reporter(Reports):
                 lag_s = _lag_s(entry, settlement.reply, now)
         elif not isinstance(settlement, Answered):
             error = settlement.error
-        self._tell(
+        self._emit(
             events.Settled(
                 at=now,
                 request_id=entry.request_id,
@@ -214,7 +214,7 @@ class Reporter(Reports):
     ) -> None:
         """A download has ended. Called in its caller's context."""
         error, download = (got, None) if isinstance(got, BFLError) else (None, got)
-        self._tell(
+        self._emit(
             events.Downloaded(
                 at=self._now(),
                 request_id=request_id,
@@ -230,7 +230,7 @@ class Reporter(Reports):
 
 
 def _lag_s(entry: Entry, reply: PollReply, now: float) -> float | None:
-    """From Ready to the answer that told so: the server's word, within the bounds that the polls prove."""
+    """From Ready to the answer that said so: the server's word, within the bounds that the polls prove."""
     ended_at = number_of((reply.result or {}).get("end_time"))
     if ended_at is None:
         return None

@@ -1,7 +1,7 @@
-"""What the engine tells of each request: nothing, unless there is an observer.
+"""What the engine reports of each request: nothing, unless there is an observer.
 
-`Reporter` tells an observer. It is imported only where there is one, and everything here does nothing, so that the
-engine has no case for it.
+`Reporter` passes it on to an observer. It is imported only where there is one, and everything here does nothing, so
+that the engine has no case for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Reports:
-    """The steps of a request that can be told. Called in the step itself, after the entry has changed."""
+    """The steps of a request that can be reported. Called in the step itself, after the entry has changed."""
 
     # Each method is called once per step, with the entry as it is after the step. None of them may raise or wait: they
     # run within the step, and what comes after them in it must happen.

@@ -12,7 +12,7 @@ from bfl_async.runtime.tasks import new_task
 
 _log = logging.getLogger("bfl_async")
 
-# How often a coroutine is told to end, and so many seconds apart. A stream's source may swallow a cancellation.
+# How often a coroutine is cancelled, and the seconds between. A stream's source may swallow a cancellation.
 _CANCELS = 5
 _CANCEL_S = 0.5
 

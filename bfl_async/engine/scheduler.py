@@ -194,7 +194,7 @@ class Scheduler:
         except BaseException:
             # The caller gets the error instead of an entry, so nothing of this one may stay behind.
             self._entries.remove(entry)
-            self._entries.tell()
+            self._entries.notify_waiters()
             self._spending.give_back(entry)
             raise
 
@@ -282,7 +282,7 @@ class Scheduler:
         # Still "queued": nothing is sent yet, and a withdrawal costs nothing.
         encoded = await self._submitter.encode(request, self._steps.deliveries.fields_for(entry))
         if not isinstance(encoded, Encoded):
-            self._steps.take_back(entry, encoded, spent_s=0.0)
+            self._steps.end_attempt(entry, encoded, spent_s=0.0)
             return False
         # The polling policy learns by size; an attached task, whose request is not known, has none.
         entry.size = size_of(getattr(request, "width", None), getattr(request, "height", None))
@@ -310,11 +310,11 @@ class Scheduler:
                 # Durable before the first poll: a run that is killed from here on finds the task again.
                 await entry.journal.submitted(answer.receipt)
         elif isinstance(answer, Unknown) and entry.delivery is not None:
-            # The server told by webhook what its answer would have: nothing is lost.
+            # The webhook brought what the answer would have said: nothing is lost.
             known = entry.delivery
             self._steps.accept(entry, Receipt(known.task_id, None, known.cost), began_at=sent_at)
         else:
-            self._steps.take_back(entry, answer, spent_s=now() - sent_at)
+            self._steps.end_attempt(entry, answer, spent_s=now() - sent_at)
             return False
         # A delivery that overtook the answer may have ended the task in `accept`.
         return entry.settlement is None

@@ -74,8 +74,8 @@ class Slots:
             self._check_queue(entry)
         except BaseException:
             # The queue is full, or a limiter from outside has a bug.
-            self._tell(self._limiter.withdraw, entry.lease)
-            self._tell(self._limiter.release, entry.lease)
+            self._call(self._limiter.withdraw, entry.lease)
+            self._call(self._limiter.release, entry.lease)
             self._leave_gate(entry)
             raise
         if entry in gate.parked:
@@ -119,7 +119,7 @@ class Slots:
     def rest(self, entry: Entry, wait_s: float) -> None:
         """Give the slot back, and wait for one again after some seconds."""
         # The server has no task of it, so others may use the slot in the meantime.
-        self._tell(self._limiter.release, entry.lease)
+        self._call(self._limiter.release, entry.lease)
         loop = asyncio.get_running_loop()
         entry.requeue_timer = loop.call_later(wait_s, self._come_back, entry)
         self._resting += 1
@@ -140,7 +140,7 @@ class Slots:
 
     def confirm(self, entry: Entry) -> None:
         """Note an accepted submit. If it was the probe, those that waited for it may go."""
-        self._tell(self._limiter.confirm, entry.lease)
+        self._call(self._limiter.confirm, entry.lease)
         for parked in self.gate.accept(entry):
             self.enqueue(parked)
 
@@ -204,8 +204,8 @@ class Slots:
             _log.error("the limiter failed by a bug", exc_info=exc, extra=entry.facts())
         self._fail(entry, error)
 
-    def _tell(self, step: Callable[[Lease], None], lease: Lease) -> None:
-        """Tell the limiter of a step that it cannot refuse; if it fails, the request goes on all the same."""
+    def _call(self, step: Callable[[Lease], None], lease: Lease) -> None:
+        """Call a step of the limiter that it cannot refuse; if it fails, the request goes on all the same."""
         try:
             step(lease)
         except Exception:

@@ -75,7 +75,7 @@ class Steps:
 
     Args:
         entries: The lists of open requests. Written here and at admission.
-        ahead: Told of what begins and ends, for submits that leave early.
+        ahead: Notified of what begins and ends, for submits that leave early.
         unknown_s: Seconds for which the slot of an unknown task is held; None: twice what 99 % of the tasks take.
         queue: See `Slots`.
     """
@@ -143,8 +143,8 @@ class Steps:
 
     # --- not accepted ---------------------------------------------------------------------------------
 
-    def take_back(self, entry: Entry, answer: NoTask, *, spent_s: float) -> None:
-        """Apply an answer that brought no task: try again, or settle."""
+    def end_attempt(self, entry: Entry, answer: NoTask, *, spent_s: float) -> None:
+        """End an attempt that brought no task: the request is tried again, or settled."""
         match answer:
             case Answered():
                 self.settle(entry, answer)
@@ -346,7 +346,7 @@ class Steps:
             # entry again, or keep it in memory.
             settled_lease(entry.lease)
             self._settle_money(entry, settlement)
-            self._tell_end(entry, settlement)
+            self._notify_end(entry, settlement)
 
     def _leave_lists(self, entry: Entry) -> None:
         """Take an entry out of everything that could still act on it: the lists, the look-ahead, its timer."""
@@ -361,8 +361,8 @@ class Steps:
         if isinstance(settlement, Unsent | Answered):
             self._spending.give_back(entry)
 
-    def _tell_end(self, entry: Entry, settlement: Settlement) -> None:
-        """Count, report and notify an end. It comes last, as each of those told may begin its next request in it."""
+    def _notify_end(self, entry: Entry, settlement: Settlement) -> None:
+        """Count, report and announce an end. It comes last: each caller may begin its next request within it."""
         end = end_of(settlement)
         self.counts.ends[end] += 1
         if entry.abandoned and isinstance(settlement, Ready):
@@ -372,8 +372,8 @@ class Steps:
         entry.state = State.SETTLED
         self._reports.settled(entry, end)
         entry.notify_settled()
-        # Behind the callers: see `OpenEntries.tell`.
-        self._entries.tell()
+        # Behind the callers: see `OpenEntries.notify_waiters`.
+        self._entries.notify_waiters()
 
     def close(self) -> None:
         """Send nothing more, and withdraw what is queued."""
