@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from bfl_async.polling.curve import Curve
+from bfl_async.polling.fading import FadingWeights
 from bfl_async.polling.numbers import (
     BIN,
     LEAST_LIKELIHOOD,
@@ -22,9 +23,11 @@ from bfl_async.polling.numbers import (
 )
 from bfl_async.types.common import JSON
 
-_MEMORY = 80.0  # tasks that the log-normal remembers
-_HISTOGRAM_MEMORY = 300.0
-_HISTOGRAM_HALF = 25.0  # tasks after which the histogram has half of the weight that its lead gives it
+# Tasks that the log-normal remembers. The histogram remembers 300: a shape takes more of them to be seen.
+_MEMORY = 80.0
+_HISTOGRAM_GROWTH = 1 + 1 / 300.0
+# Tasks after which the histogram has half of the weight that its lead gives it.
+_HISTOGRAM_HALF = 25.0
 _LEAD_FADES, _MOST_LEAD = 0.01, 6.0  # of its lead: a task; in log-likelihood
 _ROUGH = 0.85  # of a histogram's forecast counts: a bin may be empty by chance
 _PRIOR_TASKS = 0.6  # what the prior's median is worth: it may be wrong by a factor of two
@@ -43,7 +46,7 @@ class Law:
     """The distribution of one duration, learnt from intervals."""
 
     __slots__ = (
-        "_bins", "_bins_total", "_bins_unit", "_curve", "_curve_at", "_curve_for", "_evidence", "_lead", "_mean",
+        "_bins", "_curve", "_curve_at", "_curve_for", "_evidence", "_lead", "_mean",
         "_recent", "_short", "_since", "_variance", "count", "observed",
     )  # fmt: skip
 
@@ -53,9 +56,8 @@ class Law:
         self.count: float = 0.0  # tasks that the log-normal stands for; old ones fade
         self.observed: int = 0  # tasks since it was made
         self._since = 0  # tasks learnt since it began, or began anew
-        self._bins: dict[int, float] = {}  # weight by bin, in units that grow instead of all others fading
-        self._bins_total = 0.0
-        self._bins_unit = 1.0
+        # The histogram: tasks by bin, one unit each.
+        self._bins = FadingWeights(_HISTOGRAM_GROWTH, {})
         self._lead = 0.0  # of the histogram over the log-normal, in log-likelihood of what they foretold
         self._short = self._mean
         self._evidence = 0.0
@@ -91,7 +93,7 @@ class Law:
 
     def _shares(self) -> tuple[float, float, float]:
         """Weights of the log-normal, the histogram and the wide log-normal."""
-        seen = self._bins_total / self._bins_unit
+        seen = self._bins.total / self._bins.unit
         wide = 0.5 / (self.count + 12.0)
         histogram = (1 - wide) * seen / (seen + _HISTOGRAM_HALF) / (1 + math.exp(-self._lead))
         return 1 - wide - histogram, histogram, wide
@@ -110,13 +112,13 @@ class Law:
         erfc = math.erfc
         half, wide_half = narrow / 2, wide / 2
         smooth = [half * erfc((mean - x) / root) + wide_half * erfc((mean - x) / wide_root) for x in points]
-        if not self._bins:
+        if not self._bins.by_bin:
             return smooth
         # The histogram, each bin's weight spread over its neighbours, summed up.
-        first = min(self._bins) - 1
-        count = max(self._bins) - first + 2
+        first = min(self._bins.by_bin) - 1
+        count = max(self._bins.by_bin) - first + 2
         sums = [0.0] * (count + 1)
-        scale = histogram / self._bins_total
+        scale = histogram / self._bins.total
         total = 0.0
         for place, near in enumerate(self._smoothed(first, first + count - 1)):
             total += scale * near
@@ -138,18 +140,18 @@ class Law:
         """
         a, b = (low - self._mean) / self._sigma, (high - self._mean) / self._sigma
         inside = 0.0
-        if self._bins:
-            first = max(math.floor(low / BIN), min(self._bins) - 1)
-            last = min(math.floor(high / BIN), max(self._bins) + 1)
+        if self._bins.by_bin:
+            first = max(math.floor(low / BIN), min(self._bins.by_bin) - 1)
+            last = min(math.floor(high / BIN), max(self._bins.by_bin) + 1)
             for at, near in enumerate(self._smoothed(first, last), first):
                 overlap = (min(high, (at + 1) * BIN) - max(low, at * BIN)) / BIN
                 inside += overlap * near
-            inside /= self._bins_total
+            inside /= self._bins.total
         return phi(b) - phi(a), inside, phi(b / _WIDE) - phi(a / _WIDE)
 
     def _smoothed(self, first: int, last: int) -> list[float]:
         """The weights of the bins from first to last, each with a quarter of its neighbours' in its place."""
-        weights = [self._bins.get(at, 0.0) for at in range(first - 1, last + 2)]
+        weights = [self._bins.by_bin.get(at, 0.0) for at in range(first - 1, last + 2)]
         return [
             0.25 * before + 0.5 * here + 0.25 * after
             for before, here, after in zip(weights, weights[1:], weights[2:], strict=False)
@@ -166,8 +168,8 @@ class Law:
         if known is not None and wanted_cost == poll_cost_s and wanted_gap / 1.5 <= gap_s <= wanted_gap * 1.5:
             return known
         low, high = self._mean - 5 * self._sigma, self._mean + 5 * self._sigma
-        if self._bins:
-            low, high = min(low, min(self._bins) * BIN), max(high, (max(self._bins) + 1) * BIN)
+        if self._bins.by_bin:
+            low, high = min(low, min(self._bins.by_bin) * BIN), max(high, (max(self._bins.by_bin) + 1) * BIN)
         rough = even(low, high, 80)
         cdf = self._cdf_on(rough)
         low = max((x for x, done in zip(rough, cdf, strict=True) if done < 0.001), default=low)
@@ -177,7 +179,7 @@ class Law:
             [math.exp(x) for x in points], self._cdf_on(points), poll_cost_s=poll_cost_s, gap_s=gap_s
         )
         self._curve = made
-        self._curve_at = self.observed + max(1.0, 0.2 * self._bins_total / self._bins_unit)
+        self._curve_at = self.observed + max(1.0, 0.2 * self._bins.total / self._bins.unit)
         self._curve_for = (poll_cost_s, gap_s)
         return made
 
@@ -235,12 +237,8 @@ class Law:
 
     def _lay_out(self, after_s: float, by_s: float) -> None:
         """Lay one task's weight out over the bins of its interval, as the present law has it."""
-        self._bins_unit *= 1 + 1 / _HISTOGRAM_MEMORY
-        if self._bins_unit > 1e6:
-            keep = {at: weight / 1e6 for at, weight in self._bins.items() if weight > 1.0}
-            self._bins, self._bins_unit = keep, self._bins_unit / 1e6
-            self._bins_total = sum(keep.values())
-        unit, sigma = self._bins_unit, self._sigma
+        self._bins.fade()
+        unit, sigma = self._bins.unit, self._sigma
         high = math.log(by_s)
         low = math.log(after_s) if after_s > SHORTEST_S else min(high - BIN, self._mean - 4 * sigma)
         low = max(low, high - 8.0)
@@ -251,10 +249,7 @@ class Law:
             z = ((at + 0.5) * BIN - self._mean) / sigma
             density = _HISTOGRAM_HALF * density_at(min(abs(z), 6.0)) / sigma + near / (unit * BIN)
             parts.append(max(overlap, 1e-9) * density)
-        scale = unit / sum(parts)
-        for at, part in enumerate(parts, first):
-            self._bins[at] = self._bins.get(at, 0.0) + part * scale
-        self._bins_total += unit
+        self._bins.add(first, parts)
 
     def _look_for_change(self, after_s: float, by_s: float, beside: int) -> None:
         """Sum the evidence for a law of short memory; where it is enough, start anew."""
@@ -266,7 +261,7 @@ class Law:
         shares = self._shares()
         mixed = shares[0] * narrow + shares[1] * histogram + shares[2] * wide
         gain = math.log((short + LEAST_LIKELIHOOD) / (mixed + LEAST_LIKELIHOOD))
-        if self._bins:
+        if self._bins.by_bin:
             rough = _ROUGH * histogram + (1 - _ROUGH) * narrow
             lead = math.log((rough + LEAST_LIKELIHOOD) / (narrow + LEAST_LIKELIHOOD))
             self._lead = is_within((1 - _LEAD_FADES) * self._lead + lead, _MOST_LEAD)
@@ -283,8 +278,7 @@ class Law:
 
     def _start_anew(self) -> None:
         recent = list(self._recent)[:-1]  # the newest is learnt by the caller
-        self._bins.clear()
-        self._bins_total, self._bins_unit = 0.0, 1.0
+        self._bins = FadingWeights(_HISTOGRAM_GROWTH, {})
         self._mean = self._short
         self.count, self._since = 0.0, 0
         self._curve = None
@@ -304,9 +298,9 @@ class Law:
             "count": round(self.count, 1),
             "lead": round(self._lead, 2),
             "bins": {
-                str(at): round(weight / self._bins_unit, 3)
-                for at, weight in sorted(self._bins.items())
-                if weight > 0.001 * self._bins_unit
+                str(at): round(weight / self._bins.unit, 3)
+                for at, weight in sorted(self._bins.by_bin.items())
+                if weight > 0.001 * self._bins.unit
             },
         }
 
@@ -322,9 +316,8 @@ class Law:
         if mean is None or variance is None or count is None or lead is None or bins is None:
             return False
         self._mean = self._short = mean
-        self._variance, self.count, self._lead, self._bins, self._since = variance, count, lead, bins, 0
-        self._bins_total, self._bins_unit = sum(bins.values()), 1.0
-        if self._bins_total <= 0:
-            self._bins, self._bins_total = {}, 0.0
+        self._variance, self.count, self._lead, self._since = variance, count, lead, 0
+        # Bins without any weight are as good as none.
+        self._bins = FadingWeights(_HISTOGRAM_GROWTH, bins if sum(bins.values()) > 0 else {})
         self._curve = None
         return True

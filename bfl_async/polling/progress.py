@@ -5,90 +5,82 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from bfl_async.polling.fading import FadingWeights
 from bfl_async.polling.numbers import number_from
 from bfl_async.polling.readings import Reading
 from bfl_async.types.common import JSON
 
-_LEAST_OFFSET, _MOST_OFFSET = -40, 120  # ends of the grid, in steps
-
-
-_OFFSET_STEP = 0.0045  # of the offsets' grid, in medians: 0.02 s of 4.5 s
-
-
-_OFFSET_FADES = 0.03  # a task
-
-
+# The grid of the offsets, in steps, and its step in medians: 0.02 s of 4.5 s.
+_LEAST_OFFSET, _MOST_OFFSET = -40, 120
+_GRID = range(_LEAST_OFFSET, _MOST_OFFSET)
+_OFFSET_STEP = 0.0045
+# The share of all weight that one task has, by which all others fade.
+_OFFSET_FADES = 0.03
+_OFFSET_GROWTH = 1 / (1 - _OFFSET_FADES)
 _FLOOR = 1e-4
-
-
-ENDS = 0.16  # of the offsets' weight is below the low end, and as much above the high one
-
-
+# The share of the offsets' weight that is below the low end, and as much above the high one.
+ENDS = 0.16
 WITHIN = 1 - 2 * ENDS
-
-
-_LEAST_PROGRESS = 0.05  # less tells nothing of the end
+# Less progress says nothing of the end.
+_LEAST_PROGRESS = 0.05
 
 
 class Offsets:
     """How long after the end of its progress a task becomes Ready: weights over a grid, old ones fading."""
 
-    __slots__ = ("_ends", "_unit", "_weights", "step_s")
+    __slots__ = ("_ends", "_weights", "step_s")
 
     def __init__(self, median_s: float) -> None:
         self.step_s: float = max(0.005, _OFFSET_STEP * median_s)
         # Before the first: no more than is seen of most, and more likely little.
-        self._weights = [
-            math.exp(-0.03 * at) * 0.06 if at >= 0 else 0.0 for at in range(_LEAST_OFFSET, _MOST_OFFSET)
-        ]
-        self._unit = 1.0  # it grows, instead of all older weights fading
+        prior = {at: math.exp(-0.03 * at) * 0.06 for at in range(_MOST_OFFSET)}
+        self._weights = FadingWeights(_OFFSET_GROWTH, prior)
         self._ends: tuple[float, float] | None = None
 
     def observe(self, low_s: float, high_s: float, after_s: float, by_s: float) -> None:
         """Learn from a computing that ended in (low_s, high_s] and a task that was Ready in (after_s, by_s]."""
         # The difference of two moments, each even over its interval: a trapezoid.
-        step_s, floor = self.step_s, _FLOOR * self._unit
+        step_s, floor = self.step_s, _FLOOR * self._weights.unit
         first, last = after_s - high_s - step_s / 2, by_s - low_s + step_s / 2
         side = max(min(high_s - low_s, by_s - after_s), step_s)
-        begin = max(0, math.floor(first / step_s) - _LEAST_OFFSET)
-        end = min(len(self._weights), math.ceil(last / step_s) - _LEAST_OFFSET)
+        begin = max(_LEAST_OFFSET, math.floor(first / step_s))
+        end = min(_MOST_OFFSET, math.ceil(last / step_s))
         parts: list[float] = []
-        for number in range(begin, end):
-            at_s = (number + _LEAST_OFFSET + 0.5) * step_s
+        for at in range(begin, end):
+            at_s = (at + 0.5) * step_s
             height = min(at_s - first, last - at_s, side)
-            parts.append((self._weights[number] + floor) * height if height > 0 else 0.0)
-        total = sum(parts)
-        if total <= 0:
-            return  # far off the grid: the trust in progress falls for it
-        self._unit /= 1 - _OFFSET_FADES
-        scale = _OFFSET_FADES * self._unit / total
-        for number, part in enumerate(parts, begin):
-            self._weights[number] += scale * part
-        if self._unit > 1e6:
-            self._weights = [weight / self._unit for weight in self._weights]
-            self._unit = 1.0
+            parts.append((self._weight(at) + floor) * height if height > 0 else 0.0)
+        if sum(parts) <= 0:
+            # Far off the grid: the trust in progress falls for it.
+            return
+        self._weights.fade()
+        self._weights.add(begin, parts, units=_OFFSET_FADES)
         self._ends = None
 
     def ends_s(self) -> tuple[float, float]:
         """Return the seconds between which most tasks become Ready after their computing."""
         if self._ends is None:
-            floor = _FLOOR * self._unit
-            total = sum(self._weights) + floor * len(self._weights)
+            # Each place of the grid has a little, so that one outlier finds it possible.
+            floor = _FLOOR * self._weights.unit
+            total = self._weights.total + floor * len(_GRID)
             self._ends = self._quantile(ENDS * total, floor), self._quantile((1 - ENDS) * total, floor)
         return self._ends
 
+    def _weight(self, at: int) -> float:
+        return self._weights.by_bin.get(at, 0.0)
+
     def _quantile(self, wanted: float, floor: float) -> float:
         below = 0.0
-        for number, weight in enumerate(self._weights):
-            if below + weight + floor >= wanted:
-                part = (wanted - below) / (weight + floor)
-                return (number + _LEAST_OFFSET + part) * self.step_s
-            below += weight + floor
+        for at in _GRID:
+            weight = self._weight(at) + floor
+            if below + weight >= wanted:
+                return (at + (wanted - below) / weight) * self.step_s
+            below += weight
         return _MOST_OFFSET * self.step_s
 
     def to_dict(self) -> dict[str, JSON]:
         """Return what `load` takes."""
-        weights: list[JSON] = [round(weight / self._unit, 5) for weight in self._weights]
+        weights: list[JSON] = [round(self._weight(at) / self._weights.unit, 5) for at in _GRID]
         return {"step_s": self.step_s, "weights": weights}
 
     def load(self, data: JSON) -> bool:
@@ -99,10 +91,12 @@ class Offsets:
         if step_s is None or not isinstance(kept, Sequence) or isinstance(kept, str):
             return False
         weights = [number_from(weight, 0.0, 100.0) for weight in kept]
-        if len(weights) != len(self._weights) or None in weights:
+        if len(weights) != len(_GRID) or None in weights:
             return False
-        self.step_s = step_s
-        self._weights, self._unit, self._ends = [weight or 0.0 for weight in weights], 1.0, None
+        self.step_s, self._ends = step_s, None
+        self._weights = FadingWeights(
+            _OFFSET_GROWTH, {at: weight or 0.0 for at, weight in zip(_GRID, weights, strict=True)}
+        )
         return True
 
 
