@@ -17,7 +17,8 @@ _LOG2_OF_A_MEGAPIXEL = math.log2(1e6)
 _LEARNT_SIZE = 12
 
 
-_MOST_TIMINGS = 500  # models and sizes of which anything is kept
+# Models and sizes of which anything is kept.
+_MOST_TIMINGS = 500
 
 
 _VERSION = 1
@@ -37,7 +38,8 @@ class TimingsBook:
         self._learns = learns
         self.round_trips: RoundTrips = RoundTrips()
         self._timings: dict[tuple[str, int | None], Timings] = {}
-        self._sizes: dict[str, set[int]] = {}  # that were seen of each model
+        # The sizes that were seen of each model.
+        self._sizes: dict[str, set[int]] = {}
         self._kept: Mapping[str, JSON] = {}
         if kept is not None and kept.get("version") == _VERSION and isinstance(kept.get("models"), Mapping):
             self._kept = _readable(cast("Mapping[str, JSON]", kept["models"]))
@@ -71,7 +73,8 @@ class TimingsBook:
         sizes = self._sizes.setdefault(model, set())
         sizes.add(size)
         if len(sizes) == 1 and _key(model, size) not in self._kept:
-            return  # all of one size so far: its own timings would be the model's once more
+            # All of one size so far: its own timings would be the model's once more.
+            return
         if (model, size) in self._timings or len(self._timings) < _MOST_TIMINGS:
             self._find(model, size, (whole.law.quantile_s(0.5), prior[1])).observe(readings, ready_s)
 

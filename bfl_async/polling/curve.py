@@ -61,7 +61,8 @@ class Curve:
                 cost = lag + ahead[j]
                 if cost < best:
                     best, chosen = cost, j
-            if chosen < 0:  # the gap leads past the grid
+            if chosen < 0:
+                # The gap leads past the grid.
                 best, chosen = base + area[-1] - done * last + ahead[-1], count - 1
             ahead[i] = best
             following[i] = max(times[chosen], now + gap_s)

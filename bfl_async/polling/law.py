@@ -28,18 +28,28 @@ _MEMORY = 80.0
 _HISTOGRAM_GROWTH = 1 + 1 / 300.0
 # Tasks after which the histogram has half of the weight that its lead gives it.
 _HISTOGRAM_HALF = 25.0
-_LEAD_FADES, _MOST_LEAD = 0.01, 6.0  # of its lead: a task; in log-likelihood
-_ROUGH = 0.85  # of a histogram's forecast counts: a bin may be empty by chance
-_PRIOR_TASKS = 0.6  # what the prior's median is worth: it may be wrong by a factor of two
+# What of the lead fades with each task, and its bound in log-likelihood: an old lead must not outweigh what is seen
+# now.
+_LEAD_FADES, _MOST_LEAD = 0.01, 6.0
+# The share of a histogram's forecast that counts: a bin may be empty by chance.
+_ROUGH = 0.85
+# Tasks that the prior's median is worth, and its spread: the median may be wrong by a factor of two.
+_PRIOR_TASKS = 0.6
 _PRIOR_SIGMA_TASKS = 5.0
 _LEAST_SIGMA, _MOST_SIGMA = 0.02, 1.5
-_WIDE = 2.5  # the wide log-normal's sigma, the narrow one's = 1
+# The wide log-normal's sigma, where the narrow one's is 1.
+_WIDE = 2.5
+# Tasks that the law of short memory remembers, and the log-likelihood by which it must win to begin anew.
 _SHORT_MEMORY = 6.0
-_EVIDENCE = 6.0  # log-likelihood by which a law of short memory must win
-_SURPRISE = 3.0  # of it at most for one task: an outlier or two are no change
-_OUTLIER = 3.0  # sigmas by which one task moves a mean at most
-_RECENT = 12  # tasks from which a changed law starts
-_SETTLED, _SUSPICIOUS = 40.0, 1.0  # tasks, evidence of a change: where each task is learnt from at once
+_EVIDENCE = 6.0
+# What one task adds to that evidence at most: an outlier or two are not a change.
+_SURPRISE = 3.0
+# Sigmas by which one task moves a mean at most.
+_OUTLIER = 3.0
+# Tasks from which a changed law starts.
+_RECENT = 12
+# A law is settled from so many tasks on, with less evidence of a change than this. Before, each task is learnt at once.
+_SETTLED, _SUSPICIOUS = 40.0, 1.0
 
 
 class Law:
@@ -53,18 +63,22 @@ class Law:
     def __init__(self, median_s: float, sigma: float) -> None:
         self._mean = math.log(clamp(median_s))
         self._variance = min(max(sigma, _LEAST_SIGMA), _MOST_SIGMA) ** 2
-        self.count: float = 0.0  # tasks that the log-normal stands for; old ones fade
-        self.observed: int = 0  # tasks since it was made
-        self._since = 0  # tasks learnt since it began, or began anew
+        # Tasks that the log-normal stands for; old ones fade.
+        self.count: float = 0.0
+        # Tasks since it was made, and since it began or began anew.
+        self.observed: int = 0
+        self._since = 0
         # The histogram: tasks by bin, one unit each.
         self._bins = FadingWeights(_HISTOGRAM_GROWTH, {})
-        self._lead = 0.0  # of the histogram over the log-normal, in log-likelihood of what they foretold
+        # Of the histogram over the log-normal, in log-likelihood of what they foretold.
+        self._lead = 0.0
         self._short = self._mean
         self._evidence = 0.0
         self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT)
         self._curve: Curve | None = None
         self._curve_at = 0.0
-        self._curve_for = (0.01, 0.1)  # cost of a poll and gap between polls that the curve is for
+        # The cost of a poll and the gap between polls that the curve is for.
+        self._curve_for = (0.01, 0.1)
 
     @property
     def is_settled(self) -> bool:
@@ -229,7 +243,8 @@ class Law:
             return (low + high) / 2, (high - low) ** 2 / 12
         a, b = (low - self._mean) / sigma, (high - self._mean) / sigma
         mass = phi(b) - phi(a)
-        if mass < 1e-6:  # far out: the nearer end
+        if mass < 1e-6:
+            # So far out that the quotients below lose all digits: the nearer end.
             return (low, 0.0) if a > 0 else (high, 0.0)
         slope = (density_at(a) - density_at(b)) / mass
         variance = 1 + (a * density_at(a) - b * density_at(b)) / mass - slope * slope
@@ -277,7 +292,8 @@ class Law:
             self._start_anew()
 
     def _start_anew(self) -> None:
-        recent = list(self._recent)[:-1]  # the newest is learnt by the caller
+        # Without the newest, which the caller learns.
+        recent = list(self._recent)[:-1]
         self._bins = FadingWeights(_HISTOGRAM_GROWTH, {})
         self._mean = self._short
         self.count, self._since = 0.0, 0
@@ -311,7 +327,8 @@ class Law:
         mean = number_from(data.get("mean"), -7.0, 12.0)
         variance = number_from(data.get("variance"), _LEAST_SIGMA**2, _MOST_SIGMA**2)
         count = number_from(data.get("count"), 0.0, _MEMORY)
-        lead = number_from(data.get("lead", 0.0), -_MOST_LEAD, _MOST_LEAD)  # earlier versions kept none
+        # Earlier versions kept no lead.
+        lead = number_from(data.get("lead", 0.0), -_MOST_LEAD, _MOST_LEAD)
         bins = read_bins(data.get("bins"))
         if mean is None or variance is None or count is None or lead is None or bins is None:
             return False

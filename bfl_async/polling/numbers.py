@@ -7,21 +7,15 @@ from collections.abc import Mapping, Sequence
 
 from bfl_async.types.common import JSON
 
-MOST_OVERRUN_STEP_S = 10.0  # between polls of a task that is past all expectation
-
-
+# Between polls of a task that is past all expectation.
+MOST_OVERRUN_STEP_S = 10.0
 SHORTEST_S, _LONGEST_S = 1e-3, 1e5
 
 
 ROOT_2 = math.sqrt(2.0)
-
-
 _ROOT_2_PI = math.sqrt(2.0 * math.pi)
-
-
-BIN = 0.04  # of the histogram, in the logarithm of the time
-
-
+# The width of the histogram's bins, in the logarithm of the time.
+BIN = 0.04
 LEAST_LIKELIHOOD = 1e-4
 
 

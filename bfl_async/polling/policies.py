@@ -36,13 +36,20 @@ from bfl_async.polling.readings import Reading
 from bfl_async.polling.timings import Timings
 from bfl_async.types.common import JSON
 
-_GUESSED_ROUND_TRIP_S = 0.1  # until the first poll was answered
-_LEAST_GAP_S = 0.02  # between two polls of a task, also where round trips are shorter
-_LEAN = 0.85  # of a poll's cost counts: a learnt law is wider than the true one, which makes polls too rare
-_JITTER = 0.06  # of a step, so that hundreds of tasks that began together do not poll together
-_FIRST_WITH_PROGRESS = 0.85  # of the first step, where a reading tells more than "not yet"
-_WORTH_HALVING = 15.0  # costs of a poll: the width from which on, with overlap, a poll that halves it pays
-_MOST_HALVED = 64  # tasks: among more, so many are about to end that their sum is known well enough
+# Taken for a round trip until the first poll was answered.
+_GUESSED_ROUND_TRIP_S = 0.1
+# Between two polls of a task, also where round trips are shorter.
+_LEAST_GAP_S = 0.02
+# The share of a poll's cost that counts: a learnt law is wider than the true one, which would make polls too rare.
+_LEAN = 0.85
+# The part of a step by which it is varied, so that hundreds of tasks that began together do not poll together.
+_JITTER = 0.06
+# The share of the first step after which a task is polled where a reading says more than "not yet".
+_FIRST_WITH_PROGRESS = 0.85
+# In costs of a poll: the width from which on, with overlap, a poll that halves it pays.
+_WORTH_HALVING = 15.0
+# Among more tasks so many are about to end that their sum is known well enough without halving.
+_MOST_HALVED = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,12 @@ class RoundTrips:
     def __init__(self, submit_s: float | None = None, poll_s: float | None = None) -> None:
         self.submit_s = submit_s
         self.poll_s = poll_s
-        self.paced_s: float = 0.0  # for which a poll waits for the bound on their rate
-        self.followed: int = 0  # tasks now
-        self.overlaps: bool = False  # submits may leave early, by when a task is likely to end
+        # For which a poll waits because of the bound on their rate.
+        self.paced_s: float = 0.0
+        # Tasks that are followed now. Written by the poller.
+        self.followed: int = 0
+        # Submits may leave early, by when a task is likely to end. Written by the look-ahead.
+        self.overlaps: bool = False
 
     def note_submit(self, seconds: float) -> None:
         """Note a submit that was answered."""
@@ -47,4 +50,5 @@ class RoundTrips:
 def _running(mean: float | None, value: float) -> float:
     if mean is None:
         return value
-    return mean + 0.1 * (min(value, 3 * mean + 0.01) - mean)  # one slow answer is no new mean
+    # Cut to three means, since one slow answer is not a new mean.
+    return mean + 0.1 * (min(value, 3 * mean + 0.01) - mean)

@@ -41,20 +41,25 @@ from bfl_async.polling.readings import Reading, RoundTrips
 from bfl_async.types.common import JSON
 from bfl_async.types.statistics import LatencyStatistics
 
-_KEPT = 256  # newest times a model, for the statistics
-_LEARNT = 20  # times from which on our own quantiles count more than the prior
-
-
-_MOST_UNLEARNT = 300  # tasks that wait for somebody to ask: of older ones the histogram keeps little anyway
-_LEARNT_TOGETHER = 4  # tasks: together they cost a third of what they cost one by one, after a sleep each
-
-_MISLED = -1.5  # the gain of progress that contradicts itself
+# The newest times of each model, for the statistics.
+_KEPT = 256
+# Times from which on our own quantiles count more than the prior.
+_LEARNT = 20
+# Tasks that wait until a policy asks: of older ones the histogram keeps little anyway.
+_MOST_UNLEARNT = 300
+# Tasks that are learnt in one go: together they cost a third of what they cost one by one, after a sleep each.
+_LEARNT_TOGETHER = 4
+# The gain of progress that contradicts itself.
+_MISLED = -1.5
 _LEAST_GAIN, _MOST_GAIN = 0.2, 2.0
-_WORDS = 8  # status words of which a law is kept
+# Status words of which a law is kept; a server that invents them must not fill the memory.
+_WORDS = 8
 _LEARNT_WORD = 8
 _LEARNT_FORECAST = 8
-_PLAIN = (None, "Pending", "Task not found")  # words that say nothing
-_MOST_WORD = 40  # characters of a word that is kept
+# Words that say nothing of how far a task is.
+_PLAIN = (None, "Pending", "Task not found")
+# Characters of a word that is kept.
+_MOST_WORD = 40
 
 
 class Timings:
@@ -69,17 +74,21 @@ class Timings:
     )  # fmt: skip
 
     def __init__(self, median_s: float, sigma: float, round_trips: RoundTrips | None = None) -> None:
-        self.round_trips: RoundTrips = RoundTrips() if round_trips is None else round_trips  # of the client
+        # The client's: all models share one line to the server.
+        self.round_trips: RoundTrips = RoundTrips() if round_trips is None else round_trips
         self.prior_median_s: float = median_s
         # Of each task that has ended: its readings, when it was Ready, the tasks that were followed besides.
         self._unlearnt: deque[tuple[Sequence[Reading], float, int]] = deque(maxlen=_MOST_UNLEARNT)
         self._law = Law(median_s, sigma)
-        self._offsets: Offsets | None = None  # since the first progress
+        # None until a task has reported progress.
+        self._offsets: Offsets | None = None
         # Of what progress tells over what the law does: a running mean of log-likelihoods.
         self._gain = 0.5
-        self._words: dict[str, Law] = {}  # of the time left when the word was first seen
+        # By word: the law of the time that is left when it is first seen.
+        self._words: dict[str, Law] = {}
         self._start_p99_s = median_s * math.exp(2.3263 * sigma)
-        self._seen: deque[float] = deque(maxlen=_KEPT)  # written by note() only
+        # Written by `note` only.
+        self._seen: deque[float] = deque(maxlen=_KEPT)
         self._count = 0
 
     def note(self, ready_s: float) -> float:
