@@ -32,11 +32,7 @@ import asyncio
 import json
 import os
 from collections import Counter, deque
-from collections.abc import (
-    AsyncIterable,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -69,10 +65,12 @@ from bfl_async.runtime.tasks import new_task
 from bfl_async.types.common import JSON
 from bfl_async.types.entries import EntryState, NewEntry
 
-_UNFLUSHED = 256  # of a live source, requests that are added and not yet durable
+# Of a live source, requests that are added and not yet durable.
+_UNFLUSHED = 256
 
 
-_LARGE_CHARS = 256 * 1024  # a request from here on is worked on in a thread, and written by itself
+# A request of so many characters or more is worked on in a thread, and written by itself.
+_LARGE_CHARS = 256 * 1024
 
 
 class Batch:
@@ -187,7 +185,8 @@ class Batch:
         if self._opened:
             raise ConfigError("a batch is opened once: make a new one with Batch.open")
         self._opened = True
-        self._bfl.statistics()  # raises where the client is not open
+        # Raises where the client is not open.
+        self._bfl.statistics()
         try:
             await self._shelf.ledger.open()
             await self._prepare()

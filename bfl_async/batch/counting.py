@@ -21,7 +21,8 @@ from bfl_async.protocols.ledger import Ledger
 from bfl_async.runtime.files import Digests
 from bfl_async.types.entries import EntryState, LedgerEntry
 
-CHUNK = 64  # requests that are added in one step of the loop
+# Requests that are added in one step of the loop.
+CHUNK = 64
 
 
 def count_asked(

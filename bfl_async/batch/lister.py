@@ -47,7 +47,8 @@ class Lister:
     async def open(self, notes: Mapping[str, str]) -> None:
         """Mend the file after a run that was killed."""
         noted = notes.get(_MANIFEST_BYTES)
-        if noted is None:  # a new ledger; lines of others may be there
+        if noted is None:
+            # A new ledger; lines of others may be there.
             size = await self._shelf.in_thread(self._manifest.size)
             await self._shelf.durable(self._ledger.note({_MANIFEST_BYTES: str(size)}))
         else:

@@ -11,7 +11,8 @@ from bfl_async.errors import ConfigError
 DEFAULT_TEMPLATE = "{index:05}-{slug}.{ext}"
 _FIELDS = ("index", "slug", "model", "seed", "task_id", "key", "ext")
 _SLUG_CHARS = 40
-_NAME_BYTES = 200  # of a name's part: file systems take 255, and a number or `.part` may follow
+# Of a name's part: file systems take 255, and a number or `.part` may follow.
+_NAME_BYTES = 200
 # What a format may hold: a fill that is plain, a width and a precision of at most three digits, a type for whole
 # numbers or for text. Nothing of it can write a slash, a dot of its own or a name of any length.
 _SPEC = re.compile(r"(?:[A-Za-z0-9_-]?[<>=^])?0?\d{0,3}(?:\.\d{1,3})?[dxXs]?")

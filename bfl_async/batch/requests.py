@@ -173,7 +173,8 @@ def rebuild(
         try:
             return request(row.model, **{name: given(value) for name, value in fields.items()})
         except InvalidRequestError:
-            pass  # of a class of the caller's own, or of another release: what was checked then is sent
+            # Of a class of the caller's own, or of another release: what was checked then is sent.
+            pass
     return PassThroughRequest.named(row.model, dict(fields))
 
 

@@ -30,7 +30,8 @@ from bfl_async.types.entries import EntryState, LedgerEntry
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-READ = 256  # entries that are read from the ledger at a time
+# Entries that are read from the ledger at a time: each holds a prompt, and a batch may have a million.
+READ = 256
 
 
 class Shelf:

@@ -40,7 +40,8 @@ def encode_body(body: Mapping[str, JSON]) -> bytes:
     return b"".join((*parts, b"}")) if parts else b"{}"
 
 
-_SLICE_CHARS = 512 * 1024  # of a text that is written at a time: json.dumps holds the interpreter meanwhile
+# Characters of a text that are written at a time: json.dumps holds the interpreter meanwhile.
+_SLICE_CHARS = 512 * 1024
 
 
 def _pieces(value: JSON) -> list[bytes]:

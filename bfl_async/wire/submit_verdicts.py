@@ -20,7 +20,8 @@ from bfl_async.wire.replies import makes_task, receipt_of
 _FIRST_BACKOFF_S = 0.5
 _MAX_POLL_BACKOFF_S = 10.0
 _MAX_SUBMIT_BACKOFF_S = 10.0
-_MAX_POLL_RETRY_AFTER_S = 60.0  # a longer wait on a safe, free call would only risk the result's expiry
+# A longer wait on a safe, free call would only risk the result's expiry.
+_MAX_POLL_RETRY_AFTER_S = 60.0
 _FIRST_DOWNLOAD_BACKOFF_S = 0.1
 _MAX_DOWNLOAD_BACKOFF_S = 5.0
 
@@ -70,7 +71,8 @@ def judge_submit_error(error: BFLError) -> SubmitAnswer:
     if isinstance(error, ConnectError):
         return NotSent(error)
     if isinstance(error, ConfigError):
-        return Refused(error)  # found before anything was sent
+        # Found before anything was sent.
+        return Refused(error)
     if isinstance(error, AmbiguousSubmitError):
         return Unknown(error)
     lost = AmbiguousSubmitError(f"{_AMBIGUOUS}: {error}")
