@@ -35,6 +35,10 @@ TAKEN = "ledger.reserve_taken"
 ID = "ledger.id"
 
 
+# The note that holds what removed entries have cost, in credits.
+REMOVED_CREDITS = "removed_credits"
+
+
 def new_row(entry: NewEntry, now: float) -> dict[str, Fact]:
     saved = entry.saved or {}
     return {

@@ -41,9 +41,11 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from bfl_async.errors import ConfigError, LedgerError, LedgerLockedError
 from bfl_async.ledger.lock import RUN, LedgerLock, resolve
+from bfl_async.ledger.lock import holder_of as holder_of
 from bfl_async.ledger.reserve import FACTS, Change, Reserve, reserve_path
 from bfl_async.ledger.rows import (
     ID,
+    REMOVED_CREDITS,
     TAKEN,
     counts_of_rows,
     find,
@@ -54,7 +56,14 @@ from bfl_async.ledger.rows import (
     storable,
     taken_names,
 )
+from bfl_async.ledger.schema import APPLICATION_ID as APPLICATION_ID
 from bfl_async.ledger.schema import BUSY_S, ledger_error, prepare
+from bfl_async.ledger.schema import MIGRATIONS as MIGRATIONS
+from bfl_async.ledger.schema import has_wal_bug as has_wal_bug
+from bfl_async.ledger.schema import journal_mode as journal_mode
+from bfl_async.ledger.view import LedgerView as LedgerView
+from bfl_async.ledger.view import count_known as count_known
+from bfl_async.ledger.view import inspect_ledger as inspect_ledger
 from bfl_async.runtime.cancellation import shielded
 from bfl_async.types.entries import EntryState, Fact, LedgerEntry, NewEntry
 
@@ -73,8 +82,6 @@ _T = TypeVar("_T")
 
 _GROUP = 256  # changes a transaction
 _JOIN_S = 30.0
-# The note that holds what removed entries have cost, in credits.
-REMOVED_CREDITS = "removed_credits"
 
 
 _Work: TypeAlias = Callable[[sqlite3.Connection], object]

@@ -17,6 +17,7 @@ from bfl_async.ledger.lock import holder_of
 from bfl_async.ledger.reserve import read_reserve, reserve_path
 from bfl_async.ledger.rows import (
     COLUMNS,
+    REMOVED_CREDITS,
     counts_of_rows,
     entry_of_row,
     ledger_id_of,
@@ -24,7 +25,6 @@ from bfl_async.ledger.rows import (
     taken_names,
 )
 from bfl_async.ledger.schema import BUSY_S, journal_of, ledger_error, version_of
-from bfl_async.ledger.sqlite import REMOVED_CREDITS
 from bfl_async.types.entries import EntryState, LedgerEntry
 
 _T = TypeVar("_T")
