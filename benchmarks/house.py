@@ -73,10 +73,16 @@ def measure() -> House:
         {name: count for name, count in lines.items() if name not in GENERATED},
         functions,
         inner,
-        tuple(_cycles({name: _imports(name, tree, trees) for name, tree in trees.items()})),
+        tuple(_cycles(import_graph())),
         top,
         {folder: (comments[folder], count) for folder, count in code.items() if count},
     )
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Return which modules of the package each of its modules imports, for type checkers and in functions included."""
+    trees = {name: ast.parse(path.read_text("utf-8")) for name, path in modules()}
+    return {name: _imports(name, tree, trees) for name, tree in trees.items()}
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -1,5 +1,5 @@
 """Writes what the code already knows: the commands from the click program, models and prices from the catalog, the
-sandbox's fault dials, and the picture of when polls are sent.
+sandbox's fault dials, and the drawings of when polls are sent and of the package's layout.
 
 python docs/generate.py            writes them
 python docs/generate.py --check    says which are not what the code says
@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
+from draw_layout import layout_picture
 
 from bfl_async import Adaptive
 from bfl_async.catalog import CATALOG, FieldInfo, ModelInfo, describe
@@ -267,6 +268,7 @@ def pages() -> dict[Path, str]:
         DOCS / "reference" / "models.md": models_page(),
         DOCS / "reference" / "dials.md": dials_page(),
         DOCS / "explanation" / "polling.svg": polling_picture(),
+        DOCS / "explanation" / "layout.svg": layout_picture(),
     }
 
 

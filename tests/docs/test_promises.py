@@ -47,7 +47,7 @@ def test_how_to_observe_names_every_event_and_field() -> None:
 
 
 def test_generated_pages_are_what_the_code_says() -> None:
-    """Commands, options, exit codes, models, prices, fault dials and the picture of polls."""
+    """Commands, options, exit codes, models, prices, fault dials, and the drawings of polls and of the layout."""
     done = subprocess.run(
         [sys.executable, str(DOCS / "generate.py"), "--check"],
         capture_output=True,
