@@ -1,5 +1,5 @@
 -- One step of one process on the account's book: its operations, then all grants that there is room for.
--- `_shared.py` says what each operation means; `file.py` has the same book in SQL. Times are Redis's own.
+-- `_shared.py` says what each operation means; `sqlite_book.py` has the same book in SQL. Times are Redis's own.
 --
 -- Redis may evict any key, and does not undo a script that stops half-way. So each step leaves an inventory: how many
 -- entries each key has. A book that differs from it is not whole, and is rebuilt: its leases are counted again, and

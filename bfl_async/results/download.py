@@ -3,7 +3,7 @@
 A download costs nothing, so it is repeated until its timeout. A result URL is signed and ends after 10 minutes
 (images); the end is judged by the server's clock where its reply states one.
 
-Checking and writing happen in threads that the client owns (see `Threads`), as the bytes come in (see `_incoming`).
+Checking and writing happen in threads that the client owns (see `Threads`), as the bytes come in (see `incoming.py`).
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def wait_for_end(event: threading.Event) -> None:
 
 
 def _join(thread: threading.Thread) -> None:
-    """Wait for a thread's end; see `_wait`."""
+    """Wait for a thread's end; see `wait_for_end`."""
     longest_s = _LOOK_S if threading.current_thread() is threading.main_thread() else None
     while thread.is_alive():
         thread.join(longest_s)

@@ -215,7 +215,7 @@ def _request(
 
 
 def _max_bytes(status: int, url: str) -> int:
-    """Return how much of a reply to a keyed call is read; see `_bounds`."""
+    """Return how much of a reply to a keyed call is read; see `types.bounds`."""
     if not 200 <= status < 300:
         return _bounds.ERROR.max_bytes
     if "/get_result" in url:
