@@ -11,6 +11,7 @@ import pytest
 
 import bfl_async
 from bfl_async import errors
+from bfl_async.cli.app import cli
 from bfl_async.events import Event
 from tests.docs.pages import ROOT
 
@@ -56,6 +57,13 @@ def test_generated_pages_are_what_the_code_says() -> None:
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_reference_has_a_section_for_each_command() -> None:
+    """A page and its check that read an empty group would agree, so some commands are named here."""
+    text = (DOCS / "reference" / "cli.md").read_text("utf-8")
+    sections = set(re.findall(r"^## ([a-z]+)$", text, re.MULTILINE))
+    assert sections >= {*cli.commands, "generate", "batch", "doctor", "worker"}
 
 
 def test_each_error_has_a_line_that_says_what_to_do() -> None:

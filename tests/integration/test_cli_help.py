@@ -15,8 +15,8 @@ import click
 import pytest
 
 from bfl_async.cli import main
+from bfl_async.cli.app import cli
 from bfl_async.cli.exit_codes import ExitCode
-from bfl_async.cli.root import cli
 from bfl_async.models.catalog import CATALOG
 from tests.integration.test_cli import Run, run, server
 
