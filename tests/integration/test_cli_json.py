@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bfl_async.cli.app import cli
 from bfl_async.cli.output import SCHEMA
 from tests.integration.test_cli import Run, run
 from tests.json_page import PAGE, check, sections
@@ -23,6 +24,17 @@ def test_page_has_a_section_for_each_kind_of_object() -> None:
         "generate, result", "batch: outcome", "batch: summary", "batch: plan", "status", "models", "estimate",
         "credits", "finetunes", "doctor", "enqueue", "jobs", "jobs: job",
     ]  # fmt: skip
+
+
+def test_every_command_that_prints_json_has_a_section() -> None:
+    """Also one that is added later."""
+    described = {name for title in sections() for name in title.partition(":")[0].split(", ")}
+    printing = {
+        name
+        for name, command in cli.commands.items()
+        if any("--json" in option.opts for option in command.params)
+    }
+    assert printing - described == set()
 
 
 @pytest.mark.parametrize(
