@@ -140,6 +140,9 @@ async def book(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 MakeLimiter = Callable[[Limits], Awaitable[Limiter]]
 
+LIMITERS = {"local": LocalLimiter, "file": FileLimiter, "redis": RedisLimiter}
+"""Each kind by the name of its parameter. A test holds that none is missing."""
+
 
 @cache
 def _limiter_of_the_page() -> Callable[[Limiter], Limiter]:
@@ -160,8 +163,7 @@ _IN_PROCESS: dict[str, Callable[[Limits], Limiter]] = {
 @pytest.fixture(
     params=[
         *(pytest.param(kind, marks=pytest.mark.looptime(start=0)) for kind in _IN_PROCESS),
-        "file",
-        "redis",
+        *(kind for kind in LIMITERS if kind not in _IN_PROCESS),
     ]
 )
 async def make_limiter(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MakeLimiter]:

@@ -19,10 +19,12 @@ from bfl_async import (
     TaskTimeoutError,
     Timeouts,
 )
+from bfl_async import limiter as limiter_package
 from bfl_async.limiter import LocalLimiter
 from bfl_async.limiter._shared import SharedLimiter
 from bfl_async.types import EarlyGrants, Lease, Limiter
 from tests.contract.limiters import (
+    LIMITERS,
     MakeLimiter,
     Owner,
     make_limiter,
@@ -38,6 +40,11 @@ __all__ = ["make_limiter", "redis_server"]  # fixtures
 
 def limits(account: int, queue: int | None = None, **pools: int) -> Limits:
     return Limits(account=account, pools=pools, queue=queue)
+
+
+def test_every_limiter_is_in_this_suite() -> None:
+    """Also one that is added later: what is public keeps the same promises."""
+    assert {each.__name__ for each in LIMITERS.values()} == set(limiter_package.__all__)
 
 
 async def test_grants_up_to_the_limit_and_then_in_order_of_arrival(make_limiter: MakeLimiter) -> None:

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 import bfl_async
-from bfl_async import errors
+from bfl_async import errors, limiter
 from bfl_async.cli.app import cli
 from bfl_async.events import Event
 from tests.docs.pages import ROOT
@@ -82,9 +82,17 @@ def test_each_error_has_a_line_that_says_what_to_do() -> None:
     assert told == known - {"BFLError"}
 
 
-@pytest.mark.parametrize("name", sorted(set(bfl_async.__all__) - {"__version__"}))
+FRAMEWORKS = [
+    f"integrations.{path.stem}"
+    for path in sorted((ROOT / "bfl_async" / "integrations").glob("*.py"))
+    if "def webhook_app(" in path.read_text("utf-8")
+]
+NAMES = sorted(set(bfl_async.__all__) - {"__version__"})
+
+
+@pytest.mark.parametrize("name", [*NAMES, *(f"limiter.{each}" for each in limiter.__all__), *FRAMEWORKS])
 def test_public_name_stands_in_the_reference(name: str) -> None:
-    """What can be imported from the top can be looked up."""
+    """What can be imported from the top, each limiter and each web framework can be looked up."""
     pages = "\n".join(path.read_text("utf-8") for path in (DOCS / "reference").glob("*.md"))
     stands_by_itself = f"::: bfl_async.{name}\n" in pages or f"`bfl_async.{name}`" in pages
     assert stands_by_itself or hasattr(errors, name)

@@ -185,7 +185,15 @@ async def serving(
         yield App(url, sandbox, receiver, session, clients, find_handles)
 
 
-FRAMEWORKS = pytest.mark.parametrize("framework", ["aiohttp", "fastapi"])
+NAMES = ["aiohttp", "fastapi"]
+FRAMEWORKS = pytest.mark.parametrize("framework", NAMES)
+
+
+def test_every_framework_is_in_this_suite() -> None:
+    """Also one that is added later."""
+    folder = ROOT / "bfl_async" / "integrations"
+    modules = {path.stem for path in folder.glob("*.py") if "def webhook_app(" in path.read_text("utf-8")}
+    assert modules == set(NAMES)
 
 
 # --- errors -----------------------------------------------------------------------------------------------
