@@ -47,6 +47,22 @@ def test_how_to_observe_names_every_event_and_field() -> None:
         assert not missing, kind
 
 
+def test_the_recipes_name_files_and_tests_that_exist() -> None:
+    """A recipe that leads nowhere is found when the file or the test moves."""
+    recipes = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## Recipes")[2]
+    files = re.findall(r"`([\w/.-]+\.(?:py|md|txt|toml))`", recipes)
+    assert len(files) > 20
+    folders = [ROOT / "bfl_async", ROOT / "tests"]
+    known = [
+        name for name in files if (ROOT / name).exists() or any(any(each.rglob(name)) for each in folders)
+    ]
+    assert known == files
+    tests = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    words = [word for line in re.findall(r'-k "(\w[^"]*)"', recipes) for word in line.split(" or ")]
+    assert len(words) > 8
+    assert [word for word in words if not re.search(rf"def test_\w*{word}", tests)] == []
+
+
 def test_generated_pages_are_what_the_code_says() -> None:
     """Commands, options, exit codes, models, prices, fault dials, and the drawings of polls and of the layout."""
     done = subprocess.run(
