@@ -209,12 +209,11 @@ async def worker(
     deliverer = Deliverer(bfl, records_of(app), storage, lease_s=lease_s)
     await _settle_home(bfl, deliverer)
     _register_tasks(app)
-    if concurrency is None:
-        concurrency = await _usual_concurrency(app, bfl, lease_s)
+    places = concurrency if concurrency is not None else await _usual_concurrency(app, bfl, lease_s)
     working = new_task(
         app.run_worker_async(
             queues=[QUEUE],
-            concurrency=concurrency,
+            concurrency=places,
             fetch_job_polling_interval=min(5.0, heartbeat_s),
             listen_notify=listen,
             # The record stays, and the queue's table does not grow.
