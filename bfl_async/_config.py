@@ -1,8 +1,8 @@
 """What a user sets: limits, timeouts, key and host. All of it is checked before any I/O.
 
-The environment is read here: `BFL_API_KEY`, `BFL_BASE_URL`, `XDG_STATE_HOME` and the proxies (`HTTPS_PROXY` and its
-like). Only the certificates are read elsewhere, in `transport/certificates.py`. A value from there passes the same
-checks as an argument, and a message about it names its variable.
+The environment is read here: `BFL_API_KEY`, `BFL_BASE_URL` and `XDG_STATE_HOME`. What concerns connections is read
+by the transport: certificates in `certificates.py`, proxies (`HTTPS_PROXY` and its like) in `proxies.py`. A value from
+the environment passes the same checks as an argument, and a message about it names its variable.
 """
 
 from __future__ import annotations
@@ -333,56 +333,6 @@ def _is_proxy(url: str) -> bool:
     is_bare = parts.path in ("", "/") and not parts.query and not parts.fragment
     is_plain = url.isascii() and url.isprintable() and " " not in url
     return is_host and port != 0 and ":" not in user and is_bare and is_plain
-
-
-def environment_proxy(scheme: str, host: str) -> str | None:
-    """Return the URL of the proxy that the environment names for URLs of `scheme` on `host`; None if there is none.
-
-    A host that `NO_PROXY` lists has none, nor has this machine itself: over plain http a proxy would read the key.
-
-    Raises:
-        ConfigError: The value cannot be used. The message names the variable and does not show the value.
-    """
-    setting = _proxy_setting(scheme)
-    if setting is None or is_loopback(host):
-        return None
-    from urllib.request import proxy_bypass
-
-    if proxy_bypass(host):
-        return None
-    source, value = setting
-    return check_proxy(value, source)
-
-
-def proxy_source(scheme: str) -> str | None:
-    """Return the name of the variable that `environment_proxy` reads for `scheme`; None if none is set."""
-    setting = _proxy_setting(scheme)
-    return None if setting is None else setting[0]
-
-
-def _proxy_setting(scheme: str) -> tuple[str, str] | None:
-    """Return where the proxy for URLs of `scheme` is set, and the value. The variables are those of curl and urllib."""
-    for name in (f"{scheme}_proxy", "all_proxy"):
-        for variable in (name, name.upper()):
-            if (
-                name == "http_proxy"
-                and "REQUEST_METHOD" in os.environ
-                and (variable != name or os.name == "nt")
-            ):
-                # In a CGI script, anyone can set HTTP_PROXY with a header called "Proxy".
-                continue
-            value = os.environ.get(variable)
-            if value is None:
-                continue
-            if value.strip():
-                return variable, value
-            # Set but empty: there is no such proxy, whatever the variable in capitals says.
-            break
-    # Outside Linux the system may have settings of its own; they count if no variable is set.
-    from urllib.request import getproxies
-
-    value = getproxies().get(scheme, "")
-    return ("the system's proxy setting", value) if value.strip() else None
 
 
 def resolve_base_url(base_url: str | None, *, allow_http: bool) -> str:

@@ -21,7 +21,7 @@ from draw_layout import layout_picture
 from bfl_async import Adaptive
 from bfl_async.catalog import CATALOG, FieldInfo, ModelInfo, describe
 from bfl_async.cli.app import cli
-from bfl_async.cli.catalog import price_text
+from bfl_async.cli.catalog_text import price_text
 from bfl_async.cli.exit_codes import ExitCode
 from bfl_async.models import request_classes
 from bfl_async.polling.book import TimingsBook

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import NoReturn
 
 from bfl_async.cli.exit_codes import ExitCode
@@ -11,15 +12,12 @@ from bfl_async.cli.exit_codes import ExitCode
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code, see `ExitCode`; every error is one line on stderr."""
-    try:
-        import click  # noqa: F401 - only looked for: the commands import it themselves
-    except ImportError:
+    if find_spec("click") is None:
         sys.stderr.write("bfl-async needs its command line extra: pip install 'bfl-async[cli]'\n")
         return ExitCode.USAGE
-    from bfl_async.cli.app import cli
-    from bfl_async.cli.running import invoke
+    from bfl_async.cli import app
 
-    return invoke(cli, sys.argv[1:] if argv is None else argv)
+    return app.invoke(sys.argv[1:] if argv is None else argv)
 
 
 def run() -> NoReturn:

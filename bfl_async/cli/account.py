@@ -64,11 +64,9 @@ def doctor(as_json: bool, sandbox: bool) -> int:
       bfl-async doctor
       bfl-async doctor --json
     """
-    import asyncio
+    from bfl_async.cli.doctor import run_doctor
 
-    from bfl_async.cli.doctor import examine
-
-    return asyncio.run(examine(as_json=as_json, sandbox=sandbox))
+    return run_doctor(as_json=as_json, sandbox=sandbox)
 
 
 @cli.group("finetunes", invoke_without_command=True)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from bfl_async.cli import account, batches, generating, serving
+from collections.abc import Sequence
+from types import ModuleType
+
+from bfl_async.cli import account, batches, generating, running, serving
 from bfl_async.cli.catalog import estimate, models
 from bfl_async.cli.jobs import enqueue, jobs, worker_command
 from bfl_async.cli.root import cli
 
 # Importing one of these adds its commands to the group.
-MODULES = (generating, batches, account, serving)
+MODULES: tuple[ModuleType, ...] = (generating, batches, account, serving)
 
 for command in (models, estimate, enqueue, worker_command, jobs):
     cli.add_command(command)
 
-__all__ = ["MODULES", "cli"]
+
+def invoke(argv: Sequence[str]) -> int:
+    """Run the command line and return its exit code."""
+    return running.invoke(cli, argv)
+
+
+__all__ = ["MODULES", "cli", "invoke"]

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import platformdirs
+
 if TYPE_CHECKING:
     from bfl_async.types.common import JSON
 
@@ -21,8 +23,6 @@ _MAX_BYTES = 4 * 2**20
 
 def cache_folder() -> Path | None:
     """Return the user's cache folder for this program, which may not exist; None for a user without a home."""
-    import platformdirs
-
     try:
         folder = platformdirs.user_cache_path("bfl-async", appauthor=False)
     except RuntimeError:

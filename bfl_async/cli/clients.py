@@ -8,7 +8,7 @@ from bfl_async import Adaptive, AsyncBFL, Budget, LimiterError, Timeouts
 from bfl_async._config import resolve_base_url
 from bfl_async.cli.cache import load_timings, save_timings
 from bfl_async.cli.output import say
-from bfl_async.limiter import FileLimiter
+from bfl_async.limiter import FileLimiter, RedisLimiter
 from bfl_async.protocols.limiter import Limiter
 
 # Active tasks of an account of which nobody said it.
@@ -55,9 +55,6 @@ async def open_shared(
 
     bfl: AsyncBFL | None = None
     if redis is not None:
-        # An extra, which may not be installed.
-        from bfl_async.limiter import RedisLimiter
-
         bfl = await enter(await stack.enter_async_context(RedisLimiter(redis, limits=limit)))
     elif submits:
         limiter = await stack.enter_async_context(FileLimiter(limits=limit))

@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+from bfl_async import AsyncBFL
 from bfl_async._version import __version__
 from bfl_async.cli.cache import cache_folder
 from bfl_async.cli.doctor_host import examine_host, proxy_finding
@@ -34,6 +35,11 @@ from bfl_async.ledger.schema import has_wal_bug
 _ACCOUNT_CHECKS = ("key", "credits")
 _LITTLE_CREDIT = 10.0  # credits: a few images
 _LITTLE_SPACE_BYTES = 2**30
+
+
+def run_doctor(*, as_json: bool, sandbox: bool) -> int:
+    """Run all checks, print a line each, and return the exit code."""
+    return asyncio.run(examine(as_json=as_json, sandbox=sandbox))
 
 
 async def examine(*, as_json: bool, sandbox: bool) -> int:
@@ -107,8 +113,6 @@ async def findings_of(place: Place) -> list[Finding]:
 async def _credits(place: Place) -> Finding:
     if place.key is None or place.base_url is None:
         return Finding("credits", "warn", "not asked without a key")
-    from bfl_async import AsyncBFL
-
     try:
         async with AsyncBFL(place.key, base_url=place.base_url) as bfl:
             balance = await bfl.credits()

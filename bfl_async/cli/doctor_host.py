@@ -12,9 +12,7 @@ from urllib.parse import urlsplit
 
 from bfl_async._config import (
     Timeouts,
-    environment_proxy,
     is_loopback,
-    proxy_source,
 )
 from bfl_async._version import __version__
 from bfl_async.cli.findings import CHECK_S, Finding, Place, reason_of, run_blocking, within_check_time
@@ -23,6 +21,8 @@ from bfl_async.errors import (
     TransportError,
 )
 from bfl_async.transport.certificates import environment_ssl_context
+from bfl_async.transport.http import HTTPTransport, user_agent
+from bfl_async.transport.proxies import environment_proxy, proxy_source
 
 _SKEW_WARN_S = 30.0  # `Date` counts whole seconds; a result's end is minutes away
 
@@ -44,8 +44,6 @@ async def examine_host(place: Place) -> tuple[Finding, Finding]:
 
 
 async def _host(base_url: str, dates: list[tuple[str | None, float]]) -> Finding:
-    from bfl_async.transport.http import HTTPTransport, user_agent
-
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from bfl_async import errors
+
 
 class ExitCode(IntEnum):
     """What a command says to whoever started it; `meaning` is its line of the table."""
@@ -29,8 +31,6 @@ class ExitCode(IntEnum):
 
 def exit_code_of(error: BaseException) -> ExitCode:
     """Return the exit code of an error."""
-    from bfl_async import errors
-
     if isinstance(error, errors.ConfigError | errors.InvalidRequestError):
         return ExitCode.USAGE
     if isinstance(

@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bfl_async.errors import InvalidRequestError
+
 if TYPE_CHECKING:
     from bfl_async.models.describe import FieldInfo
 
@@ -16,7 +18,6 @@ _URLS = ("http://", "https://", "data:")
 @lru_cache(maxsize=64)
 def fields_by_name(model: str) -> dict[str, FieldInfo]:
     """Return a model's fields; none for a name that the catalog does not know, which goes as it is."""
-    from bfl_async.errors import InvalidRequestError
     from bfl_async.models.describe import describe
 
     try:

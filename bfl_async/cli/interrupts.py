@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 
 from bfl_async.cli.exit_codes import ExitCode
+from bfl_async.cli.output import say
 
 _EXIT_CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
 
@@ -99,3 +100,19 @@ def _handle_signals(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Ca
             restores.pop()()
 
     return restore
+
+
+def run_interruptible(work: Callable[[Interrupts], Coroutine[object, object, int]]) -> int:
+    """Run a command's work in a loop of its own; return its exit code, or that of the signal that ended it."""
+    interrupts = Interrupts()
+    try:
+        code = asyncio.run(interrupts.run(work(interrupts)))
+    except asyncio.CancelledError:
+        if interrupts.exit_code is None:
+            raise
+        code = ExitCode.FAILED
+    if interrupts.exit_code is None:
+        return code
+    if interrupts.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        say(interrupts.exit_code.name.lower())
+    return interrupts.exit_code

@@ -61,22 +61,11 @@ def invoke(cli: click.Group, argv: Sequence[str]) -> int:
 
 def run_command(work: Callable[[Interrupts], Coroutine[object, object, int]]) -> int:
     """Run a coroutine; turn its error, or the signal that ended it, into one line and an exit code."""
-    import asyncio
+    # Help and completion do without asyncio.
+    from bfl_async.cli.interrupts import run_interruptible
 
-    from bfl_async.cli.interrupts import Interrupts
-
-    interrupts = Interrupts()
     try:
-        code = asyncio.run(interrupts.run(work(interrupts)))
+        return run_interruptible(work)
     except BFLError as exc:
         say(f"error: {exc}")
         return exit_code_of(exc)
-    except asyncio.CancelledError:
-        if interrupts.exit_code is None:
-            raise
-        code = ExitCode.FAILED
-    if interrupts.exit_code is None:
-        return code
-    if interrupts.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
-        say(interrupts.exit_code.name.lower())
-    return interrupts.exit_code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from bfl_async.cli.files import result_name
@@ -64,8 +65,6 @@ def name_what_is_left(stack: AsyncExitStack, *, sandbox: bool) -> list[TaskHandl
 
 def say_how_to_attach(task_id: str, polling_url: str | None, model: str | None, *, done: bool = True) -> None:
     """Say how a task that goes on is brought home; `done`: this command waits for it no longer."""
-    from shlex import quote
-
     what = "paid and not saved; fetch it with" if done else "running; if this is killed, fetch it with"
     url = f" --polling-url {quote(polling_url)}" if polling_url else ""
     name = f" -m {quote(model)}" if model else ""

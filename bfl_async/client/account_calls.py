@@ -1,39 +1,17 @@
-"""The calls of `AsyncBFL` that concern the account and make no task; `account.py` carries them out.
-
-That module is loaded with the first such call: most programs make none, and the benchmark "startup" counts it.
-"""
+"""The calls of `AsyncBFL` that concern the account and make no task; `account.py` carries them out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
 from bfl_async._config import check_timeout
+from bfl_async.client.account import Account, DeletedFinetune, Finetune, UsageReport
 from bfl_async.client.base import ClientBase
-from bfl_async.errors import ConnectError
 from bfl_async.types.replies import Reply
-
-if TYPE_CHECKING:
-    from bfl_async.client.account import Account, DeletedFinetune, Finetune, UsageReport
-
-
-@contextmanager
-def loading() -> Iterator[None]:
-    """Let what goes wrong while a module of ours is loaded on first use end in an error of ours."""
-    try:
-        yield
-    except OSError as exc:
-        raise ConnectError(f"a part of bfl_async could not be loaded: {exc}; nothing was sent") from exc
 
 
 class AccountCalls(ClientBase):
     """The part of a client that asks about the account, or anything else that makes no task."""
 
     def _account(self) -> Account:
-        with loading():
-            from bfl_async.client.account import Account
-
         return Account(self._opened_transport())
 
     async def credits(self) -> float:

@@ -21,7 +21,7 @@ from bfl_async._config import (
     limits_from,
 )
 from bfl_async.client import opening
-from bfl_async.client.account_calls import AccountCalls, loading
+from bfl_async.client.account_calls import AccountCalls
 from bfl_async.client.gather import checked_requests, gather
 from bfl_async.client.life import Life
 from bfl_async.client.request_calls import RequestCalls
@@ -31,6 +31,7 @@ from bfl_async.errors import (
     ConfigError,
 )
 from bfl_async.models import ImageRequest, as_request
+from bfl_async.models.pricing import estimate
 from bfl_async.polling.policies import Adaptive
 from bfl_async.polling.protocol import Polling, traits_of
 from bfl_async.protocols.limiter import Limiter
@@ -273,9 +274,6 @@ class AsyncBFL(RequestCalls, AccountCalls):
         Raises:
             InvalidRequestError: It is no request.
         """
-        with loading():
-            from bfl_async.models.pricing import estimate
-
         return estimate(as_request(request))
 
     def statistics(self) -> Statistics:

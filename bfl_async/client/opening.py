@@ -23,6 +23,8 @@ from bfl_async._config import (
     resolve_key,
 )
 from bfl_async._version import __version__
+from bfl_async.engine.budget import Purse
+from bfl_async.engine.reporter import Reporter
 from bfl_async.engine.scheduler import Scheduler
 from bfl_async.errors import ConfigError
 from bfl_async.limiter.local import LocalLimiter
@@ -34,13 +36,10 @@ from bfl_async.protocols.transport import Transport
 from bfl_async.protocols.webhook import Webhook
 from bfl_async.runtime.secrets import conceal
 from bfl_async.transport.guard import origin_of
+from bfl_async.transport.http import HTTPTransport, user_agent
 
 if TYPE_CHECKING:
     import aiohttp
-
-    from bfl_async.engine.budget import Purse
-    from bfl_async.engine.reporter import Reporter
-    from bfl_async.transport.http import HTTPTransport
 
 # Polls at a time that a small limit gets as well.
 _LEAST_CONNECTIONS = 100
@@ -185,9 +184,6 @@ def slots_of(settings: Settings, limiter: Limiter) -> int:
 
 def new_transport(settings: Settings, limiter: Limiter) -> HTTPTransport:
     """Return a transport of this client's own, not yet open."""
-    # aiohttp is not loaded by a client that has a transport from outside.
-    from bfl_async.transport.http import HTTPTransport, user_agent
-
     return HTTPTransport(
         key=settings.key,
         base_url=settings.base_url,
@@ -226,23 +222,6 @@ def new_scheduler(
         queue=settings.limits.queue,
         webhook=settings.webhook,
         rng=random.Random(),
-        purse=_new_purse(settings),
-        reporter=_new_reporter(settings, limiter),
+        purse=None if settings.budget is None else Purse(settings.budget),
+        reporter=None if settings.observer is None else Reporter(settings.observer, limiter),
     )
-
-
-# The modules of both are loaded by the clients that use them: `python -m benchmarks.startup` shows the difference.
-def _new_purse(settings: Settings) -> Purse | None:
-    if settings.budget is None:
-        return None
-    from bfl_async.engine.budget import Purse
-
-    return Purse(settings.budget)
-
-
-def _new_reporter(settings: Settings, limiter: Limiter) -> Reporter | None:
-    if settings.observer is None:
-        return None
-    from bfl_async.engine.reporter import Reporter
-
-    return Reporter(settings.observer, limiter)

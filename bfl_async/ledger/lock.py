@@ -20,14 +20,13 @@ from bfl_async.errors import LedgerError, LedgerLockedError
 from bfl_async.ledger.rows import read_all_notes
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from types import ModuleType
 
 try:
     import fcntl as _fcntl
 except ImportError:  # pragma: no cover - Windows
+    import msvcrt
+
     fcntl: ModuleType | None = None
 else:
     fcntl = _fcntl
@@ -136,8 +135,6 @@ def _lock(fd: int) -> bool:
     """
     try:
         if fcntl is None:  # pragma: no cover - Windows
-            import msvcrt
-
             os.lseek(fd, _LOCK_BYTE, os.SEEK_SET)
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined] # typed for Windows only
         elif not _lock_open_file(fd):

@@ -6,9 +6,11 @@ are imported on first use (PEP 562).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bfl_async.limiter.local import LocalLimiter
+from bfl_async.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from bfl_async.limiter.file import FileLimiter
@@ -17,13 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["FileLimiter", "LocalLimiter", "RedisLimiter"]
 
 
-def __getattr__(name: str) -> object:
-    if name == "FileLimiter":
-        from bfl_async.limiter.file import FileLimiter
-
-        return FileLimiter
-    if name == "RedisLimiter":
-        from bfl_async.limiter.redis import RedisLimiter
-
-        return RedisLimiter
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__: Callable[[str], object] = lazy_names(
+    __name__, {"FileLimiter": "limiter.file", "RedisLimiter": "limiter.redis"}
+)

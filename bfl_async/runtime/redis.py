@@ -1,20 +1,26 @@
-"""Connections to Redis for the shared limiter and the relay."""
+"""Connections to Redis for the shared limiter and the relay.
+
+Imported when one of them opens: redis-py is an extra, which may not be installed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable
-from importlib.util import find_spec
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from bfl_async.errors import ConfigError
 from bfl_async.runtime.cancellation import is_cancelled
 from bfl_async.runtime.secrets import Secret
 
-if TYPE_CHECKING:
+try:
     from redis.asyncio import Redis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+    from redis.exceptions import NoPermissionError, RedisError
+except ImportError as exc:
+    raise ConfigError("Redis needs redis-py: pip install 'bfl-async[redis]'") from exc
 
 _log = logging.getLogger("bfl_async")
 
@@ -26,35 +32,8 @@ REPLY_S = 5.0
 _LISTEN_AGAIN_S = 0.5
 
 
-def host_of(url: Secret) -> str:
-    """Return the host of a Redis URL, which may be shown: the URL may hold a password.
-
-    Raises:
-        ConfigError: It is not such a URL. No part of it is shown.
-    """
-    host = _host_in(url)
-    if host is None:
-        raise ConfigError("the url of Redis must begin with redis://, rediss:// or unix://")
-    return host
-
-
-def _host_in(url: Secret) -> str | None:
-    # Apart from `host_of`, so that no frame that the error passes through holds the parts.
-    try:
-        parts = urlsplit(url)
-        return (parts.hostname or "a socket") if parts.scheme in ("redis", "rediss", "unix") else None
-    except (ValueError, TypeError, AttributeError):
-        return None
-
-
 def connect(url: Secret, *, reply_s: float | None) -> Redis:
     """Return a client, not yet connected. It waits `reply_s` for a reply; None sets no bound."""
-    if find_spec("redis") is None:
-        raise ConfigError("Redis needs redis-py: pip install 'bfl-async[redis]'")
-    from redis.asyncio import Redis
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-
     # Apart from the URL, so that redis-py does not hold them as plain texts, which tracebacks may show.
     parts = urlsplit(url)
     login: dict[str, Secret] = {}
@@ -86,8 +65,6 @@ async def listen(
 
     `refused` is called before `cut` where the user of Redis has no right to them.
     """
-    from redis.exceptions import NoPermissionError, RedisError
-
     # What it waits for may swallow the cancellation that is to end this.
     while not is_cancelled():
         listening = redis.pubsub()
@@ -116,8 +93,6 @@ async def listen(
 
 async def close_quietly(close: Callable[[], object]) -> None:
     """Close a connection that may be broken."""
-    from redis.exceptions import RedisError
-
     try:
         closing = close()
         if asyncio.iscoroutine(closing):

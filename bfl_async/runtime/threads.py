@@ -14,12 +14,10 @@ import errno
 import functools
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, TypeVarTuple
 
 from bfl_async.runtime.cancellation import is_cancelled
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
 
 _Args = TypeVarTuple("_Args")
 _Value = TypeVar("_Value")
@@ -49,9 +47,6 @@ class Threads:
         if self._is_closed:
             raise _closed()
         if self._pool is None:
-            # Many programs need no thread; and if no file can be opened any more, that is an OSError here.
-            from concurrent.futures import ThreadPoolExecutor
-
             self._pool = ThreadPoolExecutor(self._at_once, thread_name_prefix=self._name)
         call = functools.partial(contextvars.copy_context().run, function, *args)
         try:

@@ -1,15 +1,20 @@
-"""The picture behind a sandbox result: a card that shows which prompt it stands for."""
+"""The picture behind a sandbox result: a card that shows which prompt it stands for.
+
+Imported with the first picture: Pillow is an extra, which may not be installed.
+"""
 
 import colorsys
 import hashlib
 import io
 import unicodedata
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, TypeAlias
 
-if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont, ImageFont
+try:
+    from PIL import Image, ImageDraw, ImageFont
+except ImportError as exc:
+    raise ImportError("the sandbox draws with Pillow: pip install 'bfl-async[images]'") from exc
 
-    Font = FreeTypeFont | ImageFont
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 _MAX_CHARACTERS = 400  # more would be too small to read, and slow to fit
 _MIN_FONT_PX = 9
@@ -26,14 +31,7 @@ def draw_card(prompt: str, *, model: str, seed: int, width: int, height: int, ou
         width: Pixels.
         height: Pixels.
         output_format: `jpeg`, `png` or `webp`.
-    Raises:
-        ImportError: Pillow is not installed.
     """
-    try:
-        from PIL import Image, ImageDraw, ImageFont
-    except ImportError as exc:
-        raise ImportError("the sandbox draws with Pillow: pip install 'bfl-async[images]'") from exc
-
     image = Image.new("RGB", (width, height), _background(prompt))
     canvas = ImageDraw.Draw(image)
     margin = max(4, min(width, height) // 16)
@@ -84,15 +82,13 @@ def _printable(text: str) -> str:
     )
 
 
-def _line_px(font: "Font") -> int:
+def _line_px(font: Font) -> int:
     _, top, _, bottom = font.getbbox("Ápgj")
     return round((bottom - min(0, top)) * 1.15) + 1
 
 
-def _largest_font(words: list[str], width: int, height: int, most_px: int) -> "Font":
+def _largest_font(words: list[str], width: int, height: int, most_px: int) -> Font:
     """The largest font, up to `most_px`, in which the words fit; the smallest if they fit in none."""
-    from PIL import ImageFont
-
     low, high = _MIN_FONT_PX, most_px
     while low < high:
         middle = (low + high + 1) // 2
@@ -108,7 +104,7 @@ class _Wrapped(NamedTuple):
     fits: bool  # in height, and no word of common length was cut
 
 
-def _wrap(words: list[str], font: "Font", width: int, height: int) -> _Wrapped:
+def _wrap(words: list[str], font: Font, width: int, height: int) -> _Wrapped:
     room = height // _line_px(font)
     lines: list[str] = []
     line = ""

@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 from aiohttp import web
 
-from bfl_async.sandbox import answers, control, drawing, orders, rules
+from bfl_async.sandbox import answers, control, orders, rules
 from bfl_async.sandbox.accounting import Account, Accounting
 from bfl_async.sandbox.answers import json_response
 from bfl_async.sandbox.clock import Clock
@@ -424,7 +424,13 @@ def _receipt(
 
 
 def _make(task: SandboxTask) -> bytes:
-    """Draw the result and encode it. Takes a while: call it in a thread."""
+    """Draw the result and encode it. Takes a while: call it in a thread.
+
+    Raises:
+        ImportError: Pillow is not installed.
+    """
+    from bfl_async.sandbox import drawing
+
     is_video = task.output_format == "mp4"
     card = drawing.draw_card(
         task.prompt,

@@ -31,8 +31,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+# Its names are imported on first use: pytest loads this module in every run.
+import bfl_async
+
 if TYPE_CHECKING:
-    from bfl_async import AsyncBFL
     from bfl_async.sandbox import Sandbox
 
 _POLL_S = 0.01
@@ -76,12 +78,11 @@ async def bfl_sandbox(
 
 
 @_async_fixture
-async def bfl(bfl_sandbox: Sandbox) -> AsyncIterator[AsyncBFL]:
+async def bfl(bfl_sandbox: Sandbox) -> AsyncIterator[bfl_async.AsyncBFL]:
     """An open client on `bfl_sandbox`."""
-    from bfl_async import AsyncBFL, Fixed, Limits
-
-    limits = Limits(account=bfl_sandbox.limit, pools=bfl_sandbox.pools)
-    async with AsyncBFL(
-        bfl_sandbox.key, base_url=bfl_sandbox.url, limits=limits, polling=Fixed(_POLL_S)
+    limits = bfl_async.Limits(account=bfl_sandbox.limit, pools=bfl_sandbox.pools)
+    polling = bfl_async.Fixed(_POLL_S)
+    async with bfl_async.AsyncBFL(
+        bfl_sandbox.key, base_url=bfl_sandbox.url, limits=limits, polling=polling
     ) as client:
         yield client

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+import ssl
 
 from bfl_async._config import short_text
 from bfl_async.errors import ConfigError
-
-if TYPE_CHECKING:
-    import ssl
 
 
 def names_certificates() -> bool:
@@ -32,9 +29,6 @@ def environment_ssl_context() -> ssl.SSLContext | None:
     file, folders = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if not file and not folders:
         return None
-    # Most processes need no variable, and the import takes some milliseconds.
-    import ssl
-
     if file and (problem := _certificate_problem(file)):
         raise ConfigError(
             f"SSL_CERT_FILE: {short_text(file)} {problem}; name a PEM file of certificates, or unset it"
@@ -52,8 +46,6 @@ def environment_ssl_context() -> ssl.SSLContext | None:
 
 def _certificate_problem(file: str) -> str | None:
     """Return what is wrong with a file of certificates; None if it holds at least one."""
-    import ssl
-
     # Reading a pipe might never end.
     if not os.path.isfile(file):
         return "is not a file" if os.path.exists(file) else "does not exist"

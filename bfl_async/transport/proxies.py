@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import urllib.request
 from urllib.parse import urlsplit
 
-from bfl_async._config import environment_proxy, is_loopback
+from bfl_async._config import check_proxy, is_loopback
 from bfl_async.runtime.secrets import Secret
 from bfl_async.transport.guard import Origin, origin_of
 
@@ -53,3 +55,49 @@ class Proxies:
         """True if one of the proxies found so far is this host."""
         proxies = [proxy for proxy in self._found.values() if proxy is not None]
         return any(urlsplit(proxy).hostname == host for proxy in proxies)
+
+
+def environment_proxy(scheme: str, host: str) -> str | None:
+    """Return the URL of the proxy that the environment names for URLs of `scheme` on `host`; None if there is none.
+
+    A host that `NO_PROXY` lists has none, nor has this machine itself: over plain http a proxy would read the key.
+
+    Raises:
+        ConfigError: The value cannot be used. The message names the variable and does not show the value.
+    """
+    setting = _proxy_setting(scheme)
+    if setting is None or is_loopback(host):
+        return None
+    if urllib.request.proxy_bypass(host):
+        return None
+    source, value = setting
+    return check_proxy(value, source)
+
+
+def proxy_source(scheme: str) -> str | None:
+    """Return the name of the variable that `environment_proxy` reads for `scheme`; None if none is set."""
+    setting = _proxy_setting(scheme)
+    return None if setting is None else setting[0]
+
+
+def _proxy_setting(scheme: str) -> tuple[str, str] | None:
+    """Return where the proxy for URLs of `scheme` is set, and the value. The variables are those of curl and urllib."""
+    for name in (f"{scheme}_proxy", "all_proxy"):
+        for variable in (name, name.upper()):
+            if (
+                name == "http_proxy"
+                and "REQUEST_METHOD" in os.environ
+                and (variable != name or os.name == "nt")
+            ):
+                # In a CGI script, anyone can set HTTP_PROXY with a header called "Proxy".
+                continue
+            value = os.environ.get(variable)
+            if value is None:
+                continue
+            if value.strip():
+                return variable, value
+            # Set but empty: there is no such proxy, whatever the variable in capitals says.
+            break
+    # Outside Linux the system may have settings of its own; they count if no variable is set.
+    value = urllib.request.getproxies().get(scheme, "")
+    return ("the system's proxy setting", value) if value.strip() else None

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    ClassVar,
-    Literal,
-    NamedTuple,
-    Self,
-    TypeAlias,
-)
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeAlias
 
 from bfl_async.errors import BFLError, ReplyShapeError
 from bfl_async.status import TaskStatus
+from bfl_async.types.bounds import ACCOUNT, is_within
 from bfl_async.types.common import JSON, distinct
-
-if TYPE_CHECKING:
-    pass
 
 
 @distinct
@@ -39,11 +30,6 @@ class Reply(NamedTuple):
         Raises:
             ReplyShapeError: It is not JSON, or has so many parts that parsing it would hold up the event loop.
         """
-        # Only when it is needed.
-        import json
-
-        from bfl_async.types.bounds import ACCOUNT, is_within
-
         if not is_within(self.body, ACCOUNT):
             raise ReplyShapeError(
                 f"the reply (HTTP {self.status_code}) is too large to be parsed here: {len(self.body)} bytes, see .body"

@@ -9,22 +9,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from bfl_async.errors import ConfigError, TransportError, WebhookError
-from bfl_async.runtime.cancellation import is_cancelled, shielded
-from bfl_async.runtime.redis import close_quietly, connect, host_of, listen
+from bfl_async.runtime.redis_url import host_of
 from bfl_async.runtime.secrets import Secret
-from bfl_async.runtime.tasks import end_task, new_task
 from bfl_async.types.replies import Delivery
 from bfl_async.webhooks.verify import read_delivery
 from bfl_async.wire.json import json_object
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from bfl_async.webhooks.relay_link import RelayLink
 
 _log = logging.getLogger("bfl_async")
-
-_SUBSCRIBE_S = 2.0
-_LISTEN_AGAIN_S = 1.0
-_REPLY_S = 5.0
 
 
 class RedisRelay:
@@ -55,10 +49,7 @@ class RedisRelay:
         self._url = url
         self._channel = f"{namespace}:deliveries"
         self._on_delivery: Callable[[Delivery], None] | None = None
-        self._publisher: Redis | None = None
-        self._subscriber: Redis | None = None
-        self._listener: asyncio.Task[None] | None = None
-        self._tried = asyncio.Event()  # to subscribe
+        self._link: RelayLink | None = None
         self._is_away = False
         self._is_open = False
         # Held by open() and aclose(): each sees the other's work whole.
@@ -84,29 +75,12 @@ class RedisRelay:
             self._is_open = True
 
     async def _open(self, on_delivery: Callable[[Delivery], None]) -> None:
-        self._on_delivery = on_delivery
-        self._publisher = connect(self._url, reply_s=_REPLY_S)
-        self._subscriber = connect(self._url, reply_s=None)
-        self._tried.clear()
-        self._listener = new_task(self._listen(self._subscriber))
-        try:
-            async with asyncio.timeout(_SUBSCRIBE_S):
-                await self._tried.wait()
-        except TimeoutError:
-            self._cut()
+        # Only at the opening: it needs the extra.
+        from bfl_async.webhooks.relay_link import RelayLink
 
-    async def _listen(self, subscriber: Redis) -> None:
-        """Hear the channel until cancelled, whatever else ends the listening."""
-        while not is_cancelled():
-            try:
-                await listen(subscriber, self._channel, heard=self._heard, cut=self._cut)
-            except asyncio.CancelledError:
-                if is_cancelled():
-                    raise
-            except Exception:
-                _log.exception("the relay's listener failed by a bug", extra={"bfl_channel": self._channel})
-            self._cut()
-            await asyncio.sleep(_LISTEN_AGAIN_S)
+        self._on_delivery = on_delivery
+        self._link = RelayLink(self._url, self._host, self._channel, heard=self._heard, cut=self._cut)
+        await self._link.open()
 
     async def publish(self, delivery: Delivery) -> None:
         """Tell all processes; see `Relay.publish`.
@@ -115,18 +89,10 @@ class RedisRelay:
             TransportError: Redis cannot be reached, or the relay is not open.
         Cancellation: Ends the call; others may have been told.
         """
-        if self._publisher is None:
+        if self._link is None:
             raise TransportError("the relay is not open: open its receiver first")
-        from redis.exceptions import RedisError
-
         message = {"body": dict(delivery.raw), "scheme": delivery.scheme, "nonce": delivery.nonce}
-        try:
-            await self._publisher.publish(self._channel, json.dumps(message))
-        except (RedisError, OSError, TimeoutError) as exc:
-            raise TransportError(
-                f"the delivery could not be passed on: Redis on {self._host} is away ({type(exc).__name__})",
-                task_id=delivery.task_id,
-            ) from exc
+        await self._link.publish(json.dumps(message), task_id=delivery.task_id)
 
     async def aclose(self) -> None:
         """End the subscription and the connections. Idempotent.
@@ -138,19 +104,11 @@ class RedisRelay:
             await self._close()
 
     async def _close(self) -> None:
-        with shielded():
-            if self._listener is not None:
-                await end_task(self._listener)
-                self._listener = None
-            if self._subscriber is not None:
-                await close_quietly(self._subscriber.aclose)
-                self._subscriber = None
-            if self._publisher is not None:
-                await close_quietly(self._publisher.aclose)
-                self._publisher = None
+        if self._link is not None:
+            await self._link.aclose()
+            self._link = None
 
     def _heard(self, message: str | None) -> None:
-        self._tried.set()
         self._is_away = False
         if message is None or self._on_delivery is None:
             return
@@ -165,7 +123,6 @@ class RedisRelay:
             self._on_delivery(delivery)
 
     def _cut(self) -> None:
-        self._tried.set()
         if not self._is_away:
             self._is_away = True
             _log.warning(

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.redis_server import RedisServer
-from bfl_async.limiter.redis import _RedisStore
+from bfl_async.limiter.redis_store import RedisStore
 from bfl_async.limiter.sqlite_book import Book
 from bfl_async.limiter.steps import FETCH_S, Batch, Op, StepReply
 from bfl_async.runtime.secrets import Secret
@@ -151,7 +151,7 @@ async def test_both_books_answer_alike(
     base = f"books:{{{uuid.uuid4().hex}}}"
     in_file = {talker.name: Book(tmp_path / "book.db", talker.name) for talker in talkers}
     in_redis = {
-        talker.name: _RedisStore(Secret(redis_server.url), base, talker.name, lambda: None)
+        talker.name: RedisStore(Secret(redis_server.url), base, talker.name, lambda: None)
         for talker in talkers
     }
     granted, ended = 0, 0
@@ -192,14 +192,14 @@ async def test_a_place_in_a_lost_book_is_before_all_places_in_the_new_one(
     async def new_book() -> AsyncIterator[Callable[..., Awaitable[StepReply]]]:
         name = uuid.uuid4().hex
         async with AsyncExitStack() as stack:
-            stores: dict[str, Book | _RedisStore] = {}
+            stores: dict[str, Book | RedisStore] = {}
             for session in ("one", "two"):
                 if kind == "file":
                     book = Book(tmp_path / name, session)
                     stack.callback(book.close)
                     stores[session] = book
                 else:
-                    store = _RedisStore(Secret(redis_server.url), f"lost:{{{name}}}", session, lambda: None)
+                    store = RedisStore(Secret(redis_server.url), f"lost:{{{name}}}", session, lambda: None)
                     stack.push_async_callback(store.aclose)
                     stores[session] = store
 

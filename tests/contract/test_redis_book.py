@@ -15,7 +15,7 @@ from bfl_async import LimiterError
 from bfl_async.limiter import RedisLimiter
 from bfl_async.limiter import redis as redis_module
 from bfl_async.limiter._shared import SharedLimiter
-from bfl_async.limiter.redis import RIGHTS
+from bfl_async.limiter.redis_store import RIGHTS
 from tests.contract.limiters import Book, Owner, redis_server
 from tests.waiting import wait_until
 

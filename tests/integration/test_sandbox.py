@@ -675,6 +675,9 @@ async def test_without_pillow_the_error_names_the_package(
     sandbox.settle(task_id)
     url = await client.sample_url(sandbox, task_id)
     monkeypatch.setitem(sys.modules, "PIL", None)
+    # It may have drawn for another test.
+    monkeypatch.delitem(sys.modules, "bfl_async.sandbox.drawing", raising=False)
+    monkeypatch.delattr("bfl_async.sandbox.drawing", raising=False)
     status, _, content = await client.download(url)
     assert (status, content) == (500, b"the sandbox draws with Pillow: pip install 'bfl-async[images]'")
 

@@ -14,8 +14,7 @@ import pytest
 
 from bfl_async import ConfigError, TransportError
 from bfl_async.types import Delivery
-from bfl_async.webhooks import RedisRelay, WebhookReceiver
-from bfl_async.webhooks import relay as relay_module
+from bfl_async.webhooks import RedisRelay, WebhookReceiver, relay_link
 from tests.fake import FakeAPI, spin
 
 SECRET = "a secret of some length"
@@ -222,7 +221,7 @@ async def test_listener_that_ends_unasked_listens_again(
         heard(MESSAGE)
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(relay_module, "listen", listen)
+    monkeypatch.setattr(relay_link, "listen", listen)
     before = asyncio.all_tasks()
     relay = RedisRelay("redis://127.0.0.1:1")
     await relay.open(lambda delivery: came.append(delivery.task_id))

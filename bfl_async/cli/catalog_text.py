@@ -1,0 +1,173 @@
+"""What the commands say of models and prices, in words and as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+import click
+
+from bfl_async._config import Limits
+from bfl_async.cli.output import SCHEMA, json_text, print_json, print_line
+from bfl_async.errors import InvalidRequestError
+from bfl_async.models import ImageRequest, ModelInfo, catalog
+from bfl_async.models.catalog import CATALOG
+from bfl_async.models.describe import FieldInfo, describe
+from bfl_async.models.pricing import estimate
+
+# Of a column; longer texts are cut where they are not the last.
+_WIDEST = 44
+
+
+def print_models(*, as_json: bool) -> None:
+    """Print all models."""
+    rows = list(CATALOG.values())
+    if as_json:
+        listed = [{"schema": SCHEMA, **_model_facts(row)} for row in rows]
+        print_line(json_text(listed))
+    else:
+        _print_table(
+            ("model", "price in credits", "limit", "state"),
+            [(row.name, price_text(row), _limit_text(row), _state_text(row)) for row in rows],
+        )
+
+
+def print_model(name: str, *, as_json: bool) -> None:
+    """Print one model with its fields.
+
+    Raises:
+        click.UsageError: It is none that the catalog knows.
+    """
+    try:
+        fields = describe(name)
+    except InvalidRequestError as exc:
+        raise click.UsageError(f"{exc}; `bfl-async models` lists those that it knows") from exc
+    info = CATALOG[name]
+    if as_json:
+        print_json({**_model_facts(info), "fields": [_field_facts(field) for field in fields]})
+        return
+    print_line(f"{info.name} ({info.family}, {_state_text(info)}): {price_text(info)} credits")
+    with_modes = any(field.mode for field in fields)
+    _print_table(
+        (*(("mode",) if with_modes else ()), "field", "type", "default", "bounds"),
+        [
+            (
+                *((field.mode,) if with_modes else ()),
+                field.name,
+                _type_text(field),
+                "(required)" if field.required else _default_text(field.default),
+                _bounds_text(field),
+            )
+            for field in fields
+        ],
+    )
+
+
+def print_estimate(request: ImageRequest, *, as_json: bool) -> None:
+    """Print what a request would cost."""
+    found = estimate(request)
+    if as_json:
+        facts = {"model": request.model, "credits": found.credits, "usd": found.usd, "known": found.known}
+        print_json({**facts, "basis": found.basis})
+    elif found.known:
+        print_line(f"{found.credits:g} credits ({found.usd:.4g} USD): {found.basis}")
+    else:
+        print_line(f"unknown: {found.basis}")
+
+
+def price_text(info: ModelInfo) -> str:
+    """A model's price in few words, in credits; "unknown" where none is published."""
+    match info.price:
+        case None:
+            return "unknown"
+        case catalog.Flat(credits, None):
+            return "unknown" if credits is None else f"{credits:g}"
+        case catalog.Flat(_, by_resolution):
+            assert by_resolution is not None
+            return f"{min(by_resolution.values()):g} to {max(by_resolution.values()):g}, by resolution"
+        case catalog.PerMegapixel(first, further):
+            return f"{first:g} + {further:g} a further MP"
+        case catalog.PerSecond(by_mode):
+            rates = [rate for rates in by_mode.values() for rate in rates.values()]
+            return f"{min(rates):g} to {max(rates):g} a second"
+        case catalog.PerInputSecond(credits):
+            return f"{credits:g} a second of input"
+        case catalog.PerMegapixelSecond(by_creativity):
+            rates = list(by_creativity.values())
+            return f"{min(rates):g} to {max(rates):g} a MP and second"
+
+
+def _limit_text(info: ModelInfo) -> str:
+    """Its narrowest pool, as `Limits` has it unless told otherwise."""
+    limits = Limits()
+    narrow = [f"{limits.pools[pool]} ({pool})" for pool in info.pools if pool in limits.pools]
+    return narrow[0] if narrow else f"{limits.account}"
+
+
+def _state_text(info: ModelInfo) -> str:
+    return info.state if not info.replaced_by else f"{info.state}, use {info.replaced_by}"
+
+
+def _model_facts(info: ModelInfo) -> dict[str, object]:
+    return {
+        "model": info.name,
+        "endpoint": info.endpoint,
+        "family": info.family,
+        "price": price_text(info),
+        "limit": _limit_text(info),
+        "pools": list(info.pools),
+        "state": info.state,
+        "replaced_by": info.replaced_by or None,
+        "median_s": info.median_s,
+    }
+
+
+def _field_facts(field: FieldInfo) -> dict[str, object]:
+    return {
+        "name": field.name,
+        "type": field.type,
+        "bounds": field.bounds or None,
+        "default": field.default,
+        "required": field.required,
+        "mode": field.mode or None,
+    }
+
+
+_CHOICES = re.compile(r"Literal\[([^]]*)\]")
+_PLAIN = {
+    "MediaSource": "file or URL",
+    "Sequence[MediaSource]": "files or URLs",
+    "Keyframes": "files or URLs",
+}
+
+
+def _type_text(field: FieldInfo) -> str:
+    """The type in a plain word."""
+    kinds = [kind for kind in _CHOICES.sub("choice", field.type).split(" | ") if kind != "None"]
+    return " or ".join(_PLAIN.get(kind, kind) for kind in kinds)
+
+
+def _bounds_text(field: FieldInfo) -> str:
+    choices = _CHOICES.search(field.type)
+    listed = [] if choices is None else ["one of " + choices[1].replace('"', "")]
+    return ", ".join([*([field.bounds] if field.bounds else []), *listed])
+
+
+def _default_text(default: object) -> str:
+    return "" if default is None else json.dumps(default, ensure_ascii=False)
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print columns; the last one is never cut or padded."""
+    table = [tuple(head), *rows]
+    last = len(head) - 1
+    widths = [min(_WIDEST, max(len(row[column]) for row in table)) for column in range(last)]
+    for number, row in enumerate(table):
+        cells = [_cut(row[column], widths[column]) for column in range(last)]
+        line = "  ".join([*cells, row[last]]).rstrip()
+        print_line(line, bold=number == 0)
+
+
+def _cut(text: str, width: int) -> str:
+    return text.ljust(width) if len(text) <= width else f"{text[: width - 1]}…"
