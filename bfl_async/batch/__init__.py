@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bfl_async.runtime.lazy import lazy_names
@@ -23,6 +24,6 @@ _HOMES = {
     "Plan": "batch.plan",
     "Share": "batch.plan",
 }
-__getattr__ = lazy_names(__name__, _HOMES)
+__getattr__: Callable[[str], object] = lazy_names(__name__, _HOMES)
 
 __all__ = ["MANIFEST", "Batch", "BatchOutcome", "BatchRun", "Plan", "Share"]

@@ -165,7 +165,7 @@ class Manifest:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / MANIFEST
+        self.path: Path = folder / MANIFEST
 
     def size(self) -> int:
         """The file's size in bytes, 0 where there is none."""

@@ -13,8 +13,11 @@ from bfl_async.cli.root import cli
 # Importing one of these adds its commands to the group.
 MODULES: tuple[ModuleType, ...] = (generating, batches, account, serving)
 
-for command in (models, estimate, enqueue, worker_command, jobs):
-    cli.add_command(command)
+cli.add_command(models)
+cli.add_command(estimate)
+cli.add_command(enqueue)
+cli.add_command(worker_command)
+cli.add_command(jobs)
 
 
 def invoke(argv: Sequence[str]) -> int:

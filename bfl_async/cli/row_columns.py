@@ -37,7 +37,7 @@ class Template:
                 f"--prompt {text!r} may hold columns in braces, such as {{animal}}, and nothing else"
             )
         self._parts = [(literal, name) for literal, name, _, _ in parts]
-        self.names = {name for _, name in self._parts if name is not None}
+        self.names: set[str] = {name for _, name in self._parts if name is not None}
         if not self.names:
             raise InputError(
                 f"--prompt {text!r} holds no column: it is a template, such as '{{animal}} in {{style}}'"
@@ -74,8 +74,8 @@ class Columns:
         for field in filter(is_operators, by_field):
             raise InputError(f"--column cannot choose a column for {quoted(field)}: {OPERATORS}")
         self.by_field = by_field
-        self.prompt = None if prompt is None else Template(prompt)
-        self.ignore = frozenset(ignore)
+        self.prompt: Template | None = None if prompt is None else Template(prompt)
+        self.ignore: frozenset[str] = frozenset(ignore)
         # Columns of the header that no request is made of, in order. Written when the header is read.
         self.ignored: list[str] = []
         self._on_ignored = on_ignored

@@ -54,7 +54,7 @@ class RowReader:
         self._json_bytes = 0
         self._found = False
         # True once what follows cannot be read either.
-        self.is_hopeless = False
+        self.is_hopeless: bool = False
 
     def take(self, line: bytes | None) -> Iterator[Row | RowError]:
         """Yield the rows that a line completes, and in the place of a bad row what is wrong with it.

@@ -31,7 +31,7 @@ class SpendingGate:
         # probe go.
         self.error: BFLError | None = None
         # On the loop's clock. Until then every request is refused.
-        self.closed_until = 0.0
+        self.closed_until: float = 0.0
         # The one request that is out while the gate is closed. Written by `Slots`, which chooses it.
         self.probe: Entry | None = None
         # Those that wait for what the probe brings, in the order in which they came. The limiter does not know them.

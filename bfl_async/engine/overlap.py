@@ -72,12 +72,12 @@ class Overlap:
 
     def __init__(self, budget: float) -> None:
         self._budget = budget
-        self.margin_s = 0.0
+        self.margin_s: float = 0.0
         # So many submits may be on their way early at a time; it rises only where that many were really wanted.
         self._most = _FEW
         self._wants_more = False
         # Until the next look is worth its cost.
-        self.look_again_s = _OFTEN_S
+        self.look_again_s: float = _OFTEN_S
         self._paused_until = 0.0
         self._refused_in_a_row = 0
         self._places = 0

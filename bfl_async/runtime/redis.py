@@ -19,8 +19,8 @@ try:
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
     from redis.exceptions import NoPermissionError, RedisError
-except ImportError as exc:
-    raise ConfigError("Redis needs redis-py: pip install 'bfl-async[redis]'") from exc
+except ImportError as _exc:
+    raise ConfigError("Redis needs redis-py: pip install 'bfl-async[redis]'") from _exc
 
 _log = logging.getLogger("bfl_async")
 

@@ -37,7 +37,7 @@ class Unusable:
     __slots__ = ("kind",)
 
     def __init__(self, kind: str) -> None:
-        self.kind = kind
+        self.kind: str = kind
 
     def __repr__(self) -> str:
         return f"<{self.kind}>"

@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeAlias
 
 try:
     from PIL import Image, ImageDraw, ImageFont
-except ImportError as exc:
-    raise ImportError("the sandbox draws with Pillow: pip install 'bfl-async[images]'") from exc
+except ImportError as _exc:
+    raise ImportError("the sandbox draws with Pillow: pip install 'bfl-async[images]'") from _exc
 
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bfl_async.runtime.lazy import lazy_names
@@ -21,6 +22,6 @@ _HOMES = {
     "Result": "sync.values",
     "TaskHandle": "sync.values",
 }
-__getattr__ = lazy_names(__name__, _HOMES)
+__getattr__: Callable[[str], object] = lazy_names(__name__, _HOMES)
 
 __all__ = ["BFL", "Outcome", "OutcomeStream", "Result", "TaskHandle"]

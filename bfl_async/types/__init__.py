@@ -4,6 +4,7 @@ What the server may add is data: statuses are open, unknown fields of a reply ar
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bfl_async.runtime.lazy import lazy_names
@@ -90,7 +91,7 @@ _HOMES = {
     "Observer": "protocols.observer",
     "PromptObserver": "protocols.observer",
 }
-__getattr__ = lazy_names(__name__, _HOMES)
+__getattr__: Callable[[str], object] = lazy_names(__name__, _HOMES)
 
 __all__ = [
     "JSON",
