@@ -7,7 +7,9 @@ import that closes a cycle, is seen when it is made.
 from __future__ import annotations
 
 import ast
+import functools
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +34,8 @@ class House:
     top_level: tuple[str, ...] = field(default=())
     # By folder, or module at the top level: lines with a comment alone, and lines of code.
     comments: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    # The longest chain of folders and top-level modules that import each other, from the top down.
+    layers: tuple[str, ...] = field(default=())
 
     @property
     def p90(self) -> int:
@@ -69,13 +73,18 @@ def measure() -> House:
             comments[folder] += alone
             code[folder] += lines_of_code
     top = tuple(path.stem for path in sorted(FOLDER.glob("*.py")))
+    imports = import_graph()
+    folders = _folder_graph(imports)
+    cycles = (*_cycles(imports), *_cycles(folders))
     return House(
         {name: count for name, count in lines.items() if name not in GENERATED},
         functions,
         inner,
-        tuple(_cycles(import_graph())),
+        cycles,
         top,
         {folder: (comments[folder], count) for folder, count in code.items() if count},
+        # In a circle there is no top.
+        () if cycles else _longest_chain(folders),
     )
 
 
@@ -140,6 +149,41 @@ def _imports(name: str, tree: ast.Module, known: Mapping[str, object]) -> set[st
     return {each for each in found if each in known and each != name}
 
 
+def _folder_graph(imports: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """Return which folders and top-level modules import which others."""
+    exceptions = _layer_exceptions()
+    graph: dict[str, set[str]] = {_folder_of(name): set() for name in imports}
+    for name, others in imports.items():
+        for other in others:
+            edge = (_folder_of(name), _folder_of(other))
+            if edge[0] != edge[1] and edge not in exceptions:
+                graph[edge[0]].add(edge[1])
+    return graph
+
+
+def _folder_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else module
+
+
+def _layer_exceptions() -> set[tuple[str, str]]:
+    """Return the imports that the contract of layers leaves out; pyproject.toml says why."""
+    settings = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text("utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    (ignored,) = (each["ignore_imports"] for each in contracts if each["type"] == "layers")
+    pairs = (each.split(" -> ") for each in ignored)
+    return {(_folder_of(importer), _folder_of(imported)) for importer, imported in pairs}
+
+
+def _longest_chain(graph: Mapping[str, set[str]]) -> tuple[str, ...]:
+    """Return the longest way through a graph without circles; of several, the first by name."""
+
+    @functools.cache
+    def chain_from(name: str) -> tuple[str, ...]:
+        return (name, *max(map(chain_from, sorted(graph[name])), key=len, default=()))
+
+    return max(map(chain_from, sorted(graph)), key=len)
+
+
 def _cycles(graph: Mapping[str, set[str]]) -> Iterator[tuple[str, ...]]:
     """Sets of modules that can all be reached from each other (Tarjan's strongly connected components)."""
     index: dict[str, int] = {}
@@ -175,6 +219,7 @@ def main() -> int:
         f"functions          {len(house.functions)}, over 50 lines: {_over(house.functions, 50)}",
         f"90 % of functions  {house.p90} lines at most",
         f"import cycles      {len(house.cycles)}",
+        f"layers             {len(house.layers)}: {' > '.join(house.layers)}",
         f"top-level modules  {len(house.top_level)}",
         f"imports inside     {sum(house.inner_imports.values())}, in {len(house.inner_imports)} modules",
     ]

@@ -10,8 +10,19 @@ MOST_LINES = 500
 MOST_FUNCTION_LINES = 50
 MOST_P90 = 22
 MOST_TOP_LEVEL = 10
+MOST_LAYERS = 13
 MOST_INNER_IMPORTS = 40
 LEAST_COMMENTS_PER_100 = 10
+
+# Modules outside of the command line that import in functions, and what for.
+INNER_IMPORTS = {
+    "bfl_async.limiter.redis": "redis-py is an extra",
+    "bfl_async.models.media": "Pillow is an extra; whoever gives an image of it has loaded it",
+    "bfl_async.runtime.cancellation": "anyio's part that cancels is used only where a program has loaded it",
+    "bfl_async.sandbox.serving": "Pillow is an extra",
+    "bfl_async.testing": "pytest-asyncio may be missing, and pytest loads this module in every run",
+    "bfl_async.webhooks.relay": "redis-py is an extra",
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +42,13 @@ def test_no_function_is_too_long_to_be_seen_at_once(house: House) -> None:
 
 
 def test_no_module_needs_one_that_needs_it(house: House) -> None:
-    """Imports for type checkers count: who reads a module has to read those as well."""
+    """Nor a folder; imports for type checkers count: who reads a module has to read those as well."""
     assert house.cycles == ()
+
+
+def test_the_layers_are_few(house: House) -> None:
+    """Folders and top-level modules, each of which needs the next."""
+    assert 0 < len(house.layers) <= MOST_LAYERS, house.layers
 
 
 def test_the_top_level_is_read_at_a_glance(house: House) -> None:
@@ -43,6 +59,8 @@ def test_the_top_level_is_read_at_a_glance(house: House) -> None:
 def test_imports_stand_at_the_top(house: House) -> None:
     """Except in commands, which start at once because of it, and where an extra may not be installed."""
     assert sum(house.inner_imports.values()) <= MOST_INNER_IMPORTS, house.inner_imports
+    others = {name for name in house.inner_imports if name.split(".")[1] != "cli"}
+    assert others == set(INNER_IMPORTS)
 
 
 @pytest.mark.parametrize("folder", ["engine", "limiter"])
