@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -17,6 +17,26 @@ from bfl_async.errors import BFLError
 
 if TYPE_CHECKING:
     from bfl_async.cli.interrupts import Interrupts
+    from bfl_async.cli.rows import Rows
+
+
+class BatchArguments(TypedDict):
+    """What click passes to `batch`: the options by name, each in the type that its declaration makes."""
+
+    rows: Rows
+    output: Path
+    ledger: Path | None
+    name: str | None
+    limit: int | None
+    retry_ambiguous: bool
+    retry_failed: bool
+    retry_moderated: bool
+    and_earlier: bool
+    dry_run: bool
+    max_cost: float | None
+    budget: float | None
+    timeout: float | None
+    sandbox: bool
 
 
 @cli.command()
@@ -45,7 +65,7 @@ if TYPE_CHECKING:
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True),
               help="Seconds to follow each task.  [default: 600]")  # fmt: skip
 @sandbox_option
-def batch(**options: object) -> int:
+def batch(**options: Unpack[BatchArguments]) -> int:
     """Generate an image for each row of a file.
 
     FILE is text with a prompt a line, JSON, JSON lines, CSV or TSV; - is standard input. All of it is kept in a ledger:
@@ -68,8 +88,7 @@ def batch(**options: object) -> int:
         # Imported under the handlers of signals: it takes a while.
         from bfl_async.cli import batch_command
 
-        # The options' names are the fields', and click makes each value of its field's type.
-        given = batch_command.BatchOptions(**options)  # type: ignore[arg-type]
+        given = batch_command.BatchOptions(**options)
         return await batch_command.generate_rows(given, interrupts)
 
     return run_command(work)
