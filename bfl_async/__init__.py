@@ -15,6 +15,7 @@ from bfl_async._version import __version__ as __version__
 # Whether and where records are shown is the program's choice, which it makes by configuring logging.
 logging.getLogger("bfl_async").addHandler(logging.NullHandler())
 
+# Written by `python -m bfl_async.models._generate`, up to the next comment.
 if TYPE_CHECKING:
     from bfl_async._config import Budget as Budget
     from bfl_async._config import Limits as Limits
@@ -116,21 +117,21 @@ if TYPE_CHECKING:
     from bfl_async.types import Update as Update
 
 _HOMES: dict[str, tuple[str, ...]] = {
+    "_config": ("Budget", "Limits", "Timeouts"),
+    "batch.batch": ("Batch",),
+    "batch.outcome": ("BatchOutcome",),
     "client.account": ("DeletedFinetune", "Finetune", "UsageReport"),
     "client.client": ("AsyncBFL",),
-    "_config": ("Budget", "Limits", "Timeouts"),
     "client.handle": ("TaskHandle",),
-    "polling.policies": ("Adaptive", "Fixed"),
     "client.stream": ("OutcomeStream",),
-    "batch": ("Batch", "BatchOutcome"),
     "errors": (
         "APIStatusError", "AmbiguousSubmitError", "AuthenticationError", "BFLError", "BudgetExceededError",
         "ClientClosedError", "ConfigError", "ConnectError", "DownloadError", "InsufficientCreditsError",
         "InvalidRequestError", "LeaseLostError", "LedgerError", "LedgerLockedError", "LedgerVersionError",
-        "LimiterError", "QueueFullError", "RateLimitedError", "RefusedError", "ReplayError", "ReplyShapeError",
-        "ReplyTimeoutError", "ResultExpiredError", "SaveError", "ServerError", "SignatureError", "TaskError",
-        "TaskFailedError", "TaskModeratedError", "TaskNotFoundError", "TaskTimeoutError", "TransportError",
-        "UntrustedURLError", "WebhookError",
+        "LimiterError", "QueueFullError", "RateLimitedError", "RefusedError", "ReplayError",
+        "ReplyShapeError", "ReplyTimeoutError", "ResultExpiredError", "SaveError", "ServerError",
+        "SignatureError", "TaskError", "TaskFailedError", "TaskModeratedError", "TaskNotFoundError",
+        "TaskTimeoutError", "TransportError", "UntrustedURLError", "WebhookError",
     ),
     "models": (
         "DeblurV1", "EraseV1", "Flux2Flex", "Flux2Klein4B", "Flux2Klein4BFinetuned", "Flux2Klein9B",
@@ -144,10 +145,12 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "VirtualTryOnV1", "VirtualTryOnV2", "request",
     ),
     "models.media": ("MediaSource",),
-    "result": ("Result",),
+    "polling.policies": ("Adaptive", "Fixed"),
+    "results.result": ("Result",),
     "status": ("TaskStatus",),
     "types": ("Estimate", "Outcome", "Reply", "Statistics", "Update"),
 }  # fmt: skip
+# End of what is generated.
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME, "__version__"])

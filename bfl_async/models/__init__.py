@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bfl_async.models._typed import RequestCalls
+
+# Written by `python -m bfl_async.models._generate`, up to the next comment.
+if TYPE_CHECKING:
     from bfl_async.models.flux1 import FluxDev as FluxDev
     from bfl_async.models.flux1 import FluxPro11 as FluxPro11
     from bfl_async.models.flux1 import FluxPro11Ultra as FluxPro11Ultra
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     from bfl_async.models.tools import VideoUpscaleV1 as VideoUpscaleV1
     from bfl_async.models.tools import VirtualTryOnV1 as VirtualTryOnV1
     from bfl_async.models.tools import VirtualTryOnV2 as VirtualTryOnV2
+# End of what is generated.
 
 _MODULES = {
     "FLUX.1": "flux1",

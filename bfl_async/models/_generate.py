@@ -1,8 +1,12 @@
-"""Writes what type checkers and editors see of the calls that take a model's name: one overload a model.
+"""Writes what the catalog and the classes already say: typed calls, and the lists of the package's public names.
 
     python -m bfl_async.models._generate            writes the files
     python -m bfl_async.models._generate --check    fails where they are not what the classes say
 
+The lists are in `bfl_async/__init__.py` and `bfl_async/models/__init__.py`, between two comments that say so. A model
+or an error is public as soon as it has its row in the catalog or its class in `errors.py`; `_NAMES` has the rest.
+
+Type checkers and editors see one overload per model of the calls that take a model's name.
 The client's calls and `request` take any model's name and any fields. Their overloads, in this order: one for each
 known name and its fields; one for known names with fields that do not fit, whose answer can be used for nothing, so
 that a wrong field is an error where the answer is used; one for names that are only known when the program runs.
@@ -10,15 +14,39 @@ that a wrong field is an error where the answer is used; one for names that are 
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
+from bfl_async import errors
+from bfl_async.errors import BFLError
 from bfl_async.models import CATALOG, request_classes
 from bfl_async.models._base import ImageRequest
 from bfl_async.models.describe import fields_of
 
 _PACKAGE = Path(__file__).parent.parent
+_BEGIN = "# Written by `python -m bfl_async.models._generate`, up to the next comment.\n"
+_END = "# End of what is generated.\n"
+
+# The public names of the package, by the module that each comes from, without those of models and errors.
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "_config": ("Budget", "Limits", "Timeouts"),
+    "batch.batch": ("Batch",),
+    "batch.outcome": ("BatchOutcome",),
+    "client.account": ("DeletedFinetune", "Finetune", "UsageReport"),
+    "client.client": ("AsyncBFL",),
+    "client.handle": ("TaskHandle",),
+    "client.stream": ("OutcomeStream",),
+    "models": ("Flux3Video", "ImageRequest", "request"),
+    "models.media": ("MediaSource",),
+    "polling.policies": ("Adaptive", "Fixed"),
+    "results.result": ("Result",),
+    "status": ("TaskStatus",),
+    "types": ("Estimate", "Outcome", "Reply", "Statistics", "Update"),
+}
 _HEAD = '''"""{title}
 
 Written by `python -m bfl_async.models._generate`, never by hand. Imported by type checkers only.
@@ -38,15 +66,57 @@ def files() -> dict[Path, str]:
     made = {
         _PACKAGE / "models" / "_typed.py": _typed_dicts() + _request_calls(),
         _PACKAGE / "client" / "_overloads.py": _client_calls(),
+        _PACKAGE / "__init__.py": _with_part(_PACKAGE / "__init__.py", _package_names()),
+        _PACKAGE / "models" / "__init__.py": _with_part(_PACKAGE / "models" / "__init__.py", _model_names()),
     }
-    return {path: _formatted(text) for path, text in made.items()}
+    return {path: _formatted(path, text) for path, text in made.items()}
 
 
-def _formatted(text: str) -> str:
-    name = ["--stdin-filename", str(_PACKAGE / "generated.py"), "-"]
+def _with_part(path: Path, part: str) -> str:
+    """Return a file's text with its generated part replaced."""
+    before, begin, rest = path.read_text().partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end):
+        raise ValueError(f"{path} has lost the comments around what is generated")
+    return f"{before}{begin}{part}{end}{after}"
+
+
+def _formatted(path: Path, text: str) -> str:
+    name = ["--stdin-filename", str(path), "-"]
     for command in (["ruff", "check", "--fix", "--quiet", "--exit-zero", *name], ["ruff", "format", *name]):
         text = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
     return text
+
+
+def _imports(homes: Mapping[str, tuple[str, ...]]) -> str:
+    """Return the imports that type checkers read."""
+    lines = [f"    from bfl_async.{home} import {name} as {name}\n" for home in homes for name in homes[home]]
+    return "if TYPE_CHECKING:\n" + "".join(lines)
+
+
+def _package_names() -> str:
+    found = [cls for cls in vars(errors).values() if inspect.isclass(cls) and issubclass(cls, BFLError)]
+    homes = {home: set(names) for home, names in _NAMES.items()}
+    homes["errors"] = {cls.__name__ for cls in found}
+    homes["models"].update(cls.__name__ for _, cls in _rows())
+    names = {home: tuple(sorted(homes[home])) for home in sorted(homes)}
+    table = "\n_HOMES: dict[str, tuple[str, ...]] = {\n"
+    for home in names:
+        listed = "".join(f'"{name}", ' for name in names[home]).rstrip()
+        line = f'    "{home}": ({listed if len(names[home]) == 1 else listed.rstrip(",")}),\n'
+        if len(line) > 110:
+            wrapped = textwrap.fill(listed, 110, initial_indent=" " * 8, subsequent_indent=" " * 8)
+            line = f'    "{home}": (\n{wrapped}\n    ),\n'
+        table += line
+    return _imports(names) + table + "}  # fmt: skip\n"
+
+
+def _model_names() -> str:
+    # The union of a model's modes is no class of the catalog.
+    homes = {"models.flux3": ["Flux3Video"]}
+    for _, cls in _rows():
+        homes.setdefault(cls.__module__.removeprefix("bfl_async."), []).append(cls.__name__)
+    return _imports({home: tuple(sorted(homes[home])) for home in sorted(homes)})
 
 
 def _rows() -> list[tuple[str, type[ImageRequest]]]:

@@ -30,7 +30,8 @@ def test_wrong_fields_are_type_errors_and_right_ones_are_not(tmp_path: Path) -> 
 
 
 def test_generated_files_are_what_the_classes_say() -> None:
-    """`python -m bfl_async.models._generate` writes them."""
+    """Overloads, typed fields, and the lists of public names."""
     for path, text in _generate.files().items():
-        assert path.read_text() == text, f"{path.name} is stale"
+        message = f"{path} is stale: run python -m bfl_async.models._generate"
+        assert path.read_text() == text, message
     assert _generate.main(["--check"]) == 0
