@@ -301,12 +301,13 @@ async def test_how_long_a_mark_takes_is_learnt(tmp_path: Path, monkeypatch: pyte
 async def test_what_was_killed_on_its_way_is_ambiguous_and_left_alone(tmp_path: Path) -> None:
     """It is told once, never sent unasked, and sent again with retry_ambiguous."""
     api = fake()
-    ledger = SQLiteLedger(tmp_path / "run.db")
-    await ledger.open()
-    await ledger.aclose()
     async with client(api) as bfl, Batch.open(tmp_path / "run.db", bfl) as batch:
         await batch.add(cats("a", "b"))
-        await batch._shelf.ledger.change(1, EntryState.SUBMITTING)  # and then the power is cut
+    ledger = SQLiteLedger(tmp_path / "run.db")
+    await ledger.open()
+    # And then the power is cut.
+    await ledger.change(1, EntryState.SUBMITTING)
+    await ledger.aclose()
     first, second = await run(tmp_path, api, cats("a", "b"))
     assert (first.state, type(first.error).__name__) == (EntryState.AMBIGUOUS, "AmbiguousSubmitError")
     assert second.state is SAVED

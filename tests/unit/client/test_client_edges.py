@@ -151,7 +151,8 @@ def test_a_loop_that_ends_without_a_close_sends_nothing_more() -> None:
     assert len(api.posts) + 0 <= 2
     assert len(api.tasks) <= 2
     assert clients[0].statistics().queued == 0
-    clients[0]._life.state = "closed"  # what a program that forgot it is warned of is tested elsewhere
+    with pytest.warns(ResourceWarning, match="was not closed"):
+        clients.clear()
 
 
 def test_a_loop_that_ends_while_a_caller_leaves_sends_nothing_for_the_next_one() -> None:
@@ -168,7 +169,8 @@ def test_a_loop_that_ends_while_a_caller_leaves_sends_nothing_for_the_next_one()
 
     asyncio.run(main())
     assert api.posts == []
-    clients[0]._life.state = "closed"
+    with pytest.warns(ResourceWarning, match="was not closed"):
+        clients.clear()
 
 
 @looptime

@@ -15,6 +15,7 @@ import pytest
 
 from bfl_async.errors import LedgerError
 from bfl_async.ledger import SQLiteLedger, inspect_ledger
+from bfl_async.ledger.reserve import reserve_path
 from bfl_async.types import EntryState, LedgerEntry, NewEntry
 
 SUBMITTING, SUBMITTED, READY, QUEUED = (
@@ -121,7 +122,7 @@ async def test_a_change_is_taken_once_whenever_the_run_is_killed(tmp_path: Path)
     full.begin()
     await submit_all(ledger)
     kept = tmp_path / "kept"
-    shutil.copy(ledger._reserve.path, kept)
+    shutil.copy(reserve_path(path), kept)
     full.end()
     await ledger.change(2, EntryState.SAVED, {"file": "cat.jpg"})
     await ledger.aclose()
@@ -205,6 +206,7 @@ async def test_what_is_not_a_record_of_this_ledger_changes_nothing(text: bytes, 
 async def test_the_reserve_is_for_the_owner_alone(tmp_path: Path) -> None:
     """It may hold polling URLs."""
     ledger = await opened(tmp_path / "run.db")
-    assert stat.S_IMODE(ledger._reserve.path.stat().st_mode) == 0o600
-    assert json.dumps([]) not in ledger._reserve.path.read_text()
+    reserve = reserve_path(tmp_path / "run.db")
+    assert stat.S_IMODE(reserve.stat().st_mode) == 0o600
+    assert json.dumps([]) not in reserve.read_text()
     await ledger.aclose()
