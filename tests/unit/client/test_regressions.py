@@ -276,7 +276,7 @@ async def test_limiter_of_another_loop_leaves_no_session_open() -> None:
     """`open()` that fails leaves nothing behind; warnings are errors here."""
     limiter = LocalLimiter(3)
     other = asyncio.new_event_loop()
-    limiter._loop = other
+    await asyncio.to_thread(other.run_until_complete, limiter.open())
     with pytest.raises(ConfigError):
         await AsyncBFL("key", limiter=limiter).open()
     other.close()
