@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import (
     TYPE_CHECKING,
@@ -71,6 +71,11 @@ class NewEntry:
     fields: str = field(repr=False)
     name: str | None = None
     saved: Mapping[str, Fact] | None = field(default=None, repr=False)
+
+    def __setstate__(self, state: Sequence[object]) -> None:
+        # What release 0.1.0 pickled has no `saved`.
+        for each, value in zip(fields(self), (*state, None), strict=False):
+            object.__setattr__(self, each.name, value)
 
 
 @dataclass(frozen=True, slots=True)
