@@ -170,11 +170,11 @@ def row_options(command: Callable[..., int]) -> Callable[..., int]:
         fields: Mapping[str, object],
         **others: object,
     ) -> int:
-        from bfl_async.cli import rows as row_module
+        from bfl_async.cli.rows import Rows, kind_of
 
-        rows = row_module.Rows(
+        rows = Rows(
             file,
-            kind if kind is not None else row_module.kind_of(file),
+            kind if kind is not None else kind_of(file),
             model=model,
             fields=default_fields(model, set_fields, fields),
             folder=folder_of_input(file),
