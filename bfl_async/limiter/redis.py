@@ -12,8 +12,17 @@ from bfl_async._config import Limits
 from bfl_async.errors import ConfigError
 from bfl_async.limiter._shared import SharedLimiter
 from bfl_async.limiter.steps import Store
+from bfl_async.runtime.lazy import lazy_names
 from bfl_async.runtime.redis_url import host_of
 from bfl_async.runtime.secrets import Secret
+
+# Release 0.1.0 had these here. They need the extra, so they are imported on first use.
+_FORMER = {name: "runtime.redis" for name in ("close_quietly", "connect", "listen")}
+_former = lazy_names(__name__, _FORMER)
+
+
+def __getattr__(name: str) -> object:
+    return _former(name)
 
 
 class RedisLimiter(SharedLimiter):
