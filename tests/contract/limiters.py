@@ -120,6 +120,10 @@ class Peer:
             self.process.kill()
 
 
+LIMITERS = {"local": LocalLimiter, "file": FileLimiter, "redis": RedisLimiter}
+"""Each kind by the name of its parameter. A test holds that none is missing."""
+
+
 @asynccontextmanager
 async def book_of(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Book]:
     """The book of a test, and all that uses it."""
@@ -131,7 +135,7 @@ async def book_of(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> 
         await book.aclose()
 
 
-@pytest.fixture(params=["file", "redis"])
+@pytest.fixture(params=[kind for kind in LIMITERS if kind != "local"])
 async def book(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Book]:
     """Each kind of shared limiter."""
     async with book_of(request.param, request, tmp_path) as made:
@@ -139,9 +143,6 @@ async def book(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 
 MakeLimiter = Callable[[Limits], Awaitable[Limiter]]
-
-LIMITERS = {"local": LocalLimiter, "file": FileLimiter, "redis": RedisLimiter}
-"""Each kind by the name of its parameter. A test holds that none is missing."""
 
 
 @cache

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.redis_server import RedisServer
-from bfl_async.limiter import redis as redis_module
+from bfl_async.limiter import redis_store
 from bfl_async.limiter.sqlite_book import Book as FileBook
 from bfl_async.limiter.steps import Batch, Op
 from tests.contract.limiters import Book, Owner, redis_server
@@ -71,13 +71,13 @@ class BentClock:
 def clock(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> BentClock:
     """The script asks this clock in place of the true one."""
     key = f"clock:{tmp_path.name}"
-    text = Path(redis_module.__file__).with_name("book.lua").read_text("utf-8")
+    text = Path(redis_store.__file__).with_name("book.lua").read_text("utf-8")
     line = "local now = tonumber(time[1])"
     assert line in text
     tmp_path.joinpath("book.lua").write_text(
         text.replace(line, f"{line} + tonumber(call('GET', '{key}') or '0')"), "utf-8"
     )
-    monkeypatch.setattr(redis_module, "files", lambda _: tmp_path)
+    monkeypatch.setattr(redis_store, "files", lambda _: tmp_path)
     return BentClock(redis_server, key)
 
 
