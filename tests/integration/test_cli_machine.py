@@ -245,7 +245,7 @@ sys.argv[1:] = ['argvs.json', 'codes.json']
 import bfl_async
 assert bfl_async.__file__.startswith({str(archive)!r})
 {DRIVER}
-import asyncio, bfl_async.limiter.redis as redis
+import asyncio, bfl_async.limiter.redis_store
 from bfl_async.sandbox import Sandbox
 from urllib.request import urlopen
 async def page():
