@@ -108,6 +108,8 @@ class Schedule:
         self.callers: list[Caller] = []
         self.closers: list[asyncio.Task[None]] = []
         self.limiter: LocalLimiter | None = None
+        # Of tests before this one, in the same process.
+        self.threads_before = set(threading.enumerate())
 
     def unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         """Note what nobody handled."""
@@ -340,7 +342,11 @@ class Schedule:
         timers = [timer for timer in scheduled if not timer.cancelled()]
         if timers:
             world.note(f"these timers still run: {timers}")
-        threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("bfl")]
+        threads = [
+            thread.name
+            for thread in set(threading.enumerate()) - self.threads_before
+            if thread.name.startswith("bfl")
+        ]
         if threads:
             world.note(f"these threads still run: {threads}")
 
