@@ -65,7 +65,7 @@ class Scripted:
         return Reply(200, {}, text.encode())
 
     async def download(self, url: str, *, timeout: float) -> Reply:
-        """Nothing is downloaded."""
+        """Not called: what is measured is the stream, and nothing is downloaded."""
         raise NotImplementedError
 
     async def aclose(self) -> None:

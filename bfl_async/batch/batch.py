@@ -10,8 +10,8 @@ What is durable before what:
                   ->  image flushed, gets its name  ->  "saved" durable  ->  line in the manifest
 
 So a process that is killed leaves each entry in one of four ways. Queued: nothing was sent. Submitting: it may have
-been sent, and nobody can ask; it is reported as ambiguous and left alone. Submitted or ready: it is attached, and
-paid once. Saved: it is done.
+been sent, and the server cannot be asked; it is reported as ambiguous and left alone. Submitted or ready: it is
+attached, and paid once. Saved: it is done.
 
 "submitting" must be durable before its POST leaves, and a freed slot would idle for the flush. On a fast disk that
 is about a millisecond in a slot's cycle of seconds, which is nothing: the mark is written when the request has its
@@ -137,7 +137,7 @@ class Batch:
                 downloaded, and an entry ends as `ready`.
             name: The images' names, of `index slug model seed task_id key ext`; see `NameTemplate`. A file that
                 is there already is never overwritten: a number is added.
-            retry_ambiguous: Send requests again of which nobody knows whether they were taken. Some are then
+            retry_ambiguous: Send ambiguous requests again: the server may have taken them already. Some are then
                 paid twice.
             retry_failed: Send failed requests again; those whose result was lost are paid again.
             retry_moderated: Send moderated requests again.
@@ -233,7 +233,7 @@ class Batch:
     async def aclose(self) -> None:
         """Stop; let POSTs on their way end, and write what they brought. Idempotent, from any coroutine.
 
-        Tasks in flight stay in the ledger as submitted: the next run brings them home.
+        Tasks in flight stay in the ledger as submitted: the next run attaches them.
 
         Cancellation: The ledger is closed all the same; a POST on its way is then ambiguous.
         """

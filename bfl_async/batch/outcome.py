@@ -26,7 +26,7 @@ class BatchOutcome(ResultOrError[Result]):
             beside an error are tried again by the next run, at no cost.
         request: The request.
         task_id: The server's id.
-        result: The result; None where there is none.
+        result: The result; None if the request did not end with one.
         file: The image, where it was saved.
         error: What went wrong.
     """

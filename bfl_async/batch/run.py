@@ -325,7 +325,7 @@ class BatchRun:
         if isinstance(settlement, Ready):
             self._finish_with(self._bring_home(item, entry))
         elif isinstance(settlement, Lost) and isinstance(settlement.error, ClientClosedError):
-            # The ledger has the task's id, and the next run attaches it: nothing is to be written.
+            # The ledger has the task's id, and the next run attaches it, so nothing is written.
             self._halt(error)
         elif isinstance(settlement, Unsent):
             if item.mark is not None:

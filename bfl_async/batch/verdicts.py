@@ -48,7 +48,7 @@ _STOPS = (
 
 
 HOPELESS = (ResultExpiredError, UntrustedURLError)
-"""Errors of a download that no repetition mends."""
+"""Errors of a download that another attempt cannot fix."""
 
 
 def entry_state_of(settlement: Settlement, *, is_attached: bool) -> EntryState | None:

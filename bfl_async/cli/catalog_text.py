@@ -37,7 +37,7 @@ def print_model(name: str, *, as_json: bool) -> None:
     """Print one model with its fields.
 
     Raises:
-        click.UsageError: It is none that the catalog knows.
+        click.UsageError: The catalog does not know it.
     """
     try:
         fields = describe(name)

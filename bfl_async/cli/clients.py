@@ -11,7 +11,7 @@ from bfl_async.cli.output import say
 from bfl_async.limiter import FileLimiter, RedisLimiter
 from bfl_async.protocols.limiter import Limiter
 
-# Active tasks of an account of which nobody said it.
+# Active tasks of an account whose limit was not given.
 _ACCOUNT = 12
 
 
