@@ -106,8 +106,8 @@ if TYPE_CHECKING:
     from bfl_async.models import VirtualTryOnV2 as VirtualTryOnV2
     from bfl_async.models import request as request
     from bfl_async.models.media import MediaSource as MediaSource
+    from bfl_async.polling.fixed import Fixed as Fixed
     from bfl_async.polling.policies import Adaptive as Adaptive
-    from bfl_async.polling.policies import Fixed as Fixed
     from bfl_async.results.result import Result as Result
     from bfl_async.status import TaskStatus as TaskStatus
     from bfl_async.types import Estimate as Estimate
@@ -145,7 +145,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "VirtualTryOnV1", "VirtualTryOnV2", "request",
     ),
     "models.media": ("MediaSource",),
-    "polling.policies": ("Adaptive", "Fixed"),
+    "polling.fixed": ("Fixed",),
+    "polling.policies": ("Adaptive",),
     "results.result": ("Result",),
     "status": ("TaskStatus",),
     "types": ("Estimate", "Outcome", "Reply", "Statistics", "Update"),

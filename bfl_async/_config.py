@@ -249,7 +249,7 @@ _OUR_HEADERS = frozenset(
         "te",  # codespell:ignore te
     ]
 )  # fmt: skip
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 
 
 # Every request of a session carries its headers, downloads from other hosts too.
@@ -283,7 +283,7 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(headers, Mapping):
         raise ConfigError(f"default_headers takes a mapping of texts, not {type(headers).__name__}")
     for name, value in headers.items():
-        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+        if not isinstance(name, str) or not re.fullmatch(_HEADER_NAME, name):
             raise ConfigError(f"default_headers: {name!r} is not a header's name")
         if name.lower() in _OUR_HEADERS or name.lower().startswith(("content-", "proxy-")):
             raise ConfigError(f"default_headers: {name} is set by the client itself")
@@ -316,7 +316,7 @@ def check_proxy(proxy: str, source: str = "proxy") -> str:
     raise ConfigError(f"{source} takes [http[s]://][user:password@]host[:port]; {problem}")
 
 
-_HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+_HOST_NAME = r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?"
 
 
 def _is_proxy(url: str) -> bool:
@@ -327,7 +327,7 @@ def _is_proxy(url: str) -> bool:
         user = unquote(parts.username or "")
         # The header of HTTP's Basic scheme is written in Latin-1.
         (user + unquote(parts.password or "")).encode("latin-1")
-        is_host = bool(ipaddress.IPv6Address(host)) if ":" in host else _HOST_NAME.fullmatch(host) is not None
+        is_host = bool(ipaddress.IPv6Address(host)) if ":" in host else bool(re.fullmatch(_HOST_NAME, host))
     except ValueError:
         return False
     is_bare = parts.path in ("", "/") and not parts.query and not parts.fragment

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from bfl_async import client
 from bfl_async._config import check_timeout
-from bfl_async.client.account import Account, DeletedFinetune, Finetune, UsageReport
 from bfl_async.client.base import ClientBase
-from bfl_async.types.replies import Reply
+
+if TYPE_CHECKING:
+    from bfl_async.client.account import Account, DeletedFinetune, Finetune, UsageReport
+    from bfl_async.types.replies import Reply
 
 
 class AccountCalls(ClientBase):
     """The part of a client that asks about the account, or anything else that makes no task."""
 
     def _account(self) -> Account:
-        return Account(self._opened_transport())
+        return client.Account(self._opened_transport())
 
     async def credits(self) -> float:
         """Ask for the account's balance, in credits (1 credit = 0.01 USD).

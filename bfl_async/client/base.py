@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bfl_async._config import check_timeout
 from bfl_async.client.handle import TaskHandle
-from bfl_async.client.life import Life
-from bfl_async.engine.entry import Entry
-from bfl_async.engine.entry_point import Engine
-from bfl_async.protocols.transport import Transport
+
+if TYPE_CHECKING:
+    from bfl_async.client.life import Life
+    from bfl_async.engine.entry import Entry
+    from bfl_async.engine.entry_point import Engine
+    from bfl_async.protocols.transport import Transport
 
 
 class ClientBase:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NoReturn, Self, cast, overload
 
+from bfl_async import client
 from bfl_async._config import (
     Budget,
     KeyFunction,
@@ -22,30 +23,30 @@ from bfl_async._config import (
 )
 from bfl_async.client import opening
 from bfl_async.client.account_calls import AccountCalls
-from bfl_async.client.gather import checked_requests, gather
 from bfl_async.client.life import Life
 from bfl_async.client.request_calls import RequestCalls
-from bfl_async.client.stream import OutcomeStream, check_many, open_stream
 from bfl_async.errors import (
     BFLError,
     ConfigError,
 )
 from bfl_async.models import ImageRequest, as_request
-from bfl_async.models.pricing import estimate
 from bfl_async.polling.policies import Adaptive
-from bfl_async.polling.protocol import Polling, traits_of
-from bfl_async.protocols.limiter import Limiter
-from bfl_async.protocols.observer import Observer
-from bfl_async.protocols.transport import Transport
-from bfl_async.protocols.webhook import Webhook
-from bfl_async.results.result import Result
+from bfl_async.polling.protocol import traits_of
 from bfl_async.runtime.secrets import conceal
-from bfl_async.types.common import JSON
-from bfl_async.types.lifecycle import Estimate
-from bfl_async.types.statistics import Statistics
 
 if TYPE_CHECKING:
     import aiohttp
+
+    from bfl_async.client.stream import OutcomeStream
+    from bfl_async.polling.protocol import Polling
+    from bfl_async.protocols.limiter import Limiter
+    from bfl_async.protocols.observer import Observer
+    from bfl_async.protocols.transport import Transport
+    from bfl_async.protocols.webhook import Webhook
+    from bfl_async.results.result import Result
+    from bfl_async.types.common import JSON
+    from bfl_async.types.lifecycle import Estimate
+    from bfl_async.types.statistics import Statistics
 
 
 class AsyncBFL(RequestCalls, AccountCalls):
@@ -203,8 +204,8 @@ class AsyncBFL(RequestCalls, AccountCalls):
             window = 2 * opening.slots_of(self._life.settings, self._life.limiter)
         if isinstance(window, bool) or not isinstance(window, int) or window < 1:
             raise ConfigError(f"stream: window must be a whole number from 1 up, not {window!r}")
-        check_many(requests)
-        return open_stream(
+        client.check_many(requests)
+        return client.open_stream(
             scheduler,
             requests,
             ordered=ordered,
@@ -255,8 +256,8 @@ class AsyncBFL(RequestCalls, AccountCalls):
         Cancellation: Unsent requests are withdrawn, sent ones are drained.
         """
         scheduler = self._life.check()
-        checked = checked_requests(requests, return_exceptions=return_exceptions)
-        return await gather(
+        checked = client.checked_requests(requests, return_exceptions=return_exceptions)
+        return await client.run_together(
             scheduler,
             checked,
             return_exceptions=return_exceptions,
@@ -274,7 +275,7 @@ class AsyncBFL(RequestCalls, AccountCalls):
         Raises:
             InvalidRequestError: It is no request.
         """
-        return estimate(as_request(request))
+        return client.estimate(as_request(request))
 
     def statistics(self) -> Statistics:
         """Return a frozen snapshot of queue, slots and counts. Works on a closed client as well.
@@ -342,9 +343,9 @@ class AsyncBFL(RequestCalls, AccountCalls):
 class _View(AsyncBFL):
     """A client with other defaults for its calls, which shares the life of the client."""
 
-    def __init__(self, client: AsyncBFL, timeout: float | None, priority: int | None) -> None:
-        self._client = client
-        self._life = client._life
+    def __init__(self, viewed: AsyncBFL, timeout: float | None, priority: int | None) -> None:
+        self._client = viewed
+        self._life = viewed._life
         self._usual_timeout = timeout
         self._usual_priority = priority
 

@@ -31,7 +31,7 @@ def checked_requests(
     return checked
 
 
-async def gather(
+async def run_together(
     scheduler: Scheduler,
     requests: list[ImageRequest | BFLError],
     *,

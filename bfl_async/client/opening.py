@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from bfl_async import engine
 from bfl_async._config import (
     ACCOUNT,
     Budget,
@@ -23,23 +24,22 @@ from bfl_async._config import (
     resolve_key,
 )
 from bfl_async._version import __version__
-from bfl_async.engine.budget import Purse
-from bfl_async.engine.reporter import Reporter
 from bfl_async.engine.scheduler import Scheduler
 from bfl_async.errors import ConfigError
 from bfl_async.limiter.local import LocalLimiter
 from bfl_async.polling.book import TimingsBook
-from bfl_async.polling.protocol import Polling, Traits
 from bfl_async.protocols.limiter import AccountLimiter, Limiter
-from bfl_async.protocols.observer import Observer
-from bfl_async.protocols.transport import Transport
-from bfl_async.protocols.webhook import Webhook
 from bfl_async.runtime.secrets import conceal
 from bfl_async.transport.guard import origin_of
 from bfl_async.transport.http import HTTPTransport, user_agent
 
 if TYPE_CHECKING:
     import aiohttp
+
+    from bfl_async.polling.protocol import Polling, Traits
+    from bfl_async.protocols.observer import Observer
+    from bfl_async.protocols.transport import Transport
+    from bfl_async.protocols.webhook import Webhook
 
 # Polls at a time that a small limit gets as well.
 _LEAST_CONNECTIONS = 100
@@ -48,7 +48,7 @@ _SUBMIT_MARGIN_S = 5.0
 
 
 # The repr would show headers and the proxy.
-@dataclass(frozen=True, slots=True, repr=False, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False, match_args=False, kw_only=True)
 class Settings:
     """The arguments of `AsyncBFL`, each one checked. Secrets are concealed."""
 
@@ -222,6 +222,6 @@ def new_scheduler(
         queue=settings.limits.queue,
         webhook=settings.webhook,
         rng=random.Random(),
-        purse=None if settings.budget is None else Purse(settings.budget),
-        reporter=None if settings.observer is None else Reporter(settings.observer, limiter),
+        purse=None if settings.budget is None else engine.Purse(settings.budget),
+        reporter=None if settings.observer is None else engine.Reporter(settings.observer, limiter),
     )

@@ -36,7 +36,7 @@ _log = logging.getLogger("bfl_async")
 _READINGS = 32
 
 
-@dataclass(eq=False, repr=False, slots=True, weakref_slot=True)
+@dataclass(eq=False, repr=False, match_args=False, slots=True, weakref_slot=True)
 class Entry:
     """One request on its way. Written by the engine alone; read by handles, streams and batches."""
 

@@ -6,12 +6,13 @@ request's end is noted elsewhere, or a failure is logged as one that no caller a
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from bfl_async.engine.entry import Entry
-from bfl_async.protocols.ledger import Journal
-from bfl_async.protocols.transport import Request
-from bfl_async.types.statistics import Statistics
+if TYPE_CHECKING:
+    from bfl_async.engine.entry import Entry
+    from bfl_async.protocols.ledger import Journal
+    from bfl_async.protocols.transport import Request
+    from bfl_async.types.statistics import Statistics
 
 
 class Engine(Protocol):

@@ -12,6 +12,7 @@ import math
 import random
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from bfl_async.engine.entry import Entry
 from bfl_async.engine.pacing import TOGETHER_S, Pacer, aligned_s
@@ -30,11 +31,8 @@ from bfl_async.errors import (
     TransportError,
     UntrustedURLError,
 )
-from bfl_async.polling.protocol import Polling
 from bfl_async.polling.readings import Reading
 from bfl_async.polling.timings import Timings
-from bfl_async.protocols.transport import Transport
-from bfl_async.protocols.webhook import Webhook
 from bfl_async.runtime.cancellation import is_cancelled
 from bfl_async.runtime.time import TimeLimit, is_stall
 from bfl_async.status import TaskStatus
@@ -48,6 +46,11 @@ from bfl_async.wire.replies import (
     shown_status,
 )
 from bfl_async.wire.submit_verdicts import poll_backoff_s
+
+if TYPE_CHECKING:
+    from bfl_async.polling.protocol import Polling
+    from bfl_async.protocols.transport import Transport
+    from bfl_async.protocols.webhook import Webhook
 
 _log = logging.getLogger("bfl_async")
 

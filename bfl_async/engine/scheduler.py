@@ -36,11 +36,7 @@ from bfl_async.engine.submitting import Encoded, Submitter
 from bfl_async.errors import BFLError, ClientClosedError, ConfigError
 from bfl_async.models import check_makes_task, model_info
 from bfl_async.polling.book import TimingsBook, size_of
-from bfl_async.polling.protocol import Polling
-from bfl_async.protocols.ledger import Journal
 from bfl_async.protocols.limiter import EarlyGrants, Lease, Limiter
-from bfl_async.protocols.transport import Request, Transport
-from bfl_async.protocols.webhook import Webhook
 from bfl_async.results.download import Downloads
 from bfl_async.runtime.cancellation import is_cancelled
 from bfl_async.runtime.time import TimeLimit
@@ -58,6 +54,10 @@ from bfl_async.types.statistics import Statistics
 if TYPE_CHECKING:
     from bfl_async.engine.budget import Purse
     from bfl_async.engine.reporter import Reporter
+    from bfl_async.polling.protocol import Polling
+    from bfl_async.protocols.ledger import Journal
+    from bfl_async.protocols.transport import Request, Transport
+    from bfl_async.protocols.webhook import Webhook
 
 _log = logging.getLogger("bfl_async")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import sys
 import warnings
 from collections.abc import Mapping
@@ -21,12 +20,13 @@ from bfl_async.models._endpoints import check_name
 from bfl_async.models.catalog import CATALOG as CATALOG
 from bfl_async.models.catalog import ModelInfo as ModelInfo
 from bfl_async.models.catalog import model_info as model_info
-from bfl_async.models.passthrough import PassThroughRequest as PassThroughRequest
+from bfl_async.runtime.lazy import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bfl_async.models._typed import RequestCalls
+    from bfl_async.models.passthrough import PassThroughRequest as PassThroughRequest
 
 # Written by `python -m bfl_async.models._generate`, up to the next comment.
 if TYPE_CHECKING:
@@ -88,14 +88,17 @@ def _home(row: ModelInfo) -> str:
     return "retired" if row.state == "retired" else _MODULES[row.family]
 
 
-_HOMES = {cls: _home(row) for row in CATALOG.values() for cls in row.classes} | {"Flux3Video": "flux3"}
+_HOMES = {cls: _home(row) for row in CATALOG.values() for cls in row.classes} | {
+    "Flux3Video": "flux3",
+    "PassThroughRequest": "passthrough",
+}
 
 
 def __getattr__(name: str) -> object:
     module = _HOMES.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    value: object = getattr(load(f"models.{module}"), name)
     globals()[name] = value
     return value
 
@@ -106,7 +109,7 @@ _warned: set[str] = set()  # models that were warned of; written by _warn_once()
 @functools.cache
 def _known_classes(model: str) -> tuple[type[ImageRequest], ...]:
     row = CATALOG[model]
-    home = importlib.import_module(f"{__name__}.{_home(row)}")
+    home = load(f"models.{_home(row)}")
     return tuple(getattr(home, cls) for cls in row.classes)
 
 
@@ -157,13 +160,18 @@ def request(model: str, /, **fields: object) -> ImageRequest:
     name = model if isinstance(model, str) and model in CATALOG else check_model_name(model)
     cls = _class_for(name, fields)
     try:
-        made = cls.model_validate(fields) if cls is not None else PassThroughRequest.named(name, fields)
+        made = cls.model_validate(fields) if cls is not None else _pass_through(name, fields)
     except ValidationError as exc:
         raise invalid_request(name, exc, cls.model_fields if cls is not None else ()) from exc
     if cls is None:
         _warn_once(name, UserWarning, "is not in this release's catalog: its fields are sent unchecked")
     else:
         _warn_if_retired(name)
+    return made
+
+
+def _pass_through(name: str, fields: dict[str, object]) -> ImageRequest:
+    made: ImageRequest = load("models.passthrough").PassThroughRequest.named(name, fields)
     return made
 
 
@@ -184,7 +192,7 @@ def endpoint_request(path: object, fields: object) -> ImageRequest:
         problem = f"is {type(fields).__name__} and no mapping"
         raise InvalidRequestError(f"the body {problem}", errors=[("json", problem)])
     try:
-        return PassThroughRequest.named(name, dict(fields))
+        return _pass_through(name, dict(fields))
     except ValidationError as exc:
         raise invalid_request(name, exc, ()) from exc
 

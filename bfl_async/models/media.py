@@ -72,7 +72,7 @@ Media: TypeAlias = str | bytes | Path | FileWithin
 """What a request holds of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False, match_args=False)
 class MediaRule:
     """The bounds of one field. Put into a field's annotation, it also checks what is given.
 

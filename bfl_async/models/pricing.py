@@ -10,7 +10,7 @@ documented, so nothing is rounded.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bfl_async.models.catalog import (
     Flat,
@@ -29,8 +29,7 @@ _MAX_OUTPUT_MP = 4.0  # of FLUX.2. Source: BFL's skill pages, read 2026-02-01
 _LONGEST_S = {"v2v": 15, "t2v": 20, "i2v": 20}
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
+class Quote(NamedTuple):
     """A price; `most` is an upper bound where the price itself is not known."""
 
     credits: float | None

@@ -1,8 +1,7 @@
-"""When the next poll is sent: policies.
+"""When the next poll is sent: the usual policy.
 
 A policy is a pure function of the seconds since the submit, the readings so far, what was learnt of the model
-(`timings.py`) and a random source; it waits for nothing and keeps nothing. `Fixed` is the loop of BFL's guide:
-sleep, poll, sleep.
+(`timings.py`) and a random source; it waits for nothing and keeps nothing. The other one is in `fixed.py`.
 
 How `Adaptive` decides. A slot idles from Ready to the poll that sees it, so polls are worth something where the
 end is likely and nothing where it is not. `poll_cost_s` weighs the two, and the sum of lag and polls' cost is made
@@ -50,34 +49,6 @@ _FIRST_WITH_PROGRESS = 0.85
 _WORTH_HALVING = 15.0
 # Among more tasks so many are about to end that their sum is known well enough without halving.
 _MOST_HALVED = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Fixed:
-    """Poll every so many seconds, counted from the answer of the poll before. BFL's guide uses 0.5.
-
-    Args:
-        interval: Seconds, more than 0.
-    Raises:
-        ConfigError: The interval is not a positive number.
-    """
-
-    interval: float = 0.5
-    # A trait, see `PollingTraits`: a fixed interval uses nothing that could be learnt.
-    learns: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_positive("Fixed: the interval in seconds", self.interval)
-
-    def wait_s(
-        self,
-        elapsed_s: float,  # noqa: ARG002 - part of the protocol
-        readings: Sequence[Reading],  # noqa: ARG002 - part of the protocol
-        timings: Timings,  # noqa: ARG002 - part of the protocol
-        rng: random.Random,  # noqa: ARG002 - part of the protocol
-    ) -> float:
-        """Return the interval."""
-        return self.interval
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from bfl_async import results
 from bfl_async.errors import TaskRecord
 from bfl_async.models import model_info
-from bfl_async.results.display import card
 from bfl_async.results.download import Downloads, closed_error
 from bfl_async.results.incoming import Download, Place
 from bfl_async.types.common import JSON
@@ -76,7 +76,7 @@ class ResultFacts:
 
     def _repr_html_(self) -> str:
         """Show a card in a notebook, with the image if it was saved. Asks nothing of the network."""
-        return card(
+        return results.card(
             task_id=self.task_id,
             model=self.model,
             seed=self.seed,

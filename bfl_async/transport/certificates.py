@@ -60,14 +60,14 @@ def _certificate_problem(file: str) -> str | None:
 
 
 # OpenSSL finds a certificate in a folder by the hash of its name.
-_HASH_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
+_HASH_NAME = r"[0-9a-f]{8}\.[0-9]+"
 
 
 def _has_certificates(folder: str) -> bool:
     try:
         with os.scandir(folder) as entries:
             return any(
-                _HASH_NAME.fullmatch(entry.name) and _certificate_problem(entry.path) is None
+                re.fullmatch(_HASH_NAME, entry.name) and _certificate_problem(entry.path) is None
                 for entry in entries
             )
     except OSError:

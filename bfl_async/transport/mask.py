@@ -66,7 +66,7 @@ class Mask:
 # Without one of them, a printable character of ASCII is not escaped.
 _MARKS = (b"\\u00", b"\\/", b"\0")
 # What JSON does not have, and what the codec below does not take.
-_BAD_ESCAPE = re.compile(rb"\\u(?![0-9A-Fa-f]{4})|\\U")
+_BAD_ESCAPE = rb"\\u(?![0-9A-Fa-f]{4})|\\U"
 _MOST_BAD_ESCAPES = 5_000
 
 
@@ -75,7 +75,7 @@ def _unescaped(content: bytes) -> str | None:
     try:
         return content.decode("raw_unicode_escape")
     except UnicodeDecodeError:
-        content = _BAD_ESCAPE.sub(b"", content, count=_MOST_BAD_ESCAPES)
+        content = re.sub(_BAD_ESCAPE, b"", content, count=_MOST_BAD_ESCAPES)
     try:
         return content.decode("raw_unicode_escape")
     except UnicodeDecodeError:

@@ -9,10 +9,6 @@ from typing import TYPE_CHECKING
 
 from bfl_async.runtime.lazy import lazy_names
 from bfl_async.types.common import JSON as JSON
-from bfl_async.types.entries import EntryState as EntryState
-from bfl_async.types.entries import Fact as Fact
-from bfl_async.types.entries import LedgerEntry as LedgerEntry
-from bfl_async.types.entries import NewEntry as NewEntry
 from bfl_async.types.lifecycle import End as End
 from bfl_async.types.lifecycle import Estimate as Estimate
 from bfl_async.types.lifecycle import State as State
@@ -63,8 +59,12 @@ if TYPE_CHECKING:
     from bfl_async.results.outcome import Outcome as Outcome
     from bfl_async.results.outcome import ResultOrError as ResultOrError
     from bfl_async.results.outcome import ResultT as ResultT
+    from bfl_async.types.entries import EntryState as EntryState
+    from bfl_async.types.entries import Fact as Fact
+    from bfl_async.types.entries import LedgerEntry as LedgerEntry
+    from bfl_async.types.entries import NewEntry as NewEntry
 
-# Names of modules above this one are resolved on first use (PEP 562).
+# Names of modules above this one, and those that many programs never use, are resolved on first use (PEP 562).
 _HOMES = {
     "ResultT": "results.outcome",
     "ResultOrError": "results.outcome",
@@ -90,6 +90,10 @@ _HOMES = {
     "Relay": "protocols.webhook",
     "Observer": "protocols.observer",
     "PromptObserver": "protocols.observer",
+    "EntryState": "types.entries",
+    "Fact": "types.entries",
+    "LedgerEntry": "types.entries",
+    "NewEntry": "types.entries",
 }
 __getattr__: Callable[[str], object] = lazy_names(__name__, _HOMES)
 

@@ -321,3 +321,22 @@ def test_import_is_lean() -> None:
             [sys.executable, "-m", "bfl_async", "--version"], capture_output=True, text=True, check=True
         ).stdout
     )
+
+
+def test_a_first_use_loads_nothing_that_few_programs_need() -> None:
+    """Modules cost time at every start, those with dataclasses most of all: `python -m benchmarks.startup`."""
+    rare = {
+        *("batch.batch", "client.account", "client.gather", "client.stream", "engine.reporter", "events"),
+        *("models.passthrough", "models.pricing", "polling.fixed", "protocols.ledger", "results.display"),
+        *("results.outcome", "types.entries"),
+    }
+    code = (
+        "import asyncio, sys\nfrom bfl_async import AsyncBFL, request\n"
+        "async def main():\n    request('flux-pro-1.1', prompt='a cat')\n"
+        "    async with AsyncBFL('a-key', base_url='http://127.0.0.1:9'):\n        pass\n"
+        "asyncio.run(main())\nprint(*(name for name in sys.modules if name.startswith('bfl_async.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.removeprefix("bfl_async.") for name in done.stdout.split()}
+    assert {"client.client", "results.result"} <= loaded
+    assert loaded & rare == set()
