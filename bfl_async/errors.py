@@ -148,7 +148,10 @@ class RefusedError(APIStatusError):
 
 
 class AuthenticationError(RefusedError):
-    """401 or 403: the key is missing, wrong, or lacks the permission."""
+    """The key is missing, wrong, or lacks the permission: 401, 403, or a 400 or 422 whose text is about the key.
+
+    Source of the last: a capture of August 2026, where a malformed key gets a 422 with "Invalid API key format".
+    """
 
 
 class InsufficientCreditsError(RefusedError):
@@ -156,7 +159,7 @@ class InsufficientCreditsError(RefusedError):
 
 
 class InvalidRequestError(RefusedError):
-    """400 or 422 from the server, or a request that failed the local checks (`status_code` None).
+    """400 or 422 from the server about the request, or a request that failed the local checks (`status_code` None).
 
     `errors` lists (path, message) pairs, such as `("width", "Input should be a multiple of 32")`.
     """

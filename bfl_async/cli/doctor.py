@@ -22,6 +22,7 @@ from bfl_async import AsyncBFL
 from bfl_async._version import __version__
 from bfl_async.cli.cache import cache_folder
 from bfl_async.cli.doctor_host import examine_host, proxy_finding
+from bfl_async.cli.doctor_key import examine_key
 from bfl_async.cli.exit_codes import ExitCode
 from bfl_async.cli.findings import Finding, Level, Place, place_of, reason_of, run_blocking, within_check_time
 from bfl_async.cli.output import print_json, print_line
@@ -88,8 +89,15 @@ async def findings_of(place: Place) -> list[Finding]:
             return Finding("credits", "warn", "not asked, as the host was not reached")
         return await within_check_time("credits", lambda: _credits(place))
 
-    host_and_clock, rest = await asyncio.gather(
+    async def key_once_reached() -> Finding:
+        host, _ = await asyncio.shield(reached)
+        if host.level == "FAIL":
+            return place.key_finding
+        return await within_check_time("key", lambda: examine_key(place))
+
+    host_and_clock, key, rest = await asyncio.gather(
         reached,
+        key_once_reached(),
         asyncio.gather(
             credits_once_reached(),
             within_check_time("proxy", lambda: run_blocking(lambda: proxy_finding(place.base_url))),
@@ -104,7 +112,7 @@ async def findings_of(place: Place) -> list[Finding]:
             within_check_time("extras", lambda: run_blocking(extras_finding)),
         ),
     )
-    return [place.key_finding, *host_and_clock, *rest]
+    return [key, *host_and_clock, *rest]
 
 
 # --- key and host -------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ _STOP_S = 30.0
 class SpendingGate:
     """Invariant 7: after a 402 nothing is sent for 30 s, then one request goes as a probe.
 
-    The same for 401 and 403 until a first submit was accepted: a wrong key is wrong for all.
+    The same for a 401, a 403 and a 422 about the key until a first submit was accepted: a wrong key is wrong for all.
     Written by the scheduler, in synchronous steps.
     """
 
@@ -36,14 +36,15 @@ class SpendingGate:
         self.probe: Entry | None = None
         # Those that wait for what the probe brings, in the order in which they came. The limiter does not know them.
         self.parked: OrderedSet[Entry] = OrderedSet()
-        # A submit was accepted, so the key is good. From then on a 401 or 403 is about one request, not about all.
+        # A submit was accepted, so the key is good. From then on such a refusal is about one request, not about all.
         self._proved = False
 
     def closes_on(self, error: BFLError) -> bool:
         """True for a refusal that the next request would meet as well."""
         if isinstance(error, InsufficientCreditsError):
             return True
-        return isinstance(error, AuthenticationError) and error.status_code in (401, 403) and not self._proved
+        # By the class: a malformed key is a 422.
+        return isinstance(error, AuthenticationError) and not self._proved
 
     def close(self, error: BFLError, now: float) -> None:
         """Stop sending."""

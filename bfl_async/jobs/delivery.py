@@ -145,9 +145,10 @@ class Deliverer:
                 try:
                     await self._bfl.get("/v1/credits", timeout=_PROBE_S)
                 except RefusedError as exc:
-                    # A malformed key is a 422. What is no JSON is the word of a gateway, not of the API.
+                    # A malformed key is a 422, whatever its words: this call has nothing else to be wrong about. What
+                    # is no JSON is the word of a gateway, not of the API.
                     is_of_api = json_object((exc.body or "").encode()) is not None
-                    if is_of_api and exc.status_code in (401, 403, 422):
+                    if is_of_api and (isinstance(exc, AuthenticationError) or exc.status_code == 422):
                         self.refusal = AuthenticationError(
                             f"the worker's key is refused, so it takes no job: {exc}",
                             status_code=exc.status_code,

@@ -19,6 +19,7 @@ from bfl_async.errors import (
 from bfl_async.types import bounds as _bounds
 from bfl_async.types.replies import Reply
 from bfl_async.wire.json import Content, read_body
+from bfl_async.wire.key_refusals import refuses_key
 from bfl_async.wire.redaction import HiddenTexts, body_text, detail_of
 
 _MAX_RETRY_AFTER_S = 3_600.0  # a header beyond this is taken for a mistake
@@ -71,6 +72,8 @@ def status_error(
 ) -> APIStatusError:
     """Return the error of an HTTP status that is not 2xx.
 
+    A 400 or 422 whose text is about the key is an `AuthenticationError`, see `refuses_key`.
+
     Args:
         what: What was asked, for the message: "the submit", "credits".
         now: Unix time, for a `Retry-After` that is a date.
@@ -85,28 +88,32 @@ def status_error(
     says = f": {said}" if said else ""
     retry_after = retry_after_s(reply.headers, now=now)
     text = body_text(reply.body, content, hidden)
-    if code in (400, 422):
+    about_key = code in (400, 422) and refuses_key(content.data, hidden)
+    if code in (400, 422) and not about_key:
         return InvalidRequestError(
             f"{what} was refused as invalid (HTTP {code}){says}",
             status_code=code, body=text, retry_after_s=retry_after, errors=errors,
         )  # fmt: skip
-    cls: type[APIStatusError] = RefusedError
-    if code in (401, 403):
-        cls = AuthenticationError
-        message = f"{what} was refused (HTTP {code}){says}: check BFL_API_KEY and the key's permissions"
-    elif code == 402:
-        cls = InsufficientCreditsError
-        message = (
-            f"{what} was refused (HTTP 402){says}: the account is out of credits; top it up and try again"
-        )
-    elif code == 404 and model is not None:
-        message = f"the server knows no model {model!r} (HTTP 404){says}: check the name and the base URL"
-    elif code == 429:
-        cls = RateLimitedError
-        message = f"{what} was refused (HTTP 429){says}: too many active tasks or calls; try again later"
-    elif code >= 500:
-        cls = ServerError
-        message = f"{what} failed on the server (HTTP {code}){says}: try again later"
-    else:
-        message = f"{what} was refused (HTTP {code}){says}"
+    cls, message = _class_and_message(code, what, says, model, about_key=about_key)
     return cls(message, status_code=code, body=text, retry_after_s=retry_after)
+
+
+def _class_and_message(
+    code: int, what: str, says: str, model: str | None, *, about_key: bool
+) -> tuple[type[APIStatusError], str]:
+    refused = f"{what} was refused (HTTP {code}){says}"
+    if code in (401, 403) or about_key:
+        return AuthenticationError, f"{refused}: check BFL_API_KEY and the key's permissions"
+    if code == 402:
+        return (
+            InsufficientCreditsError,
+            f"{refused}: the account is out of credits; top it up and try again",
+        )
+    if code == 404 and model is not None:
+        named = f"the server knows no model {model!r} (HTTP 404){says}"
+        return RefusedError, f"{named}: check the name and the base URL"
+    if code == 429:
+        return RateLimitedError, f"{refused}: too many active tasks or calls; try again later"
+    if code >= 500:
+        return ServerError, f"{what} failed on the server (HTTP {code}){says}: try again later"
+    return RefusedError, refused

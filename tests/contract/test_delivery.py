@@ -14,7 +14,7 @@ import procrastinate
 import psycopg
 import pytest
 
-from bfl_async import AsyncBFL, Fixed, request
+from bfl_async import AsyncBFL, AuthenticationError, Fixed, request
 from bfl_async.integrations.database import fetch, transaction
 from bfl_async.integrations.delivery import Deliverer, DeliverLater
 from bfl_async.integrations.procrastinate import (
@@ -27,7 +27,8 @@ from bfl_async.integrations.procrastinate import (
 )
 from bfl_async.integrations.records import Records
 from bfl_async.sandbox import Sandbox
-from bfl_async.types import EntryState, Receipt
+from bfl_async.types import EntryState, Receipt, Reply
+from tests.fake import FakeAPI, reply
 from tests.integration.postgres import app, dsn, postgres
 from tests.threads import all_threads_taken
 from tests.turns import turns_of_the_loop
@@ -487,6 +488,31 @@ async def test_a_worker_whose_key_is_refused_holds_no_job(
     assert bfl_sandbox.statistics().refused_403 == 1
     assert (await record_of(app, job)).state is EntryState.QUEUED
     assert await records_of(app).claim(job, "another", "elsewhere:1", LEASE_S) is not None
+
+
+class MalformedKey(FakeAPI):
+    """A server that answers as the API answers a malformed key."""
+
+    async def submit(self, path: str, body: bytes) -> Reply:
+        await super().submit(path, body)
+        return reply(422, {"detail": "Invalid API key format"})
+
+    async def poll(self, url: str) -> Reply:
+        return reply(422, {"detail": "Invalid API key format"})
+
+
+async def test_a_worker_whose_key_is_malformed_fails_no_job(app: procrastinate.App, tmp_path: Path) -> None:
+    """A 422 about the key is treated as a 403: the job stays queued, and the worker ends."""
+    job = await one_job(app)
+    api = MalformedKey(submit_s=0.01)
+    async with api.client() as bfl:
+        desk = deliverer(bfl, app, tmp_path)
+        with pytest.raises(DeliverLater):
+            await desk.deliver(job)
+    assert isinstance(desk.refusal, AuthenticationError)
+    assert desk.refusal.status_code == 422
+    assert len(api.posts) == 1
+    assert (await record_of(app, job)).state is EntryState.QUEUED
 
 
 async def test_a_request_that_a_good_key_may_not_send_waits_apart(

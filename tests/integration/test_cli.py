@@ -12,6 +12,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -373,6 +374,46 @@ def test_commands_against_a_server_in_another_process(
     (summary,) = out.splitlines()
     assert json.loads(summary)["summary"]["queued"] == 100, "a wrong key stops the batch, and fails nothing"
     assert "run the same again" in err
+
+
+class MalformedKey(BaseHTTPRequestHandler):
+    """A server that answers each submit as the API answers a malformed key."""
+
+    submits = 0
+
+    def do_POST(self) -> None:
+        type(self).submits += 1
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"detail": "Invalid API key format"}'
+        self.send_response(422)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing."""
+
+
+def test_malformed_key_stops_a_batch_and_fails_no_row(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 422 about the key counts as a 403 does: exit code 4, and all rows stay queued."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), MalformedKey)
+    monkeypatch.setattr(MalformedKey, "submits", 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        monkeypatch.setenv("BFL_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("BFL_API_KEY", "a-key-of-another-service")
+        Path("prompts.txt").write_text("x\n" * 100)
+        code, out, err = run("batch", "prompts.txt", "--limit", "1")
+        (summary,) = out.splitlines()
+        assert (code, json.loads(summary)["summary"]["queued"]) == (4, 100)
+        assert "check BFL_API_KEY" in err
+        assert "run the same again" in err
+        assert MalformedKey.submits == 1
+        assert run("generate", "a cat")[0] == 4
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.mark.slow

@@ -57,13 +57,15 @@ async def look(
 
 
 @asynccontextmanager
-async def a_server(answer: Callable[[], bytes | None]) -> AsyncIterator[str]:
-    """A server that answers every request with the same bytes, or with None never; its URL."""
+async def a_server(answer: Callable[[bytes], bytes | None]) -> AsyncIterator[str]:
+    """A server that answers every request with these bytes, or with None never; its URL."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while await reader.read(2**16):
-                reply = answer()
+            while request := await reader.read(2**16):
+                if request.startswith(b"POST") and not request.endswith(b"{}"):
+                    request += await reader.read(2**16)
+                reply = answer(request)
                 if reply is None:
                     await reader.read()
                     break
@@ -90,7 +92,7 @@ def a_reply(body: bytes, **headers: str) -> bytes:
 async def test_all_is_well_with_a_sandbox(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every check finds its thing, and nothing but the balance was asked with the key."""
+    """Every check finds its thing, and the probe of the key made no task."""
     async with Sandbox(credits=123) as sandbox:
         code, found = await look(monkeypatch, capsys, sandbox.url)
         statistics = sandbox.statistics()
@@ -135,6 +137,81 @@ async def test_wrong_key_fails_with_code_4(
     assert "somebody" not in str(found)
 
 
+def a_refusal(code: int, body: object) -> bytes:
+    content = json.dumps(body).encode()
+    head = f"HTTP/1.1 {code} No\r\nContent-Type: application/json\r\nContent-Length: {len(content)}"
+    return f"{head}\r\n\r\n".encode() + content
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (401, "Unauthorized"),
+        (403, "Not authenticated"),
+        (422, "Invalid API key format"),
+        (400, "Bad API key"),
+    ],
+)
+async def test_key_that_cannot_work_fails_by_the_free_probe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int, text: str
+) -> None:
+    """Also where the balance is answered: what counts is whether the server takes a submit."""
+
+    def answer(head: bytes) -> bytes:
+        return a_refusal(code, {"detail": text}) if head.startswith(b"POST") else a_reply(b'{"credits": 99}')
+
+    async with a_server(answer) as url:
+        got, found = await look(monkeypatch, capsys, url, key="bfl_Abcdefgh12345678")
+    assert (got, found["key"].level, found["credits"].level) == (4, "FAIL", "ok")
+    assert str(code) in found["key"].what
+    assert "BFL_API_KEY" in found["key"].todo
+
+
+async def test_malformed_key_fails_where_everything_refuses_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The capture of August 2026: 422 and a text, also for the balance."""
+    refusal = a_refusal(422, {"detail": "Invalid API key format"})
+    async with a_server(lambda _: refusal) as url:
+        got, found = await look(monkeypatch, capsys, url, key="of-another-service")
+    assert (got, found["key"].level, found["credits"].level) == (4, "FAIL", "FAIL")
+    assert "another" not in str(found)
+
+
+@pytest.mark.parametrize("code", [400, 402, 404, 422, 429, 500, 503])
+async def test_probe_that_says_nothing_of_the_key_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int
+) -> None:
+    """A full account, an old host, an outage: none of them makes the key wrong."""
+
+    def answer(head: bytes) -> bytes:
+        return a_refusal(code, {"detail": "no"}) if head.startswith(b"POST") else a_reply(b'{"credits": 99}')
+
+    async with a_server(answer) as url:
+        got, found = await look(monkeypatch, capsys, url)
+    assert (got, found["key"].level) == (0, "ok")
+
+
+async def test_probe_is_an_order_of_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its one POST is an empty object to a model that needs a prompt; a server that takes it is named."""
+    posts: list[bytes] = []
+
+    def answer(head: bytes) -> bytes:
+        if not head.startswith(b"POST"):
+            return a_reply(b'{"credits": 99}')
+        posts.append(head)
+        return a_reply(b'{"id": "4ca5", "polling_url": "https://api.bfl.ai/v1/get_result?id=4ca5"}')
+
+    async with a_server(answer) as url:
+        got, found = await look(monkeypatch, capsys, url)
+    (post,) = posts
+    assert post.startswith(b"POST /v1/flux-2-pro ")
+    assert post.endswith(b"\r\n\r\n{}")
+    assert (got, found["key"].level) == (0, "warn")
+
+
 @pytest.mark.parametrize(
     ("balance", "level", "code"), [(0, "FAIL", 4), (-3, "FAIL", 4), (4, "warn", 0), (50, "ok", 0)]
 )
@@ -177,7 +254,7 @@ async def test_server_without_tls_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """https to a port that speaks http."""
-    async with a_server(lambda: a_reply(b"{}")) as url:
+    async with a_server(lambda _: a_reply(b"{}")) as url:
         code, found = await look(monkeypatch, capsys, url.replace("http:", "https:"))
     assert code == 1
     assert found["host"].what.startswith("no TLS with 127.0.0.1:")
@@ -253,7 +330,7 @@ async def test_clock_that_is_wrong_is_told(
     says: str,
 ) -> None:
     """By the date of the server's reply."""
-    reply = lambda: a_reply(b'{"credits": 99}', Date=formatdate(time.time() - ahead_s, usegmt=True))  # noqa: E731 - one use
+    reply = lambda _: a_reply(b'{"credits": 99}', Date=formatdate(time.time() - ahead_s, usegmt=True))  # noqa: E731 - one use
     async with a_server(reply) as url:
         got, found = await look(monkeypatch, capsys, url)
     assert (got, found["clock"].level) == (code, level), found
@@ -277,7 +354,7 @@ async def test_silent_server_takes_bounded_time(
     """A server that accepts and never answers ends its check and no other."""
     shorten_checks(monkeypatch)
     began = time.monotonic()
-    async with a_server(lambda: None) as url:
+    async with a_server(lambda _: None) as url:
         code, found = await look(monkeypatch, capsys, url)
     assert time.monotonic() - began < 3
     assert code == 1

@@ -405,11 +405,11 @@ async def test_402_leaves_the_rest_queued_and_collects_what_runs(tmp_path: Path)
     assert len(api.tasks) == 5
 
 
-@pytest.mark.parametrize("code", [401, 403])
+@pytest.mark.parametrize("code", [401, 403, 422])
 async def test_a_refused_key_fails_nothing(tmp_path: Path, code: int) -> None:
-    """Also in the middle of a run, where it was revoked."""
+    """Also in the middle of a run, where it was revoked, and where a malformed key is a 422."""
     api = fake()
-    api.script_submits(None, *[reply(code, {"detail": "no"})] * 3)
+    api.script_submits(None, *[reply(code, {"detail": "Invalid API key format"})] * 3)
     with pytest.raises(Exception, match="BFL_API_KEY"):
         await run(tmp_path, api, cats("a", "b", "c"), limit=1)
     assert states(tmp_path) == ["saved", "queued", "queued"]

@@ -484,11 +484,14 @@ async def test_probe_that_brings_no_answer_about_money_hands_on() -> None:
         await asyncio.gather(handles[2], handles[3])
 
 
-@pytest.mark.parametrize("code", [401, 403])
+@pytest.mark.parametrize("code", [401, 403, 422])
 async def test_wrong_key_stops_all_until_a_first_submit_was_accepted(code: int) -> None:
-    """Invariant 7: before any success a 401 or 403 is the key's fault; afterwards it is that request's."""
+    """Invariant 7: before any success a refusal of the key stops all; afterwards it is that request's.
+
+    A malformed key is a 422 with a text.
+    """
     api = FakeAPI()
-    api.script_submits(reply(code, {"detail": "Not authenticated"}))
+    api.script_submits(reply(code, {"detail": "Invalid API key format"}))
     async with api.client(limits=1) as bfl:
         errors = await asyncio.gather(
             *[bfl.submit_nowait(a_request()) for _ in range(3)], return_exceptions=True
@@ -497,7 +500,7 @@ async def test_wrong_key_stops_all_until_a_first_submit_was_accepted(code: int) 
         assert len(api.posts) == 1
         await asyncio.sleep(31)
         await bfl.generate(a_request())
-        api.script_submits(reply(code, {"detail": "not for this model"}))
+        api.script_submits(reply(code, {"detail": "API key is not valid for this"}))
         refused, fine = bfl.submit_nowait(a_request()), bfl.submit_nowait(a_request())
         with pytest.raises(AuthenticationError):
             await refused
