@@ -117,8 +117,10 @@ class Timeouts:
 class Budget:
     """What a client may spend. A request that could pass the cap is refused before it is queued or sent.
 
-    What is in flight, failed, moderated or ambiguous counts with its estimate until the server states a cost;
-    what was withdrawn or refused unsent gives its estimate back. Attached tasks do not count. Where a price hangs
+    What is in flight or ambiguous counts with its estimate until the server states a cost. What was withdrawn or
+    refused unsent gives its estimate back, and so does a task that was moderated or failed, unless the server states a
+    cost with that end. Source: BFL help centre, "Why did my request fail?", 12 June 2026 (moderated ones are not
+    charged); for failed ones, a reseller's capture of August 2026. Attached tasks do not count. Where a price hangs
     on an input image's size, the header of one given as a `Path` is read when the request is made.
 
     Args:

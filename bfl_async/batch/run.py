@@ -361,7 +361,7 @@ class BatchRun:
 
     async def _write_down(self, item: Item, entry: Entry, state: EntryState, error: BFLError) -> None:
         # A task that goes on has no end yet: the next run follows it.
-        facts: dict[str, Fact] = {"error": error_text(error), "cost": entry.cost}
+        facts: dict[str, Fact] = {"error": error_text(error), "cost": entry.paid}
         if state is not EntryState.SUBMITTED:
             facts["ended_at"] = time.time()
         try:

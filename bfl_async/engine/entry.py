@@ -7,12 +7,12 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bfl_async.errors import BFLError, ConnectError, TaskRecord, TaskTimeoutError
+from bfl_async.errors import BFLError, ConnectError, TaskFailedError, TaskRecord, TaskTimeoutError
 from bfl_async.runtime.bell import Bell, wake
 from bfl_async.runtime.ordered import OrderedSet
 from bfl_async.runtime.tasks import check_loop
 from bfl_async.types.lifecycle import State
-from bfl_async.types.replies import Answered, Delivery, Ready, Reply, Settlement, Unsent
+from bfl_async.types.replies import Answered, Delivery, Failed, Moderated, Ready, Reply, Settlement, Unsent
 from bfl_async.wire.redaction import HiddenTexts, hide
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class Entry:
 
     # Money, in credits: what the server says it costs, what of that is in the statistics, what of the budget it takes.
     cost: float | None = None
+    # What the newest answer about the task states, and not its receipt. Written by the poller.
+    settled_cost: float | None = None
     charged: float = 0.0
     reserved: float = 0.0
 
@@ -141,6 +143,23 @@ class Entry:
         """
         if self.settlement is None:
             check_loop(self.loop, "the handle")
+
+    @property
+    def is_free(self) -> bool:
+        """True for a task that was moderated or failed, unless the server states a cost with its end.
+
+        The receipt's cost is that of a result. Source: BFL help centre, "Why did my request fail?", 12 June 2026, for
+        moderated ones; for failed ones, a reseller's capture of August 2026. A task that is not found may be paid.
+        """
+        settlement = self.settlement
+        if isinstance(settlement, Failed) and not isinstance(settlement.error, TaskFailedError):
+            return False
+        return isinstance(settlement, Moderated | Failed) and self.settled_cost is None
+
+    @property
+    def paid(self) -> float | None:
+        """What a ledger says that its task cost, in credits; None where that is not known."""
+        return 0.0 if self.is_free else self.cost
 
     def record(self) -> TaskRecord | None:
         """What `attach` takes; None before the server has accepted the request."""

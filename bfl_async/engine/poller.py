@@ -366,6 +366,7 @@ class Poller:
             )
         changed = (answer.status, answer.progress) != (entry.status, entry.progress)
         entry.status, entry.progress = answer.status, answer.progress
+        entry.settled_cost = answer.cost
         if answer.cost is not None:
             # Newer than the receipt's. It is charged when the task ends.
             entry.cost = answer.cost

@@ -49,7 +49,10 @@ class Spending:
         self._set_aside(entry, entry.cost)
 
     def give_back(self, entry: Entry) -> None:
-        """Note that no task exists, so that nothing has to be paid."""
+        """Note that nothing has to be paid: no task exists, or its end is free.
+
+        `credits` keeps what the server has stated, that of a receipt included.
+        """
         self._set_aside(entry, 0.0)
 
     def _set_aside(self, entry: Entry, credits: float) -> None:

@@ -327,7 +327,7 @@ class Steps:
         1. The end is assigned, and the entry leaves the lists: no later step finds it, and a second end is ignored.
         2. Its slot is given back or held. With that the next POST may begin, before anything else is done.
         3. Its webhook expects nothing more.
-        4. Its money is settled: what a task costs is charged, and without a task nothing is.
+        4. Its money is settled: what a task costs is charged; without a task, or one that is free, nothing is.
         5. The end is counted, then reported: an observer reads statistics that agree with its event.
         6. Those who wait are notified, the request's own callers first, then a drain.
 
@@ -358,7 +358,7 @@ class Steps:
         # The newest cost counts: a poll may have stated another one than the receipt.
         self._spending.charge(entry)
         # Not after `Lost`: its task may be paid, so the budget keeps what was set aside for it.
-        if isinstance(settlement, Unsent | Answered):
+        if isinstance(settlement, Unsent | Answered) or entry.is_free:
             self._spending.give_back(entry)
 
     def _notify_end(self, entry: Entry, settlement: Settlement) -> None:

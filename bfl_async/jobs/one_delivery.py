@@ -55,7 +55,7 @@ class Delivery:
         entry = self.entry
         if entry is None:
             return {}
-        return {"task_id": entry.task_id, "polling_url": entry.polling_url, "cost": entry.cost}
+        return {"task_id": entry.task_id, "polling_url": entry.polling_url, "cost": entry.paid}
 
     async def submitting(self) -> None:
         """See `Journal.submitting`."""

@@ -77,7 +77,8 @@ class JobRecord:
         id: The job's id, as `defer` returned it.
         name: The caller's own id, where one was given.
         state: `queued submitting submitted saved moderated failed ambiguous`, as in a batch's ledger.
-        cost: Credits of its task; None: not known, or nothing was accepted.
+        cost: Credits of its task, 0 if it was moderated or failed and the server stated none. None: not known, or
+            nothing was accepted.
         cost_before: Credits of earlier tasks of this job, which was sent again.
         file: What the storage returned.
         worker: Who works on it, or did last.

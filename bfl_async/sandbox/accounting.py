@@ -5,7 +5,7 @@ No timer runs per task. A task's end is fixed when it is accepted; whoever asks 
 is right at every decision, and costs the same with twelve slots and with a thousand.
 
 Invariant: `accept`, `_end` and `_forget` alone write the tasks, the heap, the counts of slots and the bodies, each in
-one step without an await.
+one step without an await. `accept` and `_charge_end` alone write the credits.
 """
 
 import asyncio
@@ -25,6 +25,9 @@ from bfl_async.sandbox.webhooks import webhook_of
 
 ServiceTime: TypeAlias = float | Callable[[str, int], float] | None
 
+# Ends that are not charged. Source: BFL help centre, "Why did my request fail?", 12 June 2026, for moderated tasks; for
+# failed ones, a reseller's capture of August 2026.
+_FREE = ("Request Moderated", "Content Moderated", "Error", "Failed")
 _NOT_ENDS = ("Pending", "Reasoning", "Generating")
 # Of bodies kept; the oldest are forgotten first.
 _BODIES_MAX_BYTES = 64 * 1024 * 1024
@@ -85,7 +88,7 @@ class Accounting:
     def accept(
         self, model: Model, body: dict[str, Json], fields: Mapping[str, Json], order: Order, raw_bytes: int
     ) -> SandboxTask:
-        """Take a task on: it holds a slot from here to its end, and is paid."""
+        """Take a task on: it holds a slot from here to its end, and is paid, see `_charge_end`."""
         task = self._make(model, body, fields, order)
         self.tasks[task.id] = task
         if task.ready_at < math.inf:
@@ -187,6 +190,7 @@ class Accounting:
         task.ends_as, task.details = status, details or None
         if task.ended:
             task.status = status
+            self._charge_end(task)
             return
         now = self._clock.now()
         task.ready_at = now
@@ -203,6 +207,7 @@ class Accounting:
 
     def _end(self, task: SandboxTask) -> None:
         task.status = task.ends_as
+        self._charge_end(task)
         self.active -= 1
         self._active_by_pool[MODELS[task.model].pool] -= 1
         self._ended.append(task.id)
@@ -210,6 +215,15 @@ class Accounting:
             self._deliver(task)
         while len(self._ended) > self._account.retain:
             self._forget(self._ended.popleft())
+
+    def _charge_end(self, task: SandboxTask) -> None:
+        """Give the credits of a free end back, or take them again where `settle` has changed that end."""
+        price = task.cost + task.given_back
+        task.given_back = price if task.status in _FREE else 0.0
+        refund = task.given_back - (price - task.cost)
+        task.cost = price - task.given_back
+        self._account.credits += refund
+        self.counts.credits_spent -= refund
 
     def _forget(self, task_id: str) -> None:
         del self.tasks[task_id]

@@ -295,7 +295,9 @@ class Serving:
             result=self._result(task) if task.status == "Ready" else None,
             details=task.details,
         )
-        if not task.cost_told:
+        # An end that is not charged states its cost as well. The schema allows a settled cost for every task, and no
+        # recording of such an end is newer than it.
+        if not task.cost_told or task.given_back:
             body["cost"] = task.cost
         return 200, body
 

@@ -21,7 +21,7 @@ class SandboxTask:
     accepted_at: float
     ready_at: float  # the end, whatever status it brings; inf: only `settle` ends it
     status: str  # "Pending", then the status it ended with
-    cost: float  # credits, charged on acceptance
+    cost: float  # credits, charged on acceptance; 0 once they are given back
     cost_told: bool  # in the reply to the submit; otherwise it stands in the last poll
     order: Order  # the result to make
     polls: int = 0
@@ -32,6 +32,7 @@ class SandboxTask:
     ends_as: str = "Ready"  # the status it comes to by itself
     details: dict[str, Json] | None = None  # of the end
     settled: bool = False  # by `settle`, and not by itself
+    given_back: float = 0.0  # credits of a task that was moderated or failed
     webhook: Webhook | None = None  # where its end is delivered to
 
     @property

@@ -42,6 +42,8 @@ class Statistics:
     Every request ends in exactly one of `ready`, `moderated`, `failed`, `ambiguous` and `withdrawn`; a `post` that
     made no task counts in none.
     `refused_overlap` counts 429 answers to submits that left early (`Limits.overlap`); `refused_429` all others.
+    `credits_spent` is what the server has stated: the receipts, each replaced by the cost of the task's end where one
+    is stated. A moderated or failed task counts in it with its receipt, and in the budget not at all.
     `budget_left_usd` is what may still be asked for; None where no budget was set.
     """
 

@@ -28,7 +28,7 @@ from bfl_async.integrations.procrastinate import (
 from bfl_async.integrations.records import Records
 from bfl_async.sandbox import Sandbox
 from bfl_async.types import EntryState, Receipt, Reply
-from tests.fake import FakeAPI, reply
+from tests.fake import FakeAPI, reply, status
 from tests.integration.postgres import app, dsn, postgres
 from tests.threads import all_threads_taken
 from tests.turns import turns_of_the_loop
@@ -593,7 +593,10 @@ async def test_a_delivery_that_is_cancelled_while_it_writes_loses_nothing_it_kno
 async def test_what_was_spent_before_a_retry_is_kept(
     app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """However often a job is sent again, and however it ended: the sum is what the account paid."""
+    """However often a job is sent again, and however it ended: the sum is what the account paid.
+
+    That is nothing for what failed or was moderated.
+    """
     job = await one_job(app)
     desk, records = deliverer(bfl, app, tmp_path), records_of(app)
     for word, state in (("Error", EntryState.FAILED), ("Content Moderated", EntryState.MODERATED)):
@@ -602,7 +605,7 @@ async def test_what_was_spent_before_a_retry_is_kept(
         assert await retry_jobs(app, state) == [job]
         queued = await record_of(app, job)
         assert queued.cost is None
-        assert queued.cost_before == bfl_sandbox.statistics().credits_spent > 0
+        assert queued.cost_before == bfl_sandbox.statistics().credits_spent == 0
     assert await desk.deliver(job) is EntryState.SAVED
     spent = bfl_sandbox.statistics().credits_spent
     record = await record_of(app, job)
@@ -611,6 +614,23 @@ async def test_what_was_spent_before_a_retry_is_kept(
     counts = await records.counts()
     assert list(counts) == [EntryState.SAVED]
     assert counts[EntryState.SAVED][1] == pytest.approx(spent)
+
+
+async def test_what_the_server_charges_for_a_failure_is_kept(app: procrastinate.App, tmp_path: Path) -> None:
+    """The cost that is stated with the end counts, also when the job is sent again."""
+    job = await one_job(app)
+    api = FakeAPI(submit_s=0.01, service_s=0.01, cost=1.4)
+    async with api.client(interval=0.01) as bfl:
+        desk = deliverer(bfl, app, tmp_path)
+        for number, cost in enumerate((2.5, 0.5), 1):
+            api.script_polls(reply(200, status("Error", cost=cost)))
+            assert await desk.deliver(job) is EntryState.FAILED
+            assert (await record_of(app, job)).cost == cost
+            assert await retry_jobs(app, EntryState.FAILED) == [job]
+            assert (await record_of(app, job)).cost_before == (2.5, 3.0)[number - 1]
+        assert await desk.deliver(job) is EntryState.SAVED
+    record = await record_of(app, job)
+    assert (record.cost, record.cost_before) == (1.4, 3.0)
 
 
 @pytest.mark.bfl_sandbox(submit_rtt_s=0.2)

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from bfl_async import AsyncBFL, AuthenticationError, Fixed, InvalidRequestError, RefusedError, request
+from bfl_async import (
+    AsyncBFL,
+    AuthenticationError,
+    Budget,
+    Fixed,
+    InvalidRequestError,
+    RefusedError,
+    TaskError,
+    request,
+)
 from bfl_async.catalog import CATALOG
 from bfl_async.models.headers import kind_of
 from bfl_async.sandbox import Sandbox
@@ -117,3 +126,17 @@ async def test_account_calls_are_answered() -> None:
         async with AsyncBFL("wrong", base_url=sandbox.url) as bfl:
             with pytest.raises(AuthenticationError):
                 await bfl.finetunes()
+
+
+async def test_moderation_in_the_sandbox_leaves_budget_and_balance_alone() -> None:
+    """The example of the budget's page: what is refused costs nothing."""
+    async with (
+        Sandbox(credits=100, service_s=0.01) as sandbox,
+        AsyncBFL(sandbox.key, base_url=sandbox.url, budget=Budget(usd=0.05), polling=Fixed(0.02)) as bfl,
+    ):
+        for prompt in ("[moderate-prompt]", "[moderate-output]", "[fail]"):
+            with pytest.raises(TaskError):
+                await bfl.generate("flux-pro-1.1", prompt=prompt)
+        assert (await bfl.credits(), bfl.statistics().credits_spent) == (100, 0)
+        await bfl.generate("flux-pro-1.1", prompt="x")
+        assert (await bfl.credits(), bfl.statistics().credits_spent) == (96, 4)

@@ -489,11 +489,26 @@ async def test_settle_ends_a_task_now(sandbox: Sandbox, client: Client) -> None:
         sandbox.settle(task_id, status, reasons=reasons, detail=detail)
         reply = await client.poll(sandbox, task_id)
         assert (reply.status, reply.body["status"], reply.body["details"]) == (200, status, details)
-        assert "cost" not in reply.body
+        assert (reply.body["cost"], sandbox.credits, sandbox.statistics().credits_spent) == (0.0, 10_000, 0)
     gone = await client.accepted(sandbox)
     sandbox.settle(gone, "Task not found")
     assert (await client.poll(sandbox, gone)).status == 404
     assert sandbox.statistics().active == 0
+
+
+async def test_an_end_that_is_changed_is_charged_as_it_is_at_last(client: Client) -> None:
+    """A task that ended by itself and that no poll has seen may be settled otherwise."""
+    async with Sandbox(service_s=0.0) as sandbox:
+        moderated = await client.accepted(sandbox, "flux-pro-1.1", prompt="[moderate-output]")
+        ready = await client.accepted(sandbox, "flux-pro-1.1")
+        assert sandbox.statistics().active == 0
+        assert (sandbox.tasks[moderated].status, sandbox.credits) == ("Content Moderated", 10_000 - 4)
+        sandbox.settle(moderated, "Ready")
+        assert sandbox.credits == 10_000 - 8
+        sandbox.settle(ready, "Error")
+        assert (sandbox.credits, sandbox.statistics().credits_spent) == (10_000 - 4, 4)
+        assert "cost" not in (await client.poll(sandbox, moderated)).body
+        assert (await client.poll(sandbox, ready)).body["cost"] == 0
 
 
 async def test_settle_refuses_what_makes_no_sense(sandbox: Sandbox, client: Client) -> None:

@@ -377,7 +377,20 @@ async def test_failed_and_moderated_are_told_once_and_retried_when_asked(tmp_pat
     assert (outcome.index, outcome.state) == (0, SAVED)
     (outcome,) = await run(tmp_path, api, retry_moderated=True)
     assert (outcome.index, outcome.state) == (1, SAVED)
-    assert inspect_ledger(tmp_path / "run.db").spent_credits == 16.0, "each try was paid"
+    assert inspect_ledger(tmp_path / "run.db").spent_credits == 8.0, "only images were paid"
+
+
+@pytest.mark.parametrize(("stated", "spent"), [(None, 0.0), (0.0, 0.0), (2.5, 5.0)])
+@pytest.mark.parametrize("cost", [None, 4.0])
+async def test_ledger_counts_for_a_refused_task_what_its_end_states(
+    tmp_path: Path, cost: float | None, stated: float | None, spent: float
+) -> None:
+    """The receipt's cost is that of an image, and there is none: no task is left without a price either."""
+    api = fake(cost=cost)
+    api.script_polls(*[reply(200, status(word, cost=stated)) for word in ("Error", "Request Moderated")])
+    await run(tmp_path, api, cats("a", "b"), limit=1)
+    view = inspect_ledger(tmp_path / "run.db")
+    assert (view.spent_credits, view.unpriced) == (spent, 0)
 
 
 async def test_an_invalid_request_fails_alone(tmp_path: Path) -> None:
@@ -533,7 +546,7 @@ async def test_a_run_can_be_looked_at_while_it_goes_on(tmp_path: Path) -> None:
     assert [sum(view.counts.values()) for view in seen] == [12] * 12
     ended = [view.counts[SAVED] + view.counts[EntryState.FAILED] for view in seen]
     assert ended == sorted(ended)
-    assert (seen[-1].spent_credits, seen[-1].recent, seen[-1].unpriced) == (48.0, 12, 0)
+    assert (seen[-1].spent_credits, seen[-1].recent, seen[-1].unpriced) == (44.0, 12, 0)
     assert "TaskFailedError" in str(seen[-1].errors[0].error)
     assert seen[-1].first_at is not None
     assert seen[-1].last_at is not None

@@ -17,8 +17,11 @@ from bfl_async import (
     InvalidRequestError,
     Limits,
     QueueFullError,
+    TaskError,
     TaskFailedError,
     TaskModeratedError,
+    TaskNotFoundError,
+    UntrustedURLError,
     request,
 )
 from tests.fake import FakeAPI, reply, spin, status
@@ -63,21 +66,56 @@ async def test_servers_cost_takes_the_estimates_place() -> None:
 
 
 async def test_what_may_be_paid_stays_counted() -> None:
-    """Failed, moderated and ambiguous count until the server says otherwise."""
+    """Ambiguous, lost and not found: the account may have been charged."""
     api = FakeAPI(cost=None)
-    async with client(api, Budget(usd=1)) as bfl:
+    async with client(api, Budget(usd=1), Limits(unknown_s=1)) as bfl:
         api.script_submits(reply(500, "oops"))
         with pytest.raises(AmbiguousSubmitError):
             await bfl.generate("flux-pro-1.1", prompt="x")
         assert bfl.statistics().budget_left_usd == 0.96
-        api.script_polls(reply(200, status("Content Moderated")))
-        with pytest.raises(TaskModeratedError):
+        api.script_polls(*[reply(404, status("Task not found"))] * 40)
+        with pytest.raises(TaskNotFoundError):
             await bfl.generate("flux-pro-1.1", prompt="x")
         assert bfl.statistics().budget_left_usd == 0.92
-        api.script_polls(reply(200, status("Error", cost=0.0)))
-        with pytest.raises(TaskFailedError):
+        api.poll_script.clear()
+        api.script_submits(
+            reply(200, {"id": "x", "polling_url": "https://elsewhere.example/v1/get_result?id=x"})
+        )
+        api.script_polls(UntrustedURLError("elsewhere"))
+        with pytest.raises(UntrustedURLError):
             await bfl.generate("flux-pro-1.1", prompt="x")
-        assert bfl.statistics().budget_left_usd == 0.92, "the server says that it cost nothing"
+        assert bfl.statistics().budget_left_usd == 0.88
+
+
+FREE_ENDS = ["Request Moderated", "Content Moderated", "Error", "Failed"]
+
+
+@pytest.mark.parametrize("cost", [None, 4.0, 7.0])
+@pytest.mark.parametrize("word", FREE_ENDS)
+async def test_moderated_and_failed_tasks_give_their_share_back(word: str, cost: float | None) -> None:
+    """Whatever the receipt stated: that is the price of a result, and there is none."""
+    api = FakeAPI(cost=cost)
+    async with client(api, Budget(usd=0.07)) as bfl:
+        for _ in range(3):
+            api.script_polls(reply(200, status("Pending", cost=cost)), reply(200, status(word)))
+            with pytest.raises(TaskError):
+                await bfl.generate("flux-pro-1.1", prompt="x")
+            assert bfl.statistics().budget_left_usd == 0.07
+        await bfl.generate("flux-pro-1.1", prompt="x")
+
+
+@pytest.mark.parametrize("cost", [None, 4.0])
+@pytest.mark.parametrize("stated", [0.0, 2.5, 4.0])
+@pytest.mark.parametrize("word", FREE_ENDS)
+async def test_cost_that_is_stated_with_the_end_counts(word: str, stated: float, cost: float | None) -> None:
+    """The server's own figure always wins."""
+    api = FakeAPI(cost=cost)
+    async with client(api, Budget(usd=1)) as bfl:
+        api.script_polls(reply(200, status(word, cost=stated)))
+        with pytest.raises(TaskError):
+            await bfl.generate("flux-pro-1.1", prompt="x")
+        counts = bfl.statistics()
+        assert (counts.budget_left_usd, counts.credits_spent) == (1 - stated / 100, stated)
 
 
 async def test_what_was_not_sent_gives_its_share_back() -> None:
@@ -205,7 +243,8 @@ async def test_whatever_happens_the_budget_is_the_sum_of_what_may_be_paid(seed: 
         expected = 0.0
         for handle in handles:
             error = (await asyncio.gather(handle.result(), return_exceptions=True))[0]
-            if handle.task_id is not None or isinstance(error, AmbiguousSubmitError):
+            may_be_paid = handle.task_id is not None or isinstance(error, AmbiguousSubmitError)
+            if may_be_paid and not isinstance(error, TaskModeratedError | TaskFailedError):
                 expected += 4.0 if handle.cost is None else handle.cost
         assert bfl.statistics().budget_left_usd == pytest.approx(100 - expected / 100)
         assert 0 < expected < 40 * 7
