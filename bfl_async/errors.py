@@ -287,7 +287,7 @@ class TaskTimeoutError(TaskError, TimeoutError):
     """We stopped waiting; the task may go on and can be attached by its `task_id`.
 
     `state` says where the request stood: "queued" (nothing was sent), "submitting" or "submitted".
-    The last refusal or failed poll is the cause.
+    The last refusal or failed poll is the cause. The message names it where nothing better came after it.
     """
 
     state: str

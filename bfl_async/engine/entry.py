@@ -86,6 +86,8 @@ class Entry:
     # Class of the image's size, see `size_of`.
     size: int | None = None
     polls: int = 0
+    # How many of the newest polls brought no answer, one after the other. Written by the poller.
+    failed_polls: int = 0
     # The next poll is not to wait. Read and reset by the poller.
     poll_now: bool = False
     # The poller's sleep: True when its time is over.
@@ -251,6 +253,18 @@ class Entry:
         assert settlement is not None
         return None if isinstance(settlement, Ready | Answered) else settlement.error.fresh()
 
+    def last_failure(self) -> str:
+        """Return the end of a timeout's message: why there was no answer for long; empty where that is not so."""
+        if self.problem is None:
+            return ""
+        if self.state is State.QUEUED:
+            return f"; the last attempt: {self.problem}"
+        if self.state is not State.SUBMITTED or not self.failed_polls:
+            return ""
+        which = "the last" if self.failed_polls < self.polls else "all"
+        polls = f"{which} {self.failed_polls} polls" if self.failed_polls > 1 else "the last poll"
+        return f"; {polls} failed: {self.problem}"
+
     def timeout_error(self) -> BFLError:
         """Return the error for a caller whose timeout has ended."""
         if self.state is State.QUEUED and isinstance(self.problem, ConnectError):
@@ -260,7 +274,7 @@ class Entry:
             State.SUBMITTING: "the submit is on its way and is not taken back",
         }.get(self.state, f"task {self.task_id} goes on and can be attached")
         error = TaskTimeoutError(
-            f"the timeout ended while the request was {self.state.value}: {where}",
+            f"the timeout ended while the request was {self.state.value}: {where}{self.last_failure()}",
             task_id=self.task_id,
             status=None if self.status is None else hide(str(self.status), HiddenTexts.of(self.request)),
             state=self.state.value,

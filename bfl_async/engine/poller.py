@@ -73,15 +73,13 @@ _MOST_HINT_S = 1.0
 class _Course:
     """The polls of one task, as far as one depends on those before it. Written by its poller alone."""
 
-    __slots__ = ("_has_stood_still", "deadline", "failures", "last_by", "not_found", "url")
+    __slots__ = ("_has_stood_still", "deadline", "last_by", "not_found", "url")
 
     def __init__(self, url: str, deadline: float) -> None:
         self.url = url
         # On the loop's clock: the last poll is sent then.
         self.deadline = deadline
         self.not_found = NotFoundRow()
-        # Polls in a row that brought no answer.
-        self.failures = 0
         # When the last poll must be answered; None until it is sent.
         self.last_by: float | None = None
         # Whether the one more last poll was granted that a process gets which stood still.
@@ -174,11 +172,11 @@ class Poller:
             self._count_poll(entry, answer, now - sent_at)
             if answer is None:
                 # A failed poll says nothing of the task, so it ends nothing, and a row of "Task not found" is broken.
-                course.failures += 1
+                entry.failed_polls += 1
                 course.not_found.interrupt()
-                wait_s = poll_backoff_s(course.failures, retry_after, self._rng)
+                wait_s = poll_backoff_s(entry.failed_polls, retry_after, self._rng)
             else:
-                course.failures = 0
+                entry.failed_polls = 0
                 # What an answer says was so in the middle of its round trip.
                 entry.seen_at = (sent_at + now) / 2
                 settlement = self._settlement_of(entry, answer, course.not_found, now)
@@ -208,7 +206,7 @@ class Poller:
         """
         loop = asyncio.get_running_loop()
         # By the policy: it is no back-off.
-        planned = course.failures == 0
+        planned = entry.failed_polls == 0
         if planned and self._together:
             # A back-off is not moved: its random half keeps clients from coming back together.
             trips = timings.round_trips

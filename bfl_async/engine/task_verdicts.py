@@ -123,7 +123,7 @@ def deadline_error(entry: Entry) -> TaskTimeoutError:
     shown = shown_status(status) if status else None
     error = TaskTimeoutError(
         f"task {entry.task_id} was not finished by its deadline (last status {shown!r}): it may go on and "
-        "can be attached; Timeouts(task=...) sets the deadline",
+        f"can be attached; Timeouts(task=...) sets the deadline{entry.last_failure()}",
         task_id=entry.task_id,
         status=hide(status, HiddenTexts.of(entry.request)) or None,
         state=State.SUBMITTED.value,

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import random
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -244,6 +245,65 @@ async def test_updates_start_now_skip_nothing_terminal_and_end() -> None:
         assert all(earlier != later for earlier, later in pairwise(seen)), "on change only"
         assert ("submitted", 0.1) not in seen, "a slow reader gets the newest"
         assert [update.state async for update in handle.updates()] == ["settled"]
+
+
+POLL_FAILURES: list[tuple[Answer, str]] = [
+    (reply(401, {"detail": "no"}), "HTTP 401"),
+    (reply(403, {"detail": "Not authenticated"}), "HTTP 403.*Not authenticated"),
+    (reply(404, {"detail": "Not Found"}), "HTTP 404.*Not Found"),
+    (reply(422, {"detail": "Invalid API key format"}), "HTTP 422.*Invalid API key format"),
+    (reply(429, {"detail": "slow down"}), "HTTP 429.*slow down"),
+    (reply(500, "<html>"), "HTTP 500"),
+    (reply(503, {"detail": "maintenance"}), "HTTP 503.*maintenance"),
+    (reply(200, "<html>"), "no status that can be read"),
+    (TransportError("the connection broke off"), "the connection broke off"),
+    (ReplyTimeoutError("no answer in time"), "no answer in time"),
+]
+
+
+@pytest.mark.parametrize(("failure", "says"), POLL_FAILURES)
+@pytest.mark.parametrize("of_caller", [True, False])
+async def test_timeout_after_failed_polls_names_the_last_failure(
+    failure: Answer, says: str, of_caller: bool
+) -> None:
+    """A cause that only a debugger shows is of no use: the message has it, for either deadline."""
+    api = FakeAPI(service_s=1e6)
+    api.script_polls(*[TransportError("an earlier one")] * 2, *[failure] * 100)
+    async with api.client(timeouts=Timeouts(task=None if of_caller else 20)) as bfl:
+        with pytest.raises(TaskTimeoutError, match=rf"all \d+ polls failed: .*{says}") as caught:
+            await bfl.generate("flux-dev", prompt="x", timeout=20 if of_caller else None)
+        assert str(caught.value.__cause__) in str(caught.value)
+        assert caught.value.task_id == "task-0"
+
+
+@pytest.mark.parametrize("of_caller", [True, False])
+async def test_timeout_counts_the_failures_since_the_last_answer(of_caller: bool) -> None:
+    """One poll that failed long before is not why there is no result."""
+    api = FakeAPI(service_s=1e6)
+    pending = reply(200, status("Pending"))
+    async with api.client(timeouts=Timeouts(task=None if of_caller else 20)) as bfl:
+        for answers, says in (
+            ([pending, *[reply(403, {"detail": "no"})] * 100], r"the last \d+ polls failed: .*HTTP 403"),
+            ([reply(403, {"detail": "no"}), pending], None),
+        ):
+            api.poll_script.clear()
+            api.script_polls(*answers)
+            with pytest.raises(TaskTimeoutError) as caught:
+                await bfl.generate("flux-dev", prompt="x", timeout=20 if of_caller else None)
+            if says is None:
+                assert "failed" not in str(caught.value)
+                assert "403" not in str(caught.value)
+            else:
+                assert re.search(says, str(caught.value))
+
+
+async def test_timeout_in_the_queue_names_the_last_refusal() -> None:
+    """A request that the server turned away all the time did not just wait."""
+    api = FakeAPI()
+    api.script_submits(*[reply(503, {"detail": "maintenance"})] * 100)
+    async with api.client() as bfl:
+        with pytest.raises(TaskTimeoutError, match=r"nothing was sent; .*HTTP 503.*maintenance"):
+            await bfl.generate("flux-dev", prompt="x", timeout=20)
 
 
 @pytest.mark.filterwarnings("ignore:the model")  # one that the catalog does not know
