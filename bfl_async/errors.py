@@ -61,9 +61,15 @@ class TaskRecord(TypedDict):
 
 
 class BFLError(Exception):
-    """The root: `except BFLError` catches whatever this package raises by itself."""
+    """The root: `except BFLError` catches whatever this package raises by itself.
+
+    `request_id` is the server's own name for the exchange that the error is about, from a header such as
+    `X-Request-Id` or `X-Azure-Ref`; None where no reply had one. The repr shows it, and support will ask for it.
+    """
 
     task_id: str | None
+    # On the class, for errors that an earlier release has pickled: they have none.
+    request_id: str | None = None
 
     def __init__(self, message: str, *, task_id: str | None = None) -> None:
         super().__init__(message)
@@ -72,6 +78,10 @@ class BFLError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # By class, message and attributes: keyword-only facts survive pickling and copying.
         return _rebuild, (type(self), self.args, self.__dict__)
+
+    def __repr__(self) -> str:
+        shown = super().__repr__()
+        return shown if self.request_id is None else f"{shown[:-1]}, request_id={self.request_id!r})"
 
     def fresh(self) -> Self:
         """Return a copy to raise: the same facts and cause, and a traceback of its own."""

@@ -326,7 +326,11 @@ class _Run:
             line["file"] = str(outcome.file)
         error = outcome.error
         if error is not None:
-            line["error"] = {"type": type(error).__name__, "message": str(error)}
+            line["error"] = {
+                "type": type(error).__name__,
+                "message": str(error),
+                "request_id": error.request_id,
+            }
         screen.print_line(json_of(line))
         shown = str(prompt or "")
         screen.show(

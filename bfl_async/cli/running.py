@@ -67,5 +67,6 @@ def run_command(work: Callable[[Interrupts], Coroutine[object, object, int]]) ->
     try:
         return run_interruptible(work)
     except BFLError as exc:
-        say(f"error: {exc}")
+        named = "" if exc.request_id is None else f" (request id {exc.request_id})"
+        say(f"error: {exc}{named}")
         return exit_code_of(exc)

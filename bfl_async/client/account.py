@@ -32,7 +32,7 @@ from bfl_async.types.replies import Reply
 from bfl_async.wire.encoding import encode_body
 from bfl_async.wire.errors import status_error
 from bfl_async.wire.json import number_of, read_body
-from bfl_async.wire.redaction import body_text
+from bfl_async.wire.redaction import body_text, request_id_of
 
 _ATTEMPTS = 3
 _PAUSE_S = 0.5
@@ -241,4 +241,6 @@ def _object(reply: Reply, what: str, bounds: Bounds = _bounds.ACCOUNT) -> Mappin
 
 
 def _unreadable(reply: Reply, what: str) -> ReplyShapeError:
-    return ReplyShapeError(f"the answer to {what} cannot be read", body=body_text(reply.body))
+    error = ReplyShapeError(f"the answer to {what} cannot be read", body=body_text(reply.body))
+    error.request_id = request_id_of(reply.headers)
+    return error

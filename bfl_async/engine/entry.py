@@ -281,6 +281,7 @@ class Entry:
             polling_url=self.polling_url,
         )
         error.__cause__ = self.problem
+        error.request_id = None if self.problem is None else self.problem.request_id
         return error
 
     async def wait_settled(self, deadline: float | None) -> None:

@@ -21,6 +21,7 @@ from bfl_async.engine.task_verdicts import (
     NotFoundRow,
     deadline_error,
     has_result,
+    name_exchange,
     problem_of,
     settlement_of,
 )
@@ -181,7 +182,7 @@ class Poller:
                 entry.seen_at = (sent_at + now) / 2
                 settlement = self._settlement_of(entry, answer, course.not_found, now)
                 if settlement is not None and has_result(settlement):
-                    return settlement
+                    return name_exchange(settlement, reply, entry.request)
                 if settlement is not None:
                     # Ready without a URL. Its end is certain by now, so no deadline applies to what follows.
                     return await self._wait_url(entry, course.url, settlement)

@@ -18,7 +18,7 @@ from bfl_async.types.lifecycle import State
 from bfl_async.types.replies import Failed, Moderated, PollReply, Ready, Reply, Settlement
 from bfl_async.wire.errors import status_error
 from bfl_async.wire.json import Content
-from bfl_async.wire.redaction import HiddenTexts, hide
+from bfl_async.wire.redaction import HiddenTexts, hide, request_id_of
 from bfl_async.wire.replies import (
     draft_cache_url,
     moderation_reasons,
@@ -78,6 +78,13 @@ def settlement_of(reply: PollReply, task_id: str, request: object = None) -> Set
     return None
 
 
+def name_exchange(settlement: Settlement, reply: Reply | None, request: object) -> Settlement:
+    """Give the error of a settlement the server's name for the poll that brought it, and return the settlement."""
+    if reply is not None and isinstance(settlement, Moderated | Failed):
+        settlement.error.request_id = request_id_of(reply.headers, HiddenTexts.of(request))
+    return settlement
+
+
 class NotFoundRow:
     """Counts `Task not found` answers in a row: three, at least 5 s from first to last, end a task."""
 
@@ -113,6 +120,7 @@ def problem_of(reply: Reply, content: Content, entry: Entry) -> BFLError:
         )
     else:
         error = ReplyShapeError("a poll's answer holds no status that can be read")
+        error.request_id = request_id_of(reply.headers, HiddenTexts.of(entry.request))
     error.task_id = entry.task_id
     return error
 
@@ -130,4 +138,5 @@ def deadline_error(entry: Entry) -> TaskTimeoutError:
         polling_url=entry.polling_url,
     )
     error.__cause__ = entry.problem
+    error.request_id = None if entry.problem is None else entry.problem.request_id
     return error

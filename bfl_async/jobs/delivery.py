@@ -154,6 +154,7 @@ class Deliverer:
                             status_code=exc.status_code,
                             body=exc.body,
                         )
+                        self.refusal.request_id = exc.request_id
                         self._refused.set()
                         self.stop()
                 except BFLError:

@@ -38,6 +38,7 @@ from bfl_async.runtime.time import TimeLimit
 from bfl_async.status import TaskStatus
 from bfl_async.types.replies import Reply
 from bfl_async.wire.errors import http_date, retry_after_s
+from bfl_async.wire.redaction import request_id_of
 from bfl_async.wire.replies import expiry_of, parse_poll, result_path, sample_url
 from bfl_async.wire.submit_verdicts import download_backoff_s, repeats_download
 
@@ -248,9 +249,11 @@ class Downloads:
             last = str(problem)
         elif tries.count:
             last = "the image host was still sending"
-        raise DownloadError(
+        error = DownloadError(
             f"the result could not be downloaded within {bound_s:g} s: {last}", task_id=task["task_id"]
-        ) from problem
+        )
+        error.request_id = None if problem is None else problem.request_id
+        raise error from problem
 
     async def _fetch(
         self,
@@ -273,6 +276,8 @@ class Downloads:
             await self._discard_newest(tries)
             problem, reply = answer
             tries.problem = problem
+            if reply is not None:
+                problem.request_id = request_id_of(reply.headers)
             refused = not url or (reply is not None and not repeats_download(reply.status_code))
             past = _is_past(expires_at, reply, refused=refused)
             if past or (refused and (signed_anew == 0 or not url)):
@@ -285,11 +290,13 @@ class Downloads:
                 if not url and (fresh is None or signed_anew > _MAX_SIGNED_ANEW):
                     raise problem
                 if past or fresh is None:
-                    raise ResultExpiredError(
+                    expired = ResultExpiredError(
                         "the result's URL has expired and the server signs no new one: results must be fetched "
                         "within 10 minutes",
                         task_id=task["task_id"],
-                    ) from problem
+                    )
+                    expired.request_id = problem.request_id
+                    raise expired from problem
             retry_after = None if reply is None else retry_after_s(reply.headers, now=time.time())
             await self._pause(download_backoff_s(max(1, tries.count), retry_after, self._rng))
 

@@ -20,7 +20,7 @@ from bfl_async.types import bounds as _bounds
 from bfl_async.types.replies import Reply
 from bfl_async.wire.json import Content, read_body
 from bfl_async.wire.key_refusals import refuses_key
-from bfl_async.wire.redaction import HiddenTexts, body_text, detail_of
+from bfl_async.wire.redaction import HiddenTexts, body_text, detail_of, request_id_of
 
 _MAX_RETRY_AFTER_S = 3_600.0  # a header beyond this is taken for a mistake
 
@@ -89,13 +89,17 @@ def status_error(
     retry_after = retry_after_s(reply.headers, now=now)
     text = body_text(reply.body, content, hidden)
     about_key = code in (400, 422) and refuses_key(content.data, hidden)
+    error: APIStatusError
     if code in (400, 422) and not about_key:
-        return InvalidRequestError(
+        error = InvalidRequestError(
             f"{what} was refused as invalid (HTTP {code}){says}",
             status_code=code, body=text, retry_after_s=retry_after, errors=errors,
         )  # fmt: skip
-    cls, message = _class_and_message(code, what, says, model, about_key=about_key)
-    return cls(message, status_code=code, body=text, retry_after_s=retry_after)
+    else:
+        cls, message = _class_and_message(code, what, says, model, about_key=about_key)
+        error = cls(message, status_code=code, body=text, retry_after_s=retry_after)
+    error.request_id = request_id_of(reply.headers, hidden)
+    return error
 
 
 def _class_and_message(

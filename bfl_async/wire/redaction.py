@@ -111,6 +111,27 @@ def _line(text: str, hidden: HiddenTexts | None, limit: int) -> str:
     return printable(_without_data(hide(text[: 2 * limit], hidden)), limit)
 
 
+# Headers with the server's name for an exchange, the API's own first: Azure Front Door stands before it. The others are
+# those of the image hosts and of common gateways.
+_REQUEST_IDS = (
+    "x-request-id", "request-id", "x-correlation-id", "x-azure-ref", "x-ms-request-id", "apim-request-id",
+    "x-amzn-requestid", "x-amz-request-id", "x-goog-request-id", "cf-ray", "x-trace-id",
+)  # fmt: skip
+_MAX_REQUEST_ID = 128
+
+
+def request_id_of(headers: Mapping[str, str], hidden: HiddenTexts | None = None) -> str | None:
+    """Return the server's name for an exchange, on one line of at most 128 characters; None where it sent none.
+
+    Args:
+        hidden: Texts that must not be shown, should the server repeat them.
+    """
+    for name in _REQUEST_IDS:
+        if text := _line(headers.get(name, ""), hidden, _MAX_REQUEST_ID):
+            return text
+    return None
+
+
 # Shorter values, such as "jpeg" without its last letter, occur in any text.
 _LEAST_HIDDEN_CHARS = 4
 

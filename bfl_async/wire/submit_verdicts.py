@@ -14,7 +14,7 @@ from bfl_async.types import bounds as _bounds
 from bfl_async.types.replies import Accepted, Answered, Busy, NotSent, Refused, Reply, SubmitAnswer, Unknown
 from bfl_async.wire.errors import status_error
 from bfl_async.wire.json import Content, read_body
-from bfl_async.wire.redaction import HiddenTexts, body_text
+from bfl_async.wire.redaction import HiddenTexts, body_text, request_id_of
 from bfl_async.wire.replies import makes_task, receipt_of
 
 _FIRST_BACKOFF_S = 0.5
@@ -84,11 +84,13 @@ _AMBIGUOUS = "the submit left and its answer is lost, so a task may exist and be
 
 
 def _ambiguous(reply: Reply, why: str, content: Content, hidden: HiddenTexts | None) -> AmbiguousSubmitError:
-    return AmbiguousSubmitError(
+    error = AmbiguousSubmitError(
         f"{_AMBIGUOUS}: HTTP {reply.status_code}, {why}",
         status_code=reply.status_code,
         body=body_text(reply.body, content, hidden),
     )
+    error.request_id = request_id_of(reply.headers, hidden)
+    return error
 
 
 def submit_backoff_s(attempt: int, retry_after_s: float | None, rng: random.Random) -> float:

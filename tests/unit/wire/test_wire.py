@@ -11,6 +11,7 @@ from email.utils import formatdate
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from bfl_async import (
     AuthenticationError,
@@ -26,7 +27,7 @@ from bfl_async.types.bounds import ERROR, RECEIPT
 from bfl_async.wire.encoding import encode_body
 from bfl_async.wire.errors import http_date, retry_after_s, status_error
 from bfl_async.wire.json import json_object, read_body
-from bfl_async.wire.redaction import body_text, detail_of
+from bfl_async.wire.redaction import HiddenTexts, body_text, detail_of
 from bfl_async.wire.replies import (
     draft_cache_url,
     expiry_of,
@@ -324,6 +325,51 @@ def test_http_status_decides_the_error_class(code: int, cls: type[Exception]) ->
     assert type(error) is cls
     assert (error.status_code, error.retry_after_s) == (code, 3.0)
     assert "why" in str(error)
+
+
+@pytest.mark.parametrize("code", [302, 400, 401, 402, 403, 404, 422, 429, 500, 503])
+@pytest.mark.parametrize(
+    "header", ["x-request-id", "X-Request-ID", "x-azure-ref", "x-ms-request-id", "apim-request-id", "cf-ray"]
+)
+def test_errors_carry_the_servers_request_id(code: int, header: str) -> None:
+    """What support asks for. The headers of a transport are looked up by lower-case names."""
+    headers = CIMultiDict({"date": "x", header: " 7f3a-41 "})
+    error = status_error(Reply(code, headers, b"{}"), what="the submit", now=0.0)
+    assert error.request_id == "7f3a-41"
+    assert repr(error).endswith(", request_id='7f3a-41')")
+    assert pickle.loads(pickle.dumps(error)).request_id == "7f3a-41"
+    assert error.fresh().request_id == "7f3a-41"
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-request-id": ""}, {"x-request-id": "  ", "x-cache": "HIT"}])
+def test_error_without_a_request_id_has_none(headers: dict[str, str]) -> None:
+    """And its repr is what it was."""
+    error = status_error(Reply(403, headers, b"{}"), what="the submit", now=0.0)
+    assert error.request_id is None
+    assert "request_id" not in repr(error)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x" * 100_000,
+        "a\x1b[31mb",
+        "a\u202eb",
+        "a\r\nb",
+        "\ud800",
+        "https://h/x?sig=secret",
+        "A SECRET-prompt  here",
+    ],
+)
+def test_request_id_is_one_short_line_without_secrets(value: str) -> None:
+    """Text of a server is data: bounded, printable, and without the query of a URL or what the prompt has."""
+    hidden = HiddenTexts({"prompt": "a secret prompt here"})
+    for headers in ({"x-request-id": value}, {"x-azure-ref": value}):
+        error = status_error(Reply(500, headers, b"{}"), what="the submit", now=0.0, hidden=hidden)
+        assert error.request_id
+        assert len(error.request_id) <= 128
+        assert error.request_id.isprintable()
+        assert "secret" not in error.request_id.casefold()
 
 
 def test_validation_errors_name_the_fields() -> None:
