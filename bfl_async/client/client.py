@@ -82,6 +82,9 @@ class AsyncBFL(RequestCalls, AccountCalls):
             as ours does: a submit on a stale connection ends as `AmbiguousSubmitError`.
         default_headers: Sent along wherever the key is sent, and not with downloads; taken for as secret as the key.
             Headers that make the exchange itself, such as `x-key`, `Host` and `Content-*`, are not for them to set.
+        trusted_hosts: Hosts that may be sent the key and `default_headers` as well: `api.example`, `api.example:8443`,
+            or `*.example.com` for all names below a domain; over https. The base URL's own origin always may, and
+            `bfl.ai` with its subdomains unless the base URL is another company's.
         proxy: `http[s]://[user:password@]host[:port]` for all calls but those to this machine. None: the
             environment's (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`), checked when the client opens.
         account: Any name for the account, the same in each process that shares it; None: the key is the name.
@@ -106,6 +109,7 @@ class AsyncBFL(RequestCalls, AccountCalls):
         transport: Transport | None = None,
         session: aiohttp.ClientSession | None = None,
         default_headers: Mapping[str, str] | None = None,
+        trusted_hosts: Iterable[str] = (),
         proxy: str | None = None,
         account: str | None = None,
         allow_http: bool = False,
@@ -116,7 +120,7 @@ class AsyncBFL(RequestCalls, AccountCalls):
         base_url = cast("str | None", conceal(base_url))
         default_headers = opening.conceal_headers(default_headers)
         # In this order: the first argument that is wrong is the one that is reported.
-        opening.check_connections(transport, session, proxy, default_headers)
+        opening.check_connections(transport, session, proxy, default_headers, trusted_hosts)
         checked_url = opening.usable_base_url(base_url, allow_http=allow_http)
         key = opening.usable_key(api_key, transport)
         policy = polling if polling is not None else Adaptive()
@@ -127,6 +131,7 @@ class AsyncBFL(RequestCalls, AccountCalls):
             key=key,
             session=opening.usable_session(session),
             headers=None if default_headers is None else check_headers(default_headers),
+            trusted=opening.usable_hosts(trusted_hosts),
             proxy=None if proxy is None else check_proxy(proxy),
             limits=limits_from(limits),
             account=opening.usable_account(account, key, limiter),

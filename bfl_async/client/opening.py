@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -30,7 +30,7 @@ from bfl_async.limiter.local import LocalLimiter
 from bfl_async.polling.book import TimingsBook
 from bfl_async.protocols.limiter import AccountLimiter, Limiter
 from bfl_async.runtime.secrets import conceal
-from bfl_async.transport.guard import origin_of
+from bfl_async.transport.guard import TrustedHost, origin_of
 from bfl_async.transport.http import HTTPTransport, user_agent
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Settings:
     # Empty where `transport` is given, as that one has its own.
     key: str | KeyFunction
     headers: dict[str, str] | None
+    trusted: tuple[TrustedHost, ...]
     proxy: str | None
     account: str | None
     limits: Limits
@@ -76,11 +77,15 @@ class Settings:
 # --- checks, in the order in which `AsyncBFL.__init__` makes them ---------------------------------------
 
 
-def check_connections(transport: object, session: object, proxy: object, default_headers: object) -> None:
+def check_connections(
+    transport: object, session: object, proxy: object, default_headers: object, trusted_hosts: object
+) -> None:
     """Check that each setting of the connections has one owner."""
-    if transport is not None and any(given is not None for given in (session, proxy, default_headers)):
+    given = (session, proxy, default_headers, trusted_hosts or None)
+    if transport is not None and any(each is not None for each in given):
         raise ConfigError(
-            "transport= goes with none of session=, proxy=, default_headers=: it has its own connections"
+            "transport= goes with none of session=, proxy=, default_headers= and trusted_hosts=: it has its own "
+            "connections"
         )
     if session is not None and proxy is not None:
         raise ConfigError("pass session= or proxy=, not both: ClientSession(proxy=...) has its own")
@@ -92,6 +97,21 @@ def usable_base_url(base_url: str | None, *, allow_http: bool) -> str:
     if origin_of(resolved) is None:
         raise ConfigError("base_url names a host that cannot be read: use https://host[:port]")
     return resolved
+
+
+def usable_hosts(trusted_hosts: Iterable[str]) -> tuple[TrustedHost, ...]:
+    """Return the hosts that may be sent the key beside the base URL's."""
+    if isinstance(trusted_hosts, str | bytes) or not isinstance(trusted_hosts, Iterable):
+        raise ConfigError("trusted_hosts takes a list of hosts, such as ['api.eu2.bfl.ai']")
+    found: list[TrustedHost] = []
+    for number, text in enumerate(trusted_hosts, 1):
+        host = TrustedHost.of(text) if isinstance(text, str) else None
+        if host is None:
+            raise ConfigError(
+                f"trusted_hosts: entry {number} is not a host: use 'api.example', 'api.example:8443' or '*.example.com'"
+            )
+        found.append(host)
+    return tuple(found)
 
 
 def usable_key(api_key: str | KeyFunction | None, transport: Transport | None) -> str | KeyFunction:
@@ -193,6 +213,7 @@ def new_transport(settings: Settings, limiter: Limiter) -> HTTPTransport:
         session=settings.session,
         headers=settings.headers,
         proxy=settings.proxy,
+        trusted=settings.trusted,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -58,25 +59,72 @@ def _origin_before_query(head: str) -> Origin | None:
     return Origin(scheme, host, port if port is not None else _DEFAULT_PORTS[scheme])
 
 
-class KeyGuard:
-    """The rule of invariant 5 for one base URL."""
+class TrustedHost(NamedTuple):
+    """A host that a caller trusts with the key, beside that of the base URL."""
 
-    def __init__(self, base_url: str) -> None:
+    host: str
+    # None: 443, and on this machine any.
+    port: int | None
+    # All names below `host` are meant, and not `host` itself.
+    has_names_below: bool
+
+    @classmethod
+    def of(cls, text: str) -> TrustedHost | None:
+        """Return the host that `text` names: `host`, `host:port`, or `*.domain`; None if it names none."""
+        below = text.startswith("*.")
+        origin = origin_of(f"https://{text.removeprefix('*.')}")
+        if origin is None or any(mark in text for mark in "/?#@"):
+            return None
+        if below and ("." not in origin.host or ":" in origin.host):
+            # All of a top-level domain is a slip.
+            return None
+        has_port = re.search(r":[0-9]+$", text) is not None
+        return cls(origin.host, origin.port if has_port else None, below)
+
+    def includes(self, origin: Origin) -> bool:
+        """True for an origin of this host: over https, on this machine over http as well."""
+        is_local = is_loopback(origin.host)
+        is_host = origin.host.endswith(f".{self.host}") if self.has_names_below else origin.host == self.host
+        is_port = origin.port == self.port or (self.port is None and (is_local or origin.port == 443))
+        return is_host and is_port and (origin.scheme == "https" or is_local)
+
+
+class KeyGuard:
+    """The rule of invariant 5 for one base URL.
+
+    Args:
+        trusted: Hosts that the caller trusts as well.
+    """
+
+    def __init__(self, base_url: str, trusted: Iterable[TrustedHost] = ()) -> None:
         base = origin_of(base_url)
         if base is None:
             raise ValueError("a base URL has an origin")
         self._base = base
-        domains = ["bfl.ai"]
-        if _within(base.host, "bfl.ml"):
+        self._trusted = tuple(trusted)
+        domains: list[str] = []
+        is_former = _within(base.host, "bfl.ml")
+        if is_former or _within(base.host, "bfl.ai") or is_loopback(base.host):
+            domains.append("bfl.ai")
+        if is_former:
             domains.append("bfl.ml")  # the API's former name
+        # None with a foreign base URL: its key is not BFL's to see, and a gateway may pass on BFL's polling URLs.
         self._domains = tuple(domains)
 
+    @property
+    def trusts_bfl(self) -> bool:
+        """False with a foreign base URL."""
+        return bool(self._domains)
+
     def may_carry_key(self, url: str) -> bool:
-        """True for the base URL's own origin, and over https, port 443, for bfl.ai and its subdomains."""
+        """True for the base URL's own origin, and for what the caller trusts.
+
+        Unless the base URL is foreign, also over https, port 443, for bfl.ai and its subdomains.
+        """
         origin = origin_of(url)
         if origin is None:
             return False
-        if origin == self._base:
+        if origin == self._base or any(host.includes(origin) for host in self._trusted):
             return True
         return (
             origin.scheme == "https"

@@ -13,7 +13,7 @@ import asyncio
 import inspect
 import platform
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from typing import NamedTuple
 from urllib.parse import urljoin
@@ -32,7 +32,7 @@ from bfl_async.transport.body import Body
 from bfl_async.transport.calls import Calls
 from bfl_async.transport.failures import after_stall, host_of
 from bfl_async.transport.failures import translate as translate
-from bfl_async.transport.guard import KeyGuard, without_query
+from bfl_async.transport.guard import KeyGuard, TrustedHost, without_query
 from bfl_async.transport.mask import Mask
 from bfl_async.transport.proxies import Proxies
 from bfl_async.transport.sessions import KEEPALIVE_S as KEEPALIVE_S
@@ -101,6 +101,7 @@ class HTTPTransport:
             downloads leave half of the connections to the others.
         headers: Sent along wherever the key goes, and nowhere else: they may be secrets as well.
         proxy: Takes the place of the environment's proxies.
+        trusted: Hosts that may be sent the key as well.
     """
 
     def __init__(
@@ -114,9 +115,10 @@ class HTTPTransport:
         session: aiohttp.ClientSession | None = None,
         headers: Mapping[str, str] | None = None,
         proxy: str | None = None,
+        trusted: Iterable[TrustedHost] = (),
     ) -> None:
         self._base_url = base_url
-        self._guard = KeyGuard(base_url)
+        self._guard = KeyGuard(base_url, trusted)
         self._ask = key if callable(key) else None
         self._poll_headers = _keyed_headers(key, agent, headers or {})
         self._submit_headers = CIMultiDict(self._poll_headers)
@@ -266,12 +268,7 @@ class HTTPTransport:
         may_ask = self._guard.may_carry_key if keyed else self._guard.may_download
         for _ in range(_MAX_HOPS + 1):
             if not may_ask(url):
-                raise UntrustedURLError(
-                    f"refused to poll {printable(without_query(url))}: the host is neither the base URL's nor BFL's; "
-                    "nothing was sent there"
-                    if keyed
-                    else f"refused to download from {printable(without_query(url))}; nothing was sent there"
-                )
+                raise self._refusal(url, keyed=keyed)
             reply = await self._calls.call(
                 "GET",
                 url,
@@ -291,6 +288,15 @@ class HTTPTransport:
         raise TransportError(
             f"more than {_MAX_HOPS} redirects in a row, the last to {printable(without_query(url))}"
         )
+
+    def _refusal(self, url: str, *, keyed: bool) -> UntrustedURLError:
+        shown = printable(without_query(url))
+        if not keyed:
+            return UntrustedURLError(f"refused to download from {shown}; nothing was sent there")
+        whose = "neither the base URL's nor BFL's"
+        if not self._guard.trusts_bfl:
+            whose = "not the base URL's, and trusted_hosts= does not name it"
+        return UntrustedURLError(f"refused to poll {shown}: the host is {whose}; nothing was sent there")
 
 
 def _keyed_headers(key: str | KeyFunction, agent: str, extra: Mapping[str, str]) -> CIMultiDict[str]:

@@ -7,11 +7,20 @@ import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
-from bfl_async import AsyncBFL, ConfigError, ConnectError, Fixed, RefusedError, Timeouts
+from bfl_async import (
+    AsyncBFL,
+    ConfigError,
+    ConnectError,
+    Fixed,
+    RefusedError,
+    Timeouts,
+    UntrustedURLError,
+)
 from bfl_async.limiter import FileLimiter
 from tests.fake import FakeAPI
 from tests.integration.contract_server import JPEG, KEY, ContractServer, a_request, no_secret_in, say
@@ -168,6 +177,28 @@ async def test_5_default_headers_go_where_the_key_goes_and_nowhere_else() -> Non
             with pytest.raises(RefusedError) as caught:
                 await bfl.generate(a_request())
             no_secret_in(caught.value, caught.value.body, repr(bfl), also=[secret])
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+async def test_5_trusted_hosts_get_the_key_and_no_others(is_trusted: bool) -> None:
+    """Invariant 5: a host that `trusted_hosts` names is polled with the key and the headers; any other is not asked."""
+    async with ContractServer() as polls, ContractServer() as server:
+        hosts = [urlsplit(polls.url if is_trusted else server.url).netloc]
+        server.script_submits(
+            say(200, {"id": "task-0", "polling_url": f"{polls.url}/v1/get_result?id=task-0"})
+        )
+        polls.script_polls(say(200, server.ready("task-0")))
+        async with AsyncBFL(
+            KEY, base_url=server.url, polling=Fixed(0.01), default_headers={"X-A": "a"}, trusted_hosts=hosts
+        ) as bfl:
+            if is_trusted:
+                assert (await bfl.generate(a_request())).task_id == "task-0"
+                assert [(seen.headers["x-key"], seen.headers["x-a"]) for seen in polls.seen] == [(KEY, "a")]
+            else:
+                with pytest.raises(UntrustedURLError) as caught:
+                    await bfl.generate(a_request())
+                assert caught.value.task_id == "task-0"
+                assert polls.seen == []
 
 
 @pytest.mark.parametrize(

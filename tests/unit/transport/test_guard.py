@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import yarl
 
-from bfl_async.transport.guard import KeyGuard, is_public, origin_of, without_query
+from bfl_async import AsyncBFL, ConfigError
+from bfl_async.transport.guard import KeyGuard, TrustedHost, is_public, origin_of, without_query
+from tests.fake import FakeAPI
 
 HOSTILE = [
     "https://bfl.ai.evil.com/x",
@@ -97,6 +99,98 @@ def test_key_goes_to_a_base_url_of_ones_own() -> None:
     ):
         assert not guard.may_carry_key(url)
     assert guard.may_carry_key("https://api.eu4.bfl.ai/x")
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "https://gateway.example/bfl",
+        "https://gateway.example:8443",
+        "http://sandbox:8080",
+        "https://api.bfl.ai.evil.com",
+        "https://notbfl.ai",
+        "https://10.0.0.1",
+        "https://resource.services.ai.azure.com/providers/blackforestlabs",
+    ],
+)
+def test_key_of_a_foreign_base_url_stays_at_its_origin(base_url: str) -> None:
+    """Invariant 5: a gateway passes on BFL's polling URLs, and its key is not BFL's to see."""
+    guard = KeyGuard(base_url)
+    assert not guard.trusts_bfl
+    assert guard.may_carry_key(f"{base_url}/v1/get_result?id=1")
+    for url in [*TRUSTED, *HOSTILE, "https://other.gateway.example/x", "https://api.eu1.bfl.ml/x"]:
+        assert not guard.may_carry_key(url)
+
+
+@pytest.mark.parametrize(
+    "base_url", ["https://api.eu.bfl.ai", "https://bfl.ai", "http://localhost:1", "http://[::1]:1"]
+)
+def test_key_of_bfl_goes_to_all_of_bfl(base_url: str) -> None:
+    """Invariant 5: also from a sandbox on this machine, whose answers are one's own."""
+    assert KeyGuard(base_url).trusts_bfl
+    assert all(KeyGuard(base_url).may_carry_key(url) for url in TRUSTED)
+
+
+def trusting(*hosts: str, base_url: str = "https://gateway.example") -> KeyGuard:
+    found = [TrustedHost.of(host) for host in hosts]
+    return KeyGuard(base_url, [host for host in found if host is not None])
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "others"),
+    [
+        (
+            "api.eu2.bfl.ai",
+            ["https://api.eu2.bfl.ai/x", "https://API.EU2.bfl.ai:443/x"],
+            ["https://api.eu4.bfl.ai/x", "https://x.api.eu2.bfl.ai/x", "https://api.eu2.bfl.ai:8443/x"],
+        ),
+        ("Polls.Example:8443", ["https://polls.example:8443/x"], ["https://polls.example/x"]),
+        (
+            "*.bfl.ai",
+            ["https://api.bfl.ai/x", "https://api.eu4.bfl.ai/x"],
+            [
+                "https://bfl.ai/x",
+                "https://evilbfl.ai/x",
+                "https://api.bfl.ai:8443/x",
+                "https://api.bfl.ai.evil.com/x",
+            ],
+        ),
+        ("*.polls.example:8443", ["https://a.polls.example:8443/x"], ["https://a.polls.example/x"]),
+        ("127.0.0.1", ["http://127.0.0.1:8080/x", "https://127.0.0.1/x"], ["http://localhost:8080/x"]),
+        ("localhost:8080", ["http://localhost:8080/x"], ["http://localhost:8081/x"]),
+        ("[::1]:8080", ["http://[::1]:8080/x"], ["http://[::1]:8081/x"]),
+    ],
+)
+def test_hosts_that_are_named_get_the_key_as_well(host: str, trusted: list[str], others: list[str]) -> None:
+    """Invariant 5: exactly these, over https; on this machine over http as well."""
+    guard = trusting(host)
+    assert all(guard.may_carry_key(url) for url in trusted)
+    plain = [url.replace("https:", "http:") for url in trusted if "127." not in url and "[::1]" not in url]
+    for url in [*others, *(url for url in plain if "localhost" not in url), *HOSTILE]:
+        if url not in trusted:
+            assert not guard.may_carry_key(url), url
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "*", "*.", "*.ai", "*.localhost", "https://api.example", "api.example/x", "user@api.example", "api.example?x",
+     "api.example#x", "api example", "api.example:x", "api.example:99999", "a..b", "\u0430pi.example", "*.*.example",
+     "api.*.example", "*.[::1]", "api.example\n"],
+)  # fmt: skip
+def test_what_is_no_host_is_a_config_error(text: str) -> None:
+    """Before anything is sent, and without the value, which may be the key."""
+    assert TrustedHost.of(text) is None
+    with pytest.raises(ConfigError, match="trusted_hosts: entry 2 is not a host"):
+        AsyncBFL("key", trusted_hosts=["api.example", text])
+
+
+def test_trusted_hosts_are_a_list() -> None:
+    """A text is a list of letters; and a transport of one's own decides by itself."""
+    for wrong in ("api.example", b"x", 3, None):
+        with pytest.raises(ConfigError, match="trusted_hosts takes a list"):
+            AsyncBFL("key", trusted_hosts=wrong)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(ConfigError, match="transport= goes with none of"):
+        AsyncBFL(transport=FakeAPI(), trusted_hosts=["api.example"])
 
 
 def test_former_domain_only_where_the_base_url_is_there() -> None:
