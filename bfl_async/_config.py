@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeAlias
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from bfl_async.errors import ConfigError
 from bfl_async.runtime.secrets import Secret, Unusable, conceal
@@ -294,6 +294,31 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: Secret(value) for name, value in headers.items()}
 
 
+_MAX_QUERY = 2_000
+
+
+def check_query(query: Mapping[str, str]) -> Secret:
+    """Return the parameters that a caller wants in the URL of each call to the base URL, encoded.
+
+    Raises:
+        ConfigError: A name or a value is not a text, or they are too long together. No value is shown.
+    """
+    if not isinstance(query, Mapping):
+        raise ConfigError(f"query takes a mapping of texts, not {type(query).__name__}")
+    for name, value in query.items():
+        if not isinstance(name, str) or not name:
+            raise ConfigError("query: each name is a text that is not empty")
+        if not (name.isascii() and name.isprintable()) or name == "id":
+            # "id" names the task of a poll.
+            raise ConfigError(f"query: {printable(name, 40)!r} cannot be the name of a parameter")
+        if not isinstance(value, str) or not (value.isascii() and value.isprintable()):
+            raise ConfigError(f"query: the value of {name} is not printable ASCII")
+    encoded = Secret(urlencode(query, quote_via=quote))
+    if len(encoded) > _MAX_QUERY:
+        raise ConfigError(f"query: more than {_MAX_QUERY} characters")
+    return encoded
+
+
 def check_proxy(proxy: str, source: str = "proxy") -> str:
     """Return the URL of an HTTP proxy, which may hold a user name and a password.
 
@@ -370,7 +395,10 @@ def _base_url_in(raw: str, *, allow_http: bool) -> tuple[str | None, str]:
     if parts.scheme not in ("http", "https") or not host or not url.isascii() or not url.isprintable():
         return _NO_URL, ""
     if parts.username is not None or parts.query or parts.fragment or " " in url:
-        return "must hold nothing but scheme, host, port and path", ""
+        return (
+            "must hold nothing but scheme, host, port and path; parameters go into AsyncBFL(query={...})",
+            "",
+        )
     if parts.scheme == "http" and not (allow_http or is_loopback(host)):
         return "would send the API key unencrypted: use https (or pass allow_http=True to AsyncBFL)", ""
     return None, url

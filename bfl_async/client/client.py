@@ -18,6 +18,7 @@ from bfl_async._config import (
     Timeouts,
     check_headers,
     check_proxy,
+    check_query,
     check_timeout,
     limits_from,
 )
@@ -82,6 +83,8 @@ class AsyncBFL(RequestCalls, AccountCalls):
             as ours does: a submit on a stale connection ends as `AmbiguousSubmitError`.
         default_headers: Sent along wherever the key is sent, and not with downloads; taken for as secret as the key.
             Headers that make the exchange itself, such as `x-key`, `Host` and `Content-*`, are not for them to set.
+        query: Parameters that are added to the URL of each call to the base URL, such as `{"api-version": "preview"}`;
+            not to a polling URL that the server names, or a result's. As secret as the key.
         trusted_hosts: Hosts that may be sent the key and `default_headers` as well: `api.example`, `api.example:8443`,
             or `*.example.com` for all names below a domain; over https. The base URL's own origin always may, and
             `bfl.ai` with its subdomains unless the base URL is another company's.
@@ -109,6 +112,7 @@ class AsyncBFL(RequestCalls, AccountCalls):
         transport: Transport | None = None,
         session: aiohttp.ClientSession | None = None,
         default_headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
         trusted_hosts: Iterable[str] = (),
         proxy: str | None = None,
         account: str | None = None,
@@ -118,19 +122,18 @@ class AsyncBFL(RequestCalls, AccountCalls):
         api_key = cast("str | KeyFunction | None", conceal(api_key))
         proxy = cast("str | None", conceal(proxy))
         base_url = cast("str | None", conceal(base_url))
-        default_headers = opening.conceal_headers(default_headers)
+        default_headers, query = (opening.conceal_headers(each) for each in (default_headers, query))
         # In this order: the first argument that is wrong is the one that is reported.
-        opening.check_connections(transport, session, proxy, default_headers, trusted_hosts)
-        checked_url = opening.usable_base_url(base_url, allow_http=allow_http)
-        key = opening.usable_key(api_key, transport)
+        opening.check_connections(transport, session, proxy, default_headers, query, trusted_hosts)
         policy = polling if polling is not None else Adaptive()
         settings = opening.Settings(
             transport=transport,
             limiter=limiter,
-            base_url=checked_url,
-            key=key,
+            base_url=opening.usable_base_url(base_url, allow_http=allow_http),
+            key=(key := opening.usable_key(api_key, transport)),
             session=opening.usable_session(session),
             headers=None if default_headers is None else check_headers(default_headers),
+            query="" if query is None else check_query(query),
             trusted=opening.usable_hosts(trusted_hosts),
             proxy=None if proxy is None else check_proxy(proxy),
             limits=limits_from(limits),

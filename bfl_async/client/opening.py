@@ -61,6 +61,8 @@ class Settings:
     # Empty where `transport` is given, as that one has its own.
     key: str | KeyFunction
     headers: dict[str, str] | None
+    # Encoded; empty where there are no parameters.
+    query: str
     trusted: tuple[TrustedHost, ...]
     proxy: str | None
     account: str | None
@@ -78,14 +80,19 @@ class Settings:
 
 
 def check_connections(
-    transport: object, session: object, proxy: object, default_headers: object, trusted_hosts: object
+    transport: object,
+    session: object,
+    proxy: object,
+    default_headers: object,
+    query: object,
+    trusted_hosts: object,
 ) -> None:
     """Check that each setting of the connections has one owner."""
-    given = (session, proxy, default_headers, trusted_hosts or None)
+    given = (session, proxy, default_headers, query, trusted_hosts or None)
     if transport is not None and any(each is not None for each in given):
         raise ConfigError(
-            "transport= goes with none of session=, proxy=, default_headers= and trusted_hosts=: it has its own "
-            "connections"
+            "transport= goes with none of session=, proxy=, default_headers=, query= and trusted_hosts=: it has "
+            "connections of its own"
         )
     if session is not None and proxy is not None:
         raise ConfigError("pass session= or proxy=, not both: ClientSession(proxy=...) has its own")
@@ -174,7 +181,10 @@ def usable_webhook(webhook: Webhook | None) -> Webhook | None:
 
 
 def conceal_headers(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
-    """Return headers whose values no traceback shows. What is not a mapping is left for the check."""
+    """Return headers, or parameters of a URL, whose values no traceback shows.
+
+    What is not a mapping is left for the check.
+    """
     if not isinstance(headers, Mapping):
         return headers
     return {name: cast("str", conceal(value)) for name, value in headers.items()}
@@ -212,6 +222,7 @@ def new_transport(settings: Settings, limiter: Limiter) -> HTTPTransport:
         agent=user_agent(__version__),
         session=settings.session,
         headers=settings.headers,
+        query=settings.query,
         proxy=settings.proxy,
         trusted=settings.trusted,
     )

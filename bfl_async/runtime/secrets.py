@@ -64,8 +64,8 @@ def conceal_arguments(
     """Return the arguments of a client with its secrets concealed. The first one is the key."""
     named: dict[str, object] = {}
     for name, value in kwargs.items():
-        if name == "default_headers" and isinstance(value, Mapping):
-            named[name] = {header: conceal(text) for header, text in value.items()}
+        if name in ("default_headers", "query") and isinstance(value, Mapping):
+            named[name] = {key: conceal(text) for key, text in value.items()}
         else:
             named[name] = conceal(value) if name in _ARGUMENTS else value
     return tuple(conceal(value) if at == 0 else value for at, value in enumerate(args)), named

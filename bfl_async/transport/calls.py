@@ -220,4 +220,4 @@ def _max_bytes(status: int, url: str) -> int:
         return _bounds.ERROR.max_bytes
     if "/get_result" in url:
         return _bounds.POLL.max_bytes
-    return _bounds.CREDITS.max_bytes if url.endswith("/v1/credits") else _MAX_REPLY_BYTES
+    return _bounds.CREDITS.max_bytes if url.partition("?")[0].endswith("/v1/credits") else _MAX_REPLY_BYTES

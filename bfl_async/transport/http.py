@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from typing import NamedTuple
-from urllib.parse import urljoin
+from urllib.parse import parse_qsl, urljoin
 
 import aiohttp
 from multidict import CIMultiDict
@@ -101,6 +101,7 @@ class HTTPTransport:
             downloads leave half of the connections to the others.
         headers: Sent along wherever the key goes, and nowhere else: they may be secrets as well.
         proxy: Takes the place of the environment's proxies.
+        query: Encoded parameters for the URL of each call to the base URL.
         trusted: Hosts that may be sent the key as well.
     """
 
@@ -115,9 +116,11 @@ class HTTPTransport:
         session: aiohttp.ClientSession | None = None,
         headers: Mapping[str, str] | None = None,
         proxy: str | None = None,
+        query: str = "",
         trusted: Iterable[TrustedHost] = (),
     ) -> None:
         self._base_url = base_url
+        self._query = query
         self._guard = KeyGuard(base_url, trusted)
         self._ask = key if callable(key) else None
         self._poll_headers = _keyed_headers(key, agent, headers or {})
@@ -145,9 +148,7 @@ class HTTPTransport:
             self._submits = self._polls = asyncio.Semaphore(most - min(_DOWNLOADS, most // 2))
         self._proxies = Proxies(proxy, session_has_own=session is not None)
         self._sessions = Sessions(session, self._may_lead_inside)
-        # What a reply may repeat, besides the key of its call.
-        mask = Mask([value for value in (headers or {}).values() if len(value) >= _LEAST_HEADER_CHARS])
-        self._calls = Calls(self._sessions, self._proxies, mask)
+        self._calls = Calls(self._sessions, self._proxies, _mask_of(headers or {}, query))
         # Silences after which downloads were given up, by URL, the newest last.
         self._given_up: OrderedDict[str, float] = OrderedDict()
 
@@ -176,14 +177,16 @@ class HTTPTransport:
         limit = TimeLimit(self._connect_s)
         sent = Body(body, limit, self._reply_s)
         async with self._submits or _NO_WAIT:
-            return await self._calls.call(
-                "POST", self._base_url + path, headers, limit, keyed=True, body=sent
-            )
+            return await self._calls.call("POST", self._url_of(path), headers, limit, keyed=True, body=sent)
+
+    def _url_of(self, path: str) -> str:
+        url = self._base_url + path
+        return f"{url}{'&' if '?' in path else '?'}{self._query}" if self._query else url
 
     async def poll(self, url: str) -> Reply:
         """GET with the key, following at most 5 redirects, each one checked; see `Transport.poll`."""
         if url.startswith("/v1/"):
-            url = self._base_url + url
+            url = self._url_of(url)
         headers = self._poll_headers if self._ask is None else await self._with_key(self._poll_headers)
         if self._polls.locked():
             await self._wait_behind_polls()
@@ -297,6 +300,13 @@ class HTTPTransport:
         if not self._guard.trusts_bfl:
             whose = "not the base URL's, and trusted_hosts= does not name it"
         return UntrustedURLError(f"refused to poll {shown}: the host is {whose}; nothing was sent there")
+
+
+def _mask_of(headers: Mapping[str, str], query: str) -> Mask:
+    """Return the mask of what a reply may repeat, besides the key of its call."""
+    values = [*headers.values(), *(value for _, value in parse_qsl(query))]
+    encoded = (part.partition("=")[2] for part in query.split("&"))
+    return Mask([value for value in dict.fromkeys([*values, *encoded]) if len(value) >= _LEAST_HEADER_CHARS])
 
 
 def _keyed_headers(key: str | KeyFunction, agent: str, extra: Mapping[str, str]) -> CIMultiDict[str]:

@@ -179,6 +179,45 @@ async def test_5_default_headers_go_where_the_key_goes_and_nowhere_else() -> Non
             no_secret_in(caught.value, caught.value.body, repr(bfl), also=[secret])
 
 
+async def test_5_query_goes_to_the_base_url_and_nowhere_else() -> None:
+    """Invariant 5: it may hold a secret as well; a polling URL and a result's are used as they came."""
+    secret = "a-secret/of the+gateway"
+    query = {"api-version": "preview", "code": secret}
+    added = "api-version=preview&code=a-secret%2Fof%20the%2Bgateway"
+    async with ContractServer() as images, ContractServer() as server:
+        server.image_url = lambda task_id: f"{images.url}/image/{task_id}.jpeg"
+        async with AsyncBFL(KEY, base_url=server.url, polling=Fixed(0.01), query=query) as bfl:
+            query.clear()  # a copy was taken
+            result = await bfl.generate(a_request())
+            await result.read()
+            await bfl.credits()
+            with pytest.raises(RefusedError, match="404"):
+                await bfl.get("/v1/finetune_details?finetune_id=x")
+            submit, poll, credits, details = [seen.target for seen in server.seen]
+            assert submit == f"/v1/flux-pro-1.1?{added}"
+            assert "api-version" not in poll
+            assert credits == f"/v1/credits?{added}"
+            assert details == f"/v1/finetune_details?finetune_id=x&{added}"
+            assert "api-version" not in images.images[0].target
+            server.script_submits(say(403, {"detail": f"no {secret}, {added}"}, X_Request_Id=secret))
+            with pytest.raises(RefusedError) as caught:
+                await bfl.generate(a_request())
+            no_secret_in(caught.value, caught.value.body, repr(bfl), also=[secret, added[-20:]])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"": "x"}, {"a": 3}, {"a": None}, {3: "a"}, {"id": "x"}, {"a\n": "x"}, {"a": "x\r\ny"}, {"a": "\u00e9"},
+     {"a": "x" * 3_000}, [("a", "b")], "a=b"],
+)  # fmt: skip
+def test_query_that_cannot_be_sent_is_refused(query: object) -> None:
+    """Before any I/O; and a transport of one's own has its URLs."""
+    with pytest.raises(ConfigError, match="query"):
+        AsyncBFL(KEY, query=query)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(ConfigError, match="transport="):
+        AsyncBFL(transport=FakeAPI(), query={"a": "b"})
+
+
 @pytest.mark.parametrize("is_trusted", [True, False])
 async def test_5_trusted_hosts_get_the_key_and_no_others(is_trusted: bool) -> None:
     """Invariant 5: a host that `trusted_hosts` names is polled with the key and the headers; any other is not asked."""
