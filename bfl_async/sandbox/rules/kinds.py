@@ -2,6 +2,7 @@
 
 import json
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,6 +10,8 @@ from urllib.parse import urlsplit
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 Place = list[Json]  # of a value in the body: names and numbers from outside to inside
+_URL_MAX = 2083
+_URL_SCHEMES = ("http", "https")
 Kind = Literal["int", "float", "bool", "str", "url", "enum", "literal", "list", "pair", "either"]
 
 
@@ -263,19 +266,16 @@ def _check_bounds(number: float, value: Json, rule: Rule) -> None:
     if rule.multiple_of is not None and number % rule.multiple_of:
         message = f"Input should be a multiple of {rule.multiple_of}"
         raise _broken(value, "multiple_of", message, {"multiple_of": rule.multiple_of})
-    if rule.le is not None and not number <= rule.le:
-        raise _broken(
-            value, "less_than_equal", f"Input should be less than or equal to {rule.le:g}", {"le": rule.le}
-        )
-    if rule.gt is not None and not number > rule.gt:
-        raise _broken(value, "greater_than", f"Input should be greater than {rule.gt:g}", {"gt": rule.gt})
-    if rule.ge is not None and not number >= rule.ge:
-        raise _broken(
-            value,
-            "greater_than_equal",
-            f"Input should be greater than or equal to {rule.ge:g}",
-            {"ge": rule.ge},
-        )
+    bounds = (
+        ("less_than_equal", "less than or equal to", "le", rule.le, operator.le),
+        ("greater_than", "greater than", "gt", rule.gt, operator.gt),
+        ("greater_than_equal", "greater than or equal to", "ge", rule.ge, operator.ge),
+    )
+    for kind, words, name, bound, holds in bounds:
+        if bound is not None and not holds(number, bound):
+            # Pydantic keeps a bound in the field's own type: 3.0 for a float field, 3 for a whole number.
+            shown = float(bound) if rule.kind == "float" else int(bound)
+            raise _broken(value, kind, f"Input should be {words} {bound:g}", {name: shown})
 
 
 _WORDS_FOR_BOOL = {
@@ -314,24 +314,34 @@ def _read_str(value: Json, rule: Rule) -> str:
 
 
 def _read_url(value: Json, rule: Rule) -> str:
+    """Read the address of a webhook, which the schema describes as pydantic's `HttpUrl`."""
     del rule  # the API bounds every such URL alike
     if not isinstance(value, str):
         raise _broken(value, "url_type", "URL input should be a string or URL")
-    if len(value) > 2083:
-        message = f"Value should have at most 2083 items after validation, not {len(value)}"
-        context: dict[str, Json] = {"field_type": "Value", "max_length": 2083, "actual_length": len(value)}
-        raise _broken(value, "too_long", message, context)
+    if len(value) > _URL_MAX:
+        message = f"URL should have at most {_URL_MAX} characters"
+        raise _broken(value, "url_too_long", message, {"max_length": _URL_MAX})
+    reason, scheme = "", ""
     try:
-        parts = urlsplit(value)
-        reason = "" if parts.scheme else "relative URL without a base"
-        if parts.scheme in ("http", "https") and not parts.hostname:
+        parts = urlsplit(value.strip())
+        scheme = parts.scheme
+        reason = "" if scheme else "relative URL without a base"
+        # An address without its slashes is complete: `http:example.org` names the host example.org.
+        if scheme in _URL_SCHEMES and not (parts.hostname or parts.path.strip("/")):
             reason = "empty host"
     except ValueError:
         reason = "invalid IPv6 address"
-    if not value:
+    try:
+        _ = not reason and parts.port
+    except ValueError:
+        reason = "invalid port number"
+    if not value.strip():
         reason = "input is empty"
     if reason:
         raise _broken(value, "url_parsing", f"Input should be a valid URL, {reason}", {"error": reason})
+    if scheme not in _URL_SCHEMES:
+        message = "URL scheme should be 'http' or 'https'"
+        raise _broken(value, "url_scheme", message, {"expected_schemes": "'http' or 'https'"})
     return value
 
 
