@@ -330,7 +330,11 @@ class Serving:
             if self._sandbox.result_ttl_s is None
             else self._sandbox.result_ttl_s
         )
-        expiry = self._clock.date(task.computed_at) + ttl_s
+        # The first answer carries the URL that was signed at the end (recorded, December 2025); each later one carries
+        # a URL that is signed anew (captured, August 2026).
+        now = self._clock.now()
+        is_first = task.seen_at is None or task.seen_at == now
+        expiry = self._clock.date(task.computed_at if is_first else now) + ttl_s
         host_url = (
             self._sandbox.url if self._sandbox.faults.draw("result") is None else self._sandbox.foreign.url
         )

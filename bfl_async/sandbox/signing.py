@@ -28,9 +28,12 @@ class Signer:
             "rsct": media_type,
         }
         signature = self._sign(path, query)
-        # Quoted as recorded: colons and the signature's characters, but not the slash of the media type.
-        signed = "&".join(f"{name}={quote(value, safe='/')}" for name, value in query.items())
-        return f"{path}?{signed}&sig={quote(signature, safe='')}"
+        # Quoted as recorded: colons, plus and equal signs, but no slash, neither in the media type nor in the
+        # signature. Source: recordings of December 2025, captures of August 2026.
+        signed = "&".join(
+            f"{name}={quote(value, safe='/')}" for name, value in (*query.items(), ("sig", signature))
+        )
+        return f"{path}?{signed}"
 
     def fault(self, path: str, query: Mapping[str, str], date: float) -> str | None:
         """Why a result's URL is not good at a date, if it is not."""

@@ -44,7 +44,7 @@ BAD_KEY_BODY = b'{"detail":"Not authenticated - Invalid Authentication"}'
 SAMPLE_URL = re.compile(
     r"https?://[^/]+/results/[^?]+/sample\.jpeg"
     r"\?se=(?P<se>\d{4}-\d\d-\d\dT\d\d%3A\d\d%3A\d\dZ)&sp=r&sv=2024-11-04&sr=b&rsct=image/jpeg"
-    r"&sig=([A-Za-z0-9]|%2B|%2F){43}%3D"
+    r"&sig=([A-Za-z0-9/]|%2B){43}%3D"
 )
 
 

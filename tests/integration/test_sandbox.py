@@ -5,10 +5,13 @@ import io
 import json
 import math
 import random
+import re
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import NamedTuple, cast
 
 import pytest
@@ -615,14 +618,42 @@ async def test_a_tampered_url_is_refused(sandbox: Sandbox, client: Client) -> No
 
 
 async def test_a_url_expires(client: Client) -> None:
-    """Past `se` the right signature is refused; later polls give the same URL, none signed anew."""
+    """Past `se` the right signature is refused."""
     async with Sandbox(service_s=0.0, result_ttl_s=0.0) as sandbox:
         task_id = await client.accepted(sandbox)
         url = await client.sample_url(sandbox, task_id)
         status, _, content = await client.download(url)
         assert status == 403
         assert b"not valid in the specified time frame" in content
-        assert await client.sample_url(sandbox, task_id) == url
+
+
+async def test_a_later_poll_gets_a_freshly_signed_url(sandbox: Sandbox, client: Client) -> None:
+    """The first `se` lies 600 s after the end, each later one 600 s after its own poll (captured, August 2026)."""
+    task_id = await client.accepted(sandbox)
+    sandbox.settle(task_id)
+    # The task is moved in time instead of waiting for it.
+    sandbox.tasks[task_id].computed_at -= 700.0
+    expired = await client.sample_url(sandbox, task_id)
+    assert (await client.download(expired))[0] == 403
+    before = time.time()
+    fresh = await client.sample_url(sandbox, task_id)
+    expiry = datetime.fromisoformat(URL(fresh, encoded=True).query["se"]).timestamp()
+    assert before - 1.0 <= expiry - 600.0 <= time.time()
+    assert (await client.download(fresh))[0] == 200
+
+
+async def test_a_signature_keeps_its_slashes(client: Client) -> None:
+    """`/` stays as it is in `sig=` (captured, August 2026); plus and equal signs are escaped, as recorded."""
+    async with Sandbox(service_s=0.0, limit=100) as sandbox:
+        ids = [await client.accepted(sandbox) for _ in range(40)]
+        urls = [await client.sample_url(sandbox, task_id) for task_id in ids]
+        signatures = [url.partition("&sig=")[2] for url in urls]
+        # Of 43 characters from 64, each is a slash or a plus sign now and then.
+        assert any("/" in signature for signature in signatures)
+        assert any("%2B" in signature for signature in signatures)
+        assert all(re.fullmatch(r"([A-Za-z0-9/]|%2B){43}%3D", signature) for signature in signatures)
+        slashed = next(url for url in urls if "/" in url.partition("&sig=")[2])
+        assert (await client.download(slashed))[0] == 200
 
 
 async def test_the_image_of_a_forgotten_task_is_gone(client: Client) -> None:
