@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,24 @@ from bfl_async.sandbox.rules import Json
 AUTHENTICATION_REFUSED = "Not authenticated - Invalid Authentication"
 _STRANGE_STATUS = "Composing"  # a word that the API may bring one day
 _TRICKLE_S = 1.0
+
+_KEY_PREFIX = "bfl_"
+_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def is_key(text: str, *, like: str) -> bool:
+    """Whether a text has the form of an API key.
+
+    Which form the API requires was not captured, only its answer. Here a key consists of letters, digits, `_` and
+    `-`, and begins with `bfl_` if the right one does.
+
+    Args:
+        text: What was sent.
+        like: The right key.
+    """
+    if like.startswith(_KEY_PREFIX) and not text.startswith(_KEY_PREFIX):
+        return False
+    return _KEY.fullmatch(text.removeprefix(_KEY_PREFIX)) is not None
 
 
 def json_response(status: int, body: Json, headers: Mapping[str, str] | None = None) -> web.Response:

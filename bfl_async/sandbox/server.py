@@ -40,7 +40,8 @@ class Sandbox:
     `utilities` holds the finetunes that the account has and the usage of licensed models that it reported.
 
     Args:
-        key: The one that `x-key` must carry.
+        key: The one that `x-key` must carry. Another is refused with 403, one that is no key by its form with 422.
+            If this one begins with `bfl_`, as BFL's do, that is part of the form.
         limit: Active tasks of the account; may be set at run time.
         pools: Active tasks by pool, on top of `limit`; None: 6 for flux-kontext-max, 5 for video. The
             models for video share the pool `video`; any other belongs to the pool that bears its name.

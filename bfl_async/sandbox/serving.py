@@ -161,11 +161,13 @@ class Serving:
         self, name: str, key: str | None, raw: bytes, content_type: str | None
     ) -> SandboxTask | web.Response:
         """Accept a task, or say why it is refused."""
-        if key != self._sandbox.key or self._sandbox.revoked:
-            return self._refuse(403, _auth_error(key))
         model = MODELS.get(name)
+        # Routes come before keys: a path that is not one of the API's is a 404 whatever the key (inferred: GET /v1/
+        # answers 404 without one).
         if model is None:
             return self._refuse(404, "Not Found")
+        if (refusal := self._key_refusal(key)) is not None:
+            return self._refuse(*refusal)
         try:
             body = rules.parse(raw, content_type)
             fields = rules.check(name, body)
@@ -386,16 +388,27 @@ class Serving:
         }
         return web.Response(body=content, content_type=media_type, headers=headers)
 
+    def _key_refusal(self, key: str | None) -> tuple[int, str] | None:
+        """The status and the text for a key that is refused, if it is."""
+        if key is None:
+            # What third-party clients expect of a missing key.
+            return 403, "Not authenticated"
+        if key == self._sandbox.key and not self._sandbox.revoked:
+            return None
+        if key != self._sandbox.key and not answers.is_key(key, like=self._sandbox.key):
+            # Captured, August 2026.
+            return 422, "Invalid API key format"
+        # Recorded, August 2025.
+        return 403, answers.AUTHENTICATION_REFUSED
+
     async def _answer_credits(self, request: web.Request) -> web.Response:
-        key = request.headers.get("x-key")
-        if key != self._sandbox.key or self._sandbox.revoked:
-            return self._reply(403, {"detail": _auth_error(key)})
+        if (refusal := self._key_refusal(request.headers.get("x-key"))) is not None:
+            return self._reply(refusal[0], {"detail": refusal[1]})
         return self._reply(200, {"credits": self._sandbox.credits})
 
     async def _answer_utility(self, request: web.Request) -> web.Response:
-        key = request.headers.get("x-key")
-        if key != self._sandbox.key or self._sandbox.revoked:
-            return self._reply(403, {"detail": _auth_error(key)})
+        if (refusal := self._key_refusal(request.headers.get("x-key"))) is not None:
+            return self._reply(refusal[0], {"detail": refusal[1]})
         resource = request.match_info.route.resource
         status, body = self._sandbox.utilities.answer(
             "" if resource is None else resource.canonical,
@@ -410,11 +423,6 @@ class Serving:
     async def _answer_unknown(self, request: web.Request) -> web.Response:
         del request  # every unknown path gets the same answer
         return self._reply(404, {"detail": "Not Found"})
-
-
-def _auth_error(key: str | None) -> str:
-    # The second was recorded; the first is what third-party clients expect of a missing key.
-    return "Not authenticated" if key is None else answers.AUTHENTICATION_REFUSED
 
 
 def _receipt(

@@ -221,28 +221,58 @@ async def test_an_empty_account_is_refused_before_its_slots_are_counted(client: 
 
 
 async def test_refusals_come_in_the_order_of_the_real_checks(sandbox: Sandbox, client: Client) -> None:
-    """Key, path, body, credits, slots: the first that fails answers, and none of them makes a task."""
+    """Path, key, body, credits, slots: the first that fails answers, and none of them makes a task."""
     sandbox.credits, sandbox.limit = 0.0, 0
     good, bad = b'{"prompt":"a fox"}', b'{"prompt":1}'
     unknown, known = f"{sandbox.url}/v1/flux-9", f"{sandbox.url}/v1/flux-dev"
     answers = [
         await client.call("POST", unknown, data=bad),
         await client.call("POST", unknown, data=bad, key="other"),
-        await client.call("POST", unknown, data=bad, key=sandbox.key),
+        await client.call("POST", unknown, data=bad, key="no key at all"),
+        await client.call("POST", known, data=bad),
+        await client.call("POST", known, data=bad, key="other"),
         await client.call("POST", known, data=bad, key=sandbox.key),
         await client.call("POST", known, data=good, key=sandbox.key),
     ]
     sandbox.credits = 100.0
     answers.append(await client.call("POST", known, data=good, key=sandbox.key))
-    assert [answer.status for answer in answers] == [403, 403, 404, 422, 402, 429]
-    assert [answer.body["detail"] for answer in answers[:3]] == [
+    assert [answer.status for answer in answers] == [404, 404, 404, 403, 403, 422, 402, 429]
+    assert [answer.body["detail"] for answer in answers[2:5]] == [
+        "Not Found",
         "Not authenticated",
         "Not authenticated - Invalid Authentication",
-        "Not Found",
     ]
     counts = sandbox.statistics()
-    assert (counts.refused_403, counts.refused_404, counts.refused_422) == (2, 1, 1)
+    assert (counts.refused_403, counts.refused_404, counts.refused_422) == (2, 3, 1)
     assert (counts.refused_402, counts.refused_429, counts.accepted) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "status"),
+    [
+        *(("sandbox-key", text, 403) for text in ("other", "sandbox-key2", "bfl_other", "0" * 36)),
+        *(
+            ("sandbox-key", text, 422)
+            for text in ("", "a key", "'sandbox-key'", "Bearer sandbox-key", "bfl_", "k\xe9y")
+        ),
+        *(("bfl_right", text, 403) for text in ("bfl_other", "bfl_right2")),
+        *(("bfl_right", text, 422) for text in ("other", "right", "BFL_right", "bfl_ right", "bfl_")),
+    ],
+)
+async def test_a_key_without_the_form_of_one_is_a_422_with_a_text(
+    client: Client, right: str, wrong: str, status: int
+) -> None:
+    """A submit, the balance and the utilities refuse it in the captured words (August 2026); a wrong key is 403."""
+    detail = "Invalid API key format" if status == 422 else "Not authenticated - Invalid Authentication"
+    async with Sandbox(key=right) as sandbox:
+        for method, path, data in (
+            ("POST", "/v1/flux-dev", b"{}"),
+            ("GET", "/v1/credits", None),
+            ("GET", "/v1/my_finetunes", None),
+        ):
+            reply = await client.call(method, sandbox.url + path, key=wrong, data=data)
+            assert (reply.status, reply.body) == (status, {"detail": detail})
+        assert sandbox.statistics().accepted == 0
 
 
 async def test_other_paths_answer_in_json(sandbox: Sandbox, client: Client) -> None:
