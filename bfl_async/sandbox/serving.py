@@ -36,6 +36,8 @@ _NOT_FOUND = "Task not found"
 _REQUEST_MAX_BYTES = 256 * 1024 * 1024
 _THREADS = 8
 _DRAFT_CACHE = "draft_cache.bin"
+# Recorded with every answer of the API.
+_TRANSPORT = {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"}
 
 
 class Served(Account, control.Controlled, Protocol):
@@ -155,7 +157,10 @@ class Serving:
         fault = self._sandbox.faults.draw("submit after", scripted)
         if fault is not None:
             return answers.submit_fault(fault, receipt, self._scene(""))
-        return self._reply(200, receipt)
+        accepted = self._reply(200, receipt)
+        # Recorded with a receipt, and not with a refusal.
+        accepted.headers["Accept-Ranges"] = "bytes"
+        return accepted
 
     def _take(
         self, name: str, key: str | None, raw: bytes, content_type: str | None
@@ -237,6 +242,7 @@ class Serving:
         date = datetime.fromtimestamp(self._clock.date(self._clock.now()), UTC)
         mark = f"{self._accounts.counts.accepted:016x}"
         headers = {"X-Azure-Ref": f"{date:%Y%m%dT%H%M%SZ}-sandbox{mark}", "X-Cache": "CONFIG_NOCACHE"}
+        headers |= _TRANSPORT
         return json_response(status, body, headers)
 
     async def _answer_poll(self, request: web.Request) -> web.StreamResponse:
@@ -253,6 +259,7 @@ class Serving:
         now = self._clock.now()
         self._accounts.counts.polls += 1
         within_rate, headers = self._window.count(now, self._clock.date(now))
+        headers |= _TRANSPORT
         if not within_rate:
             self._accounts.counts.polls_429 += 1
             # Not recorded, neither the body nor the headers.
@@ -354,8 +361,8 @@ class Serving:
         task = self._accounts.tasks.get(request.match_info["id"])
         if task is None:
             return answers.blob_error(404, "BlobNotFound", "The specified blob does not exist.")
-        blob = await self._blob(task, request.match_info["file"])
-        if blob.status != 200:
+        blob = answers.ranged(await self._blob(task, request.match_info["file"]), request)
+        if blob.status not in (200, 206):
             return blob
         fault = self._sandbox.faults.draw("image")
         if fault is not None:
@@ -378,12 +385,19 @@ class Serving:
             except ImportError as exc:
                 return web.Response(status=500, text=str(exc))
         modified = datetime.fromtimestamp(self._clock.date(task.computed_at), UTC)
+        date = f"{modified:%a, %d %b %Y %H:%M:%S GMT}"
         headers = {
+            "Accept-Ranges": "bytes",
             "Cache-Control": "max-age=1200",
             "Content-Md5": base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode(),
             "Etag": f'"0x{task.id[:8].upper()}"',
-            "Last-Modified": f"{modified:%a, %d %b %Y %H:%M:%S GMT}",
+            "Last-Modified": date,
+            "Server": "Windows-Azure-Blob/1.0 Microsoft-HTTPAPI/2.0",
             "X-Ms-Blob-Type": "BlockBlob",
+            "X-Ms-Creation-Time": date,
+            "X-Ms-Lease-State": "available",
+            "X-Ms-Lease-Status": "unlocked",
+            "X-Ms-Server-Encrypted": "true",
             "X-Ms-Version": "2024-11-04",
         }
         return web.Response(body=content, content_type=media_type, headers=headers)

@@ -37,9 +37,26 @@ SUBMIT_KEYS = ["id", "polling_url", "cost", "input_mp", "output_mp"]
 POLL_KEYS = ["id", "status", "result", "progress", "details", "preview"]
 FLUX_1_RESULT_KEYS = ["sample", "prompt", "seed", "start_time", "end_time", "duration"]
 FLUX_2_RESULT_KEYS = ["start_time", "prompt", "seed", "sample"]
+TRANSPORT = "Strict-Transport-Security"
 POLL_HEADERS = ["Retry-After", "X-Ratelimit-Limit", "X-Ratelimit-Remaining", "X-Ratelimit-Reset"]
-SUBMIT_HEADERS = ["X-Azure-Ref", "X-Cache"]
-IMAGE_HEADERS = ["Cache-Control", "Content-Length", "Content-Md5", "Etag", "Last-Modified", "X-Ms-Version"]
+REFUSAL_HEADERS = ["X-Azure-Ref", "X-Cache", TRANSPORT]
+RECEIPT_HEADERS = [*REFUSAL_HEADERS, "Accept-Ranges"]
+IMAGE_HEADERS = [
+    *("Accept-Ranges", "Cache-Control", "Content-Length", "Content-Md5", "Etag", "Last-Modified", "Server"),
+    *(
+        "X-Ms-Blob-Type",
+        "X-Ms-Creation-Time",
+        "X-Ms-Lease-State",
+        "X-Ms-Lease-Status",
+        "X-Ms-Server-Encrypted",
+    ),
+    "X-Ms-Version",
+]
+# Headers whose value is the same in every recording.
+FIXED = [
+    *(TRANSPORT, "X-Cache", "Content-Type", "Accept-Ranges", "Cache-Control", "X-Ratelimit-Limit", "Server"),
+    *("X-Ms-Blob-Type", "X-Ms-Lease-State", "X-Ms-Lease-Status", "X-Ms-Server-Encrypted", "X-Ms-Version"),
+]
 BAD_KEY_BODY = b'{"detail":"Not authenticated - Invalid Authentication"}'
 SAMPLE_URL = re.compile(
     r"https?://[^/]+/results/[^?]+/sample\.jpeg"
@@ -133,6 +150,14 @@ def assert_same_shape(ours: Json, theirs: Json, where: str = "body", *, extra: f
         assert type(ours) is type(theirs), where
 
 
+def assert_headers_as_recorded(reply: Reply, exchange: Exchange) -> None:
+    """Every recorded header is there, and those that never change have their recorded value."""
+    assert names(exchange.fields) <= names(reply.fields)
+    for name in FIXED:
+        if name in exchange.fields:
+            assert reply.fields[name] == exchange.fields[name]
+
+
 def assert_signed_until(sample: Json, end_time: float) -> None:
     """The URL has the recorded form, and is good for 600 s after the end, in whole seconds."""
     assert isinstance(sample, str)
@@ -153,9 +178,9 @@ async def test_a_wrong_key_gets_the_recorded_answer(sandbox: Sandbox, session: C
         body = (exchange.request_body or "").encode()
         reply = await ask(session, exchange.method, url, body=body, key="bad")
         assert (reply.status, reply.body) == (exchange.status, exchange.body.encode())
-        for name in ("Content-Type", "Content-Length", "X-Cache"):
-            assert reply.fields[name] == exchange.fields[name]
-        assert names(SUBMIT_HEADERS) <= names(reply.fields) & names(exchange.fields)
+        assert reply.fields["Content-Length"] == exchange.fields["Content-Length"]
+        assert_headers_as_recorded(reply, exchange)
+        assert names(REFUSAL_HEADERS) <= names(exchange.fields)
 
 
 @needs_recordings
@@ -170,8 +195,7 @@ async def test_a_session_runs_as_recorded(sandbox: Sandbox, session: ClientSessi
     assert reply.status == submit.status
     assert_same_shape(reply.json_body, json.loads(submit.body), extra=frozenset())
     assert reply.json_body["cost"] is None
-    assert reply.fields["Content-Type"] == submit.fields["Content-Type"]
-    assert reply.fields["X-Cache"] == submit.fields["X-Cache"]
+    assert_headers_as_recorded(reply, submit)
     polling_url = str(reply.json_body["polling_url"])
     assert (
         URL(polling_url).relative() == URL(polls[0].url).with_query(id=str(reply.json_body["id"])).relative()
@@ -186,9 +210,7 @@ async def test_a_session_runs_as_recorded(sandbox: Sandbox, session: ClientSessi
         # The recording is older than the settled cost in the last poll.
         assert_same_shape(poll.json_body, json.loads(exchange.body), extra=frozenset({"cost"}))
         assert poll.json_body["status"] == status
-        assert poll.fields["Content-Type"] == exchange.fields["Content-Type"]
-        assert names(POLL_HEADERS) <= names(poll.fields) & names(exchange.fields)
-        assert poll.fields["X-Ratelimit-Limit"] == exchange.fields["X-Ratelimit-Limit"]
+        assert_headers_as_recorded(poll, exchange)
     ours, theirs = poll.json_body["result"], json.loads(polls[-1].body)["result"]
     assert isinstance(ours, dict)
     for result in (ours, cast(dict[str, Json], theirs)):
@@ -199,8 +221,7 @@ async def test_a_session_runs_as_recorded(sandbox: Sandbox, session: ClientSessi
 
     image = await ask(session, download.method, str(ours["sample"]))
     assert image.status == download.status
-    assert image.fields["Content-Type"] == download.fields["Content-Type"]
-    assert names(IMAGE_HEADERS) <= names(image.fields) & names(download.fields)
+    assert_headers_as_recorded(image, download)
 
 
 @needs_recordings
@@ -237,6 +258,7 @@ async def test_a_submit_answers_in_the_recorded_form(sandbox: Sandbox, session: 
         )
         assert reply.fields["Content-Type"] == "application/json"
         assert reply.fields["X-Cache"] == "CONFIG_NOCACHE"
+        assert names(RECEIPT_HEADERS) <= names(reply.fields)
         assert re.match(r"\d{8}T\d{6}Z-", reply.fields["X-Azure-Ref"])
         assert not names(reply.fields) & names(POLL_HEADERS)
 
@@ -259,6 +281,7 @@ async def test_polls_answer_in_the_recorded_form(sandbox: Sandbox, session: Clie
         assert (pending.status, list(pending.json_body)) == (200, POLL_KEYS)
         assert pending.json_body == dict.fromkeys(POLL_KEYS) | {"id": task_id, "status": "Pending"}
         assert pending.fields["Content-Type"] == "application/json"
+        assert pending.fields[TRANSPORT] == "max-age=31536000; includeSubDomains"
         assert pending.fields["Retry-After"] in ("0", "1")
         assert pending.fields["X-Ratelimit-Limit"] == "1200"
         assert 0 < int(pending.fields["X-Ratelimit-Remaining"]) < 1200
@@ -283,6 +306,8 @@ async def test_keys_are_refused_in_the_recorded_words(sandbox: Sandbox, session:
     url = f"{sandbox.url}/v1/flux-dev"
     wrong = await ask(session, "POST", url, body=b'{"prompt":"a fox"}', key="bad")
     assert (wrong.status, wrong.body) == (403, BAD_KEY_BODY)
+    assert names(REFUSAL_HEADERS) <= names(wrong.fields)
+    assert "Accept-Ranges" not in wrong.fields
     missing = await ask(session, "POST", url, body=b'{"prompt":"a fox"}')
     assert (missing.status, missing.body) == (403, b'{"detail":"Not authenticated"}')
     unknown = await ask(session, "POST", f"{sandbox.url}/v1/flux-9", body=b"{}", key=sandbox.key)

@@ -686,6 +686,41 @@ async def test_a_signature_keeps_its_slashes(client: Client) -> None:
         assert (await client.download(slashed))[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("asked", "status", "part"),
+    [
+        ("bytes=0-9", 206, slice(0, 10)),
+        ("bytes=5-", 206, slice(5, None)),
+        ("bytes=-7", 206, slice(-7, None)),
+        ("bytes=3-99999999", 206, slice(3, None)),
+        ("bytes=99999999-", 416, slice(0)),
+        ("lines=1-2", 200, slice(None)),
+    ],
+)
+async def test_the_image_host_takes_the_ranges_that_it_announces(
+    sandbox: Sandbox, client: Client, asked: str, status: int, part: slice
+) -> None:
+    """A part is told with its place in the whole and without the whole's checksum."""
+    task_id = await client.accepted(sandbox, width=64, height=64)
+    sandbox.settle(task_id)
+    url = URL(await client.sample_url(sandbox, task_id), encoded=True)
+    async with client.session.get(url) as response:
+        whole = await response.read()
+        assert response.headers["Accept-Ranges"] == "bytes"
+    async with client.session.get(url, headers={"Range": asked}) as response:
+        assert response.status == status
+        content = await response.read()
+        told = response.headers.get("Content-Range")
+        assert ("Content-Md5" in response.headers) == (status == 200)
+    if status == 416:
+        assert told == f"bytes */{len(whole)}"
+        return
+    assert content == whole[part]
+    start = part.indices(len(whole))[0]
+    expected = f"bytes {start}-{start + len(content) - 1}/{len(whole)}"
+    assert told == (expected if status == 206 else None)
+
+
 async def test_the_image_of_a_forgotten_task_is_gone(client: Client) -> None:
     """A good signature for what is not there any more: 404 in XML."""
     async with Sandbox(service_s=0.0, retain=1) as sandbox:
