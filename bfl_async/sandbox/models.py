@@ -28,6 +28,7 @@ class Order:
     input_mp: float = 0.0  # of all input images, masks excepted; one that is a URL counts as 1.0
     seconds: float = 0.0  # of a video
     tier: str = ""  # the word that chooses among a model's prices
+    upsampled: bool = False  # the result tells a rewritten prompt
     draft: bool = False  # the result comes with a draft cache
     length_known: bool = True  # False: the price of a video is known when it is made
 
@@ -80,6 +81,7 @@ class Model:
     cost_at_submit: bool = True  # False: the submit says null, the final poll reports the settled cost
     default_format: str = "jpeg"
     result_ttl_s: float = IMAGE_TTL_S  # how long the result's URL is good for
+    upsamples: bool = False  # the prompt is rewritten where the body does not say
     shared_pool: str = ""  # the pool, where it does not bear the model's own name
 
     @property
@@ -110,8 +112,10 @@ def _flux1(name: str, median_s: float, sigma: float, price: Price, *, form: str 
     return Model(name, median_s, sigma, price, "flux1", default_format=form)
 
 
-def _flux2(name: str, median_s: float, sigma: float, price: Price, *, form: str = "jpeg") -> Model:
-    return Model(name, median_s, sigma, price, "flux2", default_format=form)
+def _flux2(
+    name: str, median_s: float, sigma: float, price: Price, *, form: str = "jpeg", upsamples: bool = False
+) -> Model:
+    return Model(name, median_s, sigma, price, "flux2", default_format=form, upsamples=upsamples)
 
 
 def _video(name: str, median_s: float, sigma: float, price: Price, ttl_s: float) -> Model:
@@ -145,10 +149,10 @@ _MODELS = (
     _flux1("flux-pro-1.0-canny-finetuned", 6.0, 0.40, _NOT_PUBLISHED),
     _flux1("flux-pro-1.0-depth-finetuned", 6.0, 0.40, _NOT_PUBLISHED),
     # FLUX.2
-    _flux2("flux-2-pro", 10.0, 0.45, _PRO),
-    _flux2("flux-2-pro-preview", 5.0, 0.45, _PRO),  # price not published
-    _flux2("flux-2-max", 20.0, 0.45, per_megapixel(7.0, 3.0)),
-    _flux2("flux-2-flex", 12.0, 0.45, per_megapixel(5.0, 5.0)),
+    _flux2("flux-2-pro", 10.0, 0.45, _PRO, upsamples=True),
+    _flux2("flux-2-pro-preview", 5.0, 0.45, _PRO, upsamples=True),  # price not published
+    _flux2("flux-2-max", 20.0, 0.45, per_megapixel(7.0, 3.0), upsamples=True),
+    _flux2("flux-2-flex", 12.0, 0.45, per_megapixel(5.0, 5.0), upsamples=True),
     _flux2("flux-2-klein-4b", 1.0, 0.35, _KLEIN_4B),
     _flux2("flux-2-klein-9b", 1.5, 0.35, _KLEIN_9B),
     _flux2("flux-2-klein-9b-preview", 1.5, 0.35, _KLEIN_9B),  # price not published
@@ -173,6 +177,7 @@ _MODELS = (
         by_tier({"768sq": 4.1, "1k": 4.8, "1.5k": 7.0, "2k": 10.0, "4k": 60.7}),  # 1.5k: not published
         "flux3-image",
         result_ttl_s=3600.0,
+        upsamples=True,
     ),
     _video(
         "flux-3-video",

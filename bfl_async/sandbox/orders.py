@@ -95,6 +95,7 @@ def take(model: Model, fields: Fields, *, drafted: Order | None = None) -> Order
             ),
             0.0,
         ),
+        upsampled=_upsampled(model, fields),
     )
     order = _RESULTS.get(model.name, _generated)(order, fields, sizes)
     return replace(order, width=min(order.width, _SIDE_MAX_PX), height=min(order.height, _SIDE_MAX_PX))
@@ -147,6 +148,13 @@ def _check_videos(fields: Fields) -> None:
 
 
 # ---- what comes out
+
+
+def _upsampled(model: Model, fields: Fields) -> bool:
+    """Whether the prompt is rewritten, by the field of the model that says so or by the model's default."""
+    if "disable_pup" in fields:
+        return fields["disable_pup"] is not True
+    return fields.get("prompt_upsampling", model.upsamples) is True
 
 
 Sizes = Mapping[str, Size]

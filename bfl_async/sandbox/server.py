@@ -56,6 +56,8 @@ class Sandbox:
         poll_rtt_s: The same for a poll.
         result_ttl_s: Seconds that a result's URL is good for; None: each model's own, which is 600 for
             most. `speed` does not touch it.
+        rewrite_prompts: Whether `prompt` in a result is another than the one that was sent where prompt upsampling is
+            on, as it is by default with FLUX.2 [pro], [max] and [flex] and FLUX 3 image; may be set at run time.
         polls_per_s: Polls answered in one second of real time before 429.
         webhook_scheme: What proves a delivery: "secret" (`X-Webhook-Secret`), "signature" (`X-BFL-Signature`) or
             "both". Deliveries go to loopback addresses alone; one that is not taken with a 2xx is sent
@@ -90,6 +92,7 @@ class Sandbox:
         submit_rtt_s: float = 0.0,
         poll_rtt_s: float = 0.0,
         result_ttl_s: float | None = None,
+        rewrite_prompts: bool = True,
         polls_per_s: int = 1200,
         webhook_scheme: WebhookScheme = "secret",
         webhook_delay_s: float = 0.0,
@@ -112,6 +115,7 @@ class Sandbox:
         self.submit_rtt_s: float = submit_rtt_s
         self.poll_rtt_s: float = poll_rtt_s
         self.result_ttl_s: float | None = result_ttl_s
+        self.rewrite_prompts: bool = rewrite_prompts
         self.utilities: Utilities = Utilities()
         self.retain: int = retain
         self.faults: Faults = Faults(faults or {}, seed=seed, foreign=foreign)

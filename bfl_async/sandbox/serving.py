@@ -48,6 +48,7 @@ class Served(Account, control.Controlled, Protocol):
     submit_rtt_s: float
     poll_rtt_s: float
     result_ttl_s: float | None
+    rewrite_prompts: bool
     utilities: Utilities
 
     @property
@@ -313,25 +314,31 @@ class Serving:
     def _result(self, task: SandboxTask) -> dict[str, Json]:
         start, end = self._clock.date(task.accepted_at), self._clock.date(task.computed_at)
         output_format = task.output_format
+        prompt = self._told_prompt(task)
         sample = self._result_url(task, f"sample.{output_format}", media_type_of(output_format))
         match MODELS[task.model].family:
             case "flux1":
                 return {
                     "sample": sample,
-                    "prompt": task.prompt,
+                    "prompt": prompt,
                     "seed": task.seed,
                     "start_time": start,
                     "end_time": end,
                     "duration": end - start,
                 }
             case "flux2":
-                return {"start_time": start, "prompt": task.prompt, "seed": task.seed, "sample": sample}
+                return {"start_time": start, "prompt": prompt, "seed": task.seed, "sample": sample}
             case "flux3-image":
-                return {"sample": sample, "prompt": task.prompt, "duration": end - start}
+                return {"sample": sample, "prompt": prompt, "duration": end - start}
         if task.order.draft:
             cache = self._result_url(task, _DRAFT_CACHE, "application/octet-stream")
             return {"sample": sample, "draft_cache": cache}
         return {"sample": sample}
+
+    def _told_prompt(self, task: SandboxTask) -> str:
+        # Recorded with FLUX.2 [max] and [pro]: what was drawn is told, and not what was asked for.
+        rewritten = task.order.upsampled and self._sandbox.rewrite_prompts
+        return f"Rewritten by the sandbox: {task.prompt}" if rewritten else task.prompt
 
     def _result_url(self, task: SandboxTask, file: str, media_type: str) -> str:
         ttl_s = (

@@ -356,6 +356,36 @@ async def test_a_result_has_its_familys_keys(client: Client, model: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("model", "fields", "is_rewritten"),
+    [
+        *((model, {}, True) for model in ("flux-2-pro", "flux-2-pro-preview", "flux-2-max", "flux-2-flex")),
+        ("flux-3-image", {}, True),
+        *((model, {"disable_pup": True}, False) for model in ("flux-2-pro", "flux-2-max")),
+        ("flux-2-max", {"disable_pup": False}, True),
+        ("flux-2-flex", {"prompt_upsampling": False}, False),
+        ("flux-2-flex", {"prompt_upsampling": None}, True),
+        ("flux-2-klein-4b", {}, False),
+        ("flux-2-klein-9b", {"prompt_upsampling": True}, False),  # a field that it does not have
+        *(("flux-pro-1.1", {"prompt_upsampling": wanted}, wanted) for wanted in (True, False)),
+        *(("flux-kontext-pro", {"prompt_upsampling": wanted}, wanted) for wanted in (True, False)),
+        ("flux-pro-1.0-fill", {"prompt_upsampling": "yes"}, True),
+        *((model, {}, False) for model in ("flux-dev", "flux-pro-1.1-ultra", "flux-tools/vto-v2")),
+    ],
+)
+async def test_a_result_tells_the_rewritten_prompt(
+    client: Client, model: str, fields: dict[str, Json], is_rewritten: bool
+) -> None:
+    """Another prompt than the sent one where upsampling is on (recorded, December 2025), unless it is turned off."""
+    told = (await client.result(model, **fields))["prompt"]
+    assert isinstance(told, str)
+    assert (told != "a fox") == is_rewritten
+    assert "a fox" in told
+    assert [task.prompt for task in client.sandbox.tasks.values()] == ["a fox"]
+    client.sandbox.rewrite_prompts = False
+    assert (await client.result(model, **fields))["prompt"] == "a fox"
+
+
+@pytest.mark.parametrize(
     ("model", "ttl_s"),
     [
         ("flux-pro-1.1", 600),
