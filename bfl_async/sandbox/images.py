@@ -35,17 +35,16 @@ def is_url(text: str) -> bool:
     return text[:8].lower().startswith(("http://", "https://"))
 
 
-def decode(text: str, *, data_url: bool = True) -> bytes:
+def decode(text: str) -> bytes:
     """The bytes of a file that came inside of the body.
 
     Args:
         text: Base64, or a data URL.
-        data_url: Whether a data URL is welcome.
     Raises:
         ImageBroken: It is no base64, or too large.
     """
     match = _DATA_URL.match(text)
-    if match is not None and data_url:
+    if match is not None:
         text = text[match.end() :]
     if len(text) * 3 // 4 > MAX_BYTES + len(text) // 64:  # lines of base64 end with a line break
         raise ImageBroken("the file exceeds 20 MB")

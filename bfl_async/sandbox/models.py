@@ -176,8 +176,21 @@ _MODELS = (
         0.45,
         by_tier({"768sq": 4.1, "1k": 4.8, "1.5k": 7.0, "2k": 10.0, "4k": 60.7}),  # 1.5k: not published
         "flux3-image",
+        # Not jpeg: by a digest of BFL's pages of 2026-10-08, and by a client.
+        default_format="png",
         result_ttl_s=3600.0,
         upsamples=True,
+    ),
+    # 1k by a gateway's model page of October 2026, 2k and 4k by a reseller's list; the other two are not published.
+    # No time is published either, nor whether it rewrites prompts or which format it answers with.
+    Model(
+        "flux-3-image-klein",
+        1.5,
+        0.35,
+        by_tier({"768sq": 0.9, "1k": 0.9, "1.5k": 1.4, "2k": 1.4, "4k": 3.6}),
+        "flux3-image",
+        default_format="png",
+        result_ttl_s=3600.0,
     ),
     _video(
         "flux-3-video",

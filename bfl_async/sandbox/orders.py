@@ -18,9 +18,9 @@ Fields = Mapping[str, Json]
 Place = tuple[str | int, ...]
 
 _IMAGE_MAX_PX = 20 * 1000 * 1000
-_FLUX_3_IMAGE_MAX_PX = 16 * 1000 * 1000
+_FLUX_3_IMAGE_MAX_PX = 16 * MEGAPIXEL_PX
 _FLUX_3_MAX_CHARACTERS = 20 * 1000 * 1000
-_SIDE_MIN_PX = 256  # for flux-3-image and for expanding
+_SIDE_MIN_PX = 256  # for the FLUX 3 image models and for expanding
 # Guides say that FLUX.2 and its tools draw 4 MP at most; the spec has no upper bound.
 _OUTPUT_MAX_PX = 4 * MEGAPIXEL_PX
 _EXPANDED_MAX_PX = 20 * 1000 * 1000  # the sandbox draws no more; what the API does was not recorded
@@ -40,6 +40,8 @@ _RESOLUTIONS = {
     **{"2k": Size(2048, 2048), "4k": Size(4096, 4096)},
     **{"hd": Size(1280, 720), "fhd": Size(1920, 1080), "qhd": Size(2560, 1440), "uhd": Size(3840, 2160)},
 }
+
+_IMAGE_TIERS = ("768sq", "1k", "1.5k", "2k", "4k")
 
 
 def refusal(reason: str, value: Json, *place: str | int) -> RulesBroken:
@@ -125,9 +127,14 @@ def _open(model: Model, text: str, place: Place) -> _Input:
     try:
         if is_flux3 and len(text) > _FLUX_3_MAX_CHARACTERS:
             raise ImageBroken("the image exceeds 20,000,000 characters of base64")
-        size = images.size_of(images.decode(text, data_url=not is_flux3))
-        if size.px > (_FLUX_3_IMAGE_MAX_PX if is_flux3 else _IMAGE_MAX_PX):
-            raise ImageBroken(f"the image exceeds {16 if is_flux3 else 20} megapixels")
+        # Of FLUX 3, one client says that data URLs are refused (2026-10-01), and another sends them (2026-10-16): what
+        # either of them does is taken.
+        size = images.size_of(images.decode(text))
+        if is_flux3 and size.px > _FLUX_3_IMAGE_MAX_PX:
+            # By a digest of BFL's pages of 2026-10-08, which does not give the words.
+            raise RulesBroken("the image exceeds 16 megapixels", status=400)
+        if size.px > _IMAGE_MAX_PX:
+            raise ImageBroken("the image exceeds 20 megapixels")
         if (is_flux3 or model.name == "flux-pro-1.0-expand") and min(size) < _SIDE_MIN_PX:
             raise ImageBroken("the image has a side of less than 256 pixels")
     except ImageBroken as exc:
@@ -248,6 +255,18 @@ def _flux3_image(order: Order, fields: Fields, sizes: Sizes) -> Order:
     return _sized(replace(order, tier=tier), _with_ratio(_RESOLUTIONS[tier].px, ratio, step=16))
 
 
+def _flux3_klein(order: Order, fields: Fields, sizes: Sizes) -> Order:
+    """As its larger sibling, but for an exact width and height; the price is that of the size that holds them."""
+    order = _flux3_image(order, fields, sizes)
+    size = Size(_whole(fields, "width", order.width), _whole(fields, "height", order.height))
+    if size == (order.width, order.height):
+        return order
+    tier = next((tier for tier in _IMAGE_TIERS if size.px <= _RESOLUTIONS[tier].px), None)
+    if tier is None:
+        raise refusal("width x height exceeds 4k", dict(fields))
+    return _sized(replace(order, tier=tier), size)
+
+
 def _flux3_video(order: Order, fields: Fields, sizes: Sizes) -> Order:
     resolution = _text(fields, "resolution", "hd")
     draft = fields.get("draft") is True
@@ -307,6 +326,7 @@ _RESULTS: dict[str, Result] = {
     "flux-tools/vto-v1": _as_input("person", most_px=2 * MEGAPIXEL_PX),
     "flux-tools/vto-v2": _as_input("person", most_px=_OUTPUT_MAX_PX),
     "flux-3-image": _flux3_image,
+    "flux-3-image-klein": _flux3_klein,
     "flux-3-video": _flux3_video,
     "flux-tools/video-edit-v1": _edited_video,
     "flux-tools/video-upscale-v1": _upscaled_video,

@@ -179,7 +179,7 @@ class Serving:
             fields = rules.check(name, body)
             order = orders.take(model, fields, drafted=self._look_up(fields))
         except rules.RulesBroken as exc:
-            return self._refuse(422, exc.detail)
+            return self._refuse(exc.status, exc.detail)
         if self._sandbox.credits < model.cost(order):
             # Not recorded; these are the words of other test doubles.
             return self._refuse(402, "Insufficient credits")

@@ -46,6 +46,21 @@ IMAGES = {
     *("person", "garment", "images", "keyframes"),
 }
 VIDEOS = {"video", "start_video", "input_video"}
+# Released after the file, and not in it.
+NEWER = {"flux-3-image-klein"}
+# What newer texts say of a model that the file knows: a text in the place of a list (a digest of BFL's pages of
+# 2026-10-08), and the widest of two ranges (0 to 4 there, 0 to 7 in a client's release notes of 2026-10-15).
+WIDENED: dict[str, dict[str, Json]] = {
+    "Flux3ImageInputs": {
+        "images": {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 10},
+            ]
+        },
+        "safety_tolerance": {"type": "integer", "minimum": 0, "maximum": 7, "default": 2},
+    }
+}
 # Texts that mean something beyond the schema, as its rules for them stand in guides.
 TEXTS = {
     "finetune_id": "sandbox-fox",
@@ -60,7 +75,10 @@ Schema = dict[str, Json]
 
 @functools.cache
 def document() -> Schema:
-    return cast(Schema, json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+    loaded = cast(Schema, json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+    for name, fields in WIDENED.items():
+        at(loaded, "components", "schemas", name, "properties").update(fields)
+    return loaded
 
 
 def at(node: Json, *path: str) -> Schema:
@@ -267,9 +285,9 @@ def endpoint_names() -> list[str]:
 
 
 def test_the_sandbox_serves_what_the_schema_names() -> None:
-    """Each generation endpoint of the schema, and beyond it the retired ones alone."""
+    """Each generation endpoint of the schema, and beyond it the retired and the newer ones alone."""
     utilities = {"delete_finetune", "licenses/models/{model_slug}/usage"}
-    assert set(RULES) - RETIRED == set(endpoints()) - utilities
+    assert set(RULES) - RETIRED - NEWER == set(endpoints()) - utilities
 
 
 @pytest.mark.parametrize("endpoint", endpoint_names())

@@ -60,11 +60,12 @@ COMMON = {
 
 
 class RulesBroken(Exception):
-    """A body that gets a 422; `.detail` is the list of errors for the answer."""
+    """A body that is refused with `status`; `.detail` stands in the answer: a list of errors, or a text."""
 
-    def __init__(self, detail: list[Json]) -> None:
-        super().__init__(f"{len(detail)} errors in the body")
+    def __init__(self, detail: list[Json] | str, *, status: int = 422) -> None:
+        super().__init__(detail if isinstance(detail, str) else f"{len(detail)} errors in the body")
         self.detail = detail
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
