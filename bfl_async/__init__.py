@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from bfl_async.models import Flux2Pro as Flux2Pro
     from bfl_async.models import Flux2ProPreview as Flux2ProPreview
     from bfl_async.models import Flux3Image as Flux3Image
+    from bfl_async.models import Flux3ImageKlein as Flux3ImageKlein
     from bfl_async.models import Flux3Video as Flux3Video
     from bfl_async.models import Flux3VideoDraftEnhance as Flux3VideoDraftEnhance
     from bfl_async.models import Flux3VideoI2V as Flux3VideoI2V
@@ -137,12 +138,13 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "DeblurV1", "EraseV1", "Flux2Flex", "Flux2Klein4B", "Flux2Klein4BFinetuned", "Flux2Klein9B",
         "Flux2Klein9BFinetuned", "Flux2Klein9BKVBF16Finetuned", "Flux2Klein9BKVFinetuned",
         "Flux2Klein9BPreview", "Flux2KleinBase4BFinetuned", "Flux2KleinBase9BFinetuned", "Flux2Max",
-        "Flux2Pro", "Flux2ProPreview", "Flux3Image", "Flux3Video", "Flux3VideoDraftEnhance", "Flux3VideoI2V",
-        "Flux3VideoT2V", "Flux3VideoV2V", "FluxDev", "FluxKontextMax", "FluxKontextPro", "FluxPro",
-        "FluxPro11", "FluxPro11Ultra", "FluxPro11UltraFinetuned", "FluxProCanny", "FluxProCannyFinetuned",
-        "FluxProDepth", "FluxProDepthFinetuned", "FluxProExpand", "FluxProFill", "FluxProFillFinetuned",
-        "FluxProFinetuned", "ImageRequest", "OutpaintingV1", "VideoEditV1", "VideoUpscaleV1",
-        "VirtualTryOnV1", "VirtualTryOnV2", "request",
+        "Flux2Pro", "Flux2ProPreview", "Flux3Image", "Flux3ImageKlein", "Flux3Video",
+        "Flux3VideoDraftEnhance", "Flux3VideoI2V", "Flux3VideoT2V", "Flux3VideoV2V", "FluxDev",
+        "FluxKontextMax", "FluxKontextPro", "FluxPro", "FluxPro11", "FluxPro11Ultra",
+        "FluxPro11UltraFinetuned", "FluxProCanny", "FluxProCannyFinetuned", "FluxProDepth",
+        "FluxProDepthFinetuned", "FluxProExpand", "FluxProFill", "FluxProFillFinetuned", "FluxProFinetuned",
+        "ImageRequest", "OutpaintingV1", "VideoEditV1", "VideoUpscaleV1", "VirtualTryOnV1", "VirtualTryOnV2",
+        "request",
     ),
     "models.media": ("MediaSource",),
     "polling.fixed": ("Fixed",),

@@ -34,6 +34,7 @@ _SOURCES = {
     "P": "BFL's pricing page, read 2026-09-25",
     "S": "BFL's skill pages, read 2026-02-01",
     "C": "a third party's figures, read 2026-10-01",
+    "G": "a gateway's model page (1k) and a reseller's list (2k and 4k), read 2026-10-16",
 }
 
 

@@ -30,6 +30,7 @@ from bfl_async.models._typed import (
     Flux2ProFields,
     Flux2ProPreviewFields,
     Flux3ImageFields,
+    Flux3ImageKleinFields,
     Flux3VideoDraftEnhanceFields,
     Flux3VideoI2VFields,
     Flux3VideoT2VFields,
@@ -385,6 +386,17 @@ class Calls(Protocol[Answer]):
         timeout: float | None = None,
         priority: int | None = None,
         **fields: Unpack[Flux3ImageFields],
+    ) -> Answer: ...
+
+    @overload
+    def __call__(
+        self,
+        model: Literal["flux-3-image-klein"],
+        /,
+        *,
+        timeout: float | None = None,
+        priority: int | None = None,
+        **fields: Unpack[Flux3ImageKleinFields],
     ) -> Answer: ...
 
     @overload
@@ -808,6 +820,16 @@ class NowaitCalls(Protocol[Answer]):
         *,
         priority: int | None = None,
         **fields: Unpack[Flux3ImageFields],
+    ) -> Answer: ...
+
+    @overload
+    def __call__(
+        self,
+        model: Literal["flux-3-image-klein"],
+        /,
+        *,
+        priority: int | None = None,
+        **fields: Unpack[Flux3ImageKleinFields],
     ) -> Answer: ...
 
     @overload

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from bfl_async.models.flux2 import Flux2Pro as Flux2Pro
     from bfl_async.models.flux2 import Flux2ProPreview as Flux2ProPreview
     from bfl_async.models.flux3 import Flux3Image as Flux3Image
+    from bfl_async.models.flux3 import Flux3ImageKlein as Flux3ImageKlein
     from bfl_async.models.flux3 import Flux3Video as Flux3Video
     from bfl_async.models.flux3 import Flux3VideoDraftEnhance as Flux3VideoDraftEnhance
     from bfl_async.models.flux3 import Flux3VideoI2V as Flux3VideoI2V

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
@@ -30,6 +31,9 @@ UserId = Annotated[str, Field(min_length=1, max_length=256)]
 Secret = Annotated[str | None, Field(repr=False)]
 
 # How much the moderation lets pass: 0 is the strictest. Its upper end is the family's.
+# The FLUX 3 image models have 0 to 4 in a digest of BFL's pages of 2026-10-08, and 0 to 7 in a client's release notes
+# of 2026-10-15: the upper end is left to the server.
+OpenTolerance = Annotated[int, Field(ge=0)]
 Tolerance4 = Annotated[int, Field(ge=0, le=4)]
 Tolerance5 = Annotated[int, Field(ge=0, le=5)]
 Tolerance6 = Annotated[int, Field(ge=0, le=6)]
@@ -59,10 +63,30 @@ Image = Annotated[MediaSource, IMAGE, Field(repr=False)]
 OptionalImage = Annotated[Annotated[MediaSource, IMAGE] | None, Field(repr=False)]
 ExpandImage = Annotated[MediaSource, EXPAND_IMAGE, Field(repr=False)]
 Video = Annotated[MediaSource, VIDEO, Field(repr=False)]
+
+
+class _OneOrSeveral:
+    """Takes one image or several, and keeps them as a tuple, whose errors name the place of the image."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        several = Annotated[
+            Sequence[Annotated[MediaSource, FLUX3_IMAGE]],
+            BeforeValidator(_listed),
+            AfterValidator(tuple),
+        ]
+        return handler.generate_schema(several)
+
+
+def _listed(value: object) -> object:
+    is_one = not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray | memoryview)
+    return (value,) if is_one else value
+
+
+# Both forms are the API's, by a digest of BFL's pages of 2026-10-08; a list is what it always took, and is sent.
 Flux3Images = Annotated[
-    Sequence[Annotated[MediaSource, FLUX3_IMAGE]],
+    Annotated[MediaSource, FLUX3_IMAGE] | Sequence[Annotated[MediaSource, FLUX3_IMAGE]],
+    _OneOrSeveral(),
     Field(min_length=1, max_length=10, repr=False),
-    AfterValidator(tuple),
 ]
 
 Keyframes: TypeAlias = (

@@ -39,6 +39,7 @@ from bfl_async.models.flux2 import (
 )
 from bfl_async.models.flux3 import (
     Flux3Image,
+    Flux3ImageKlein,
     Flux3VideoDraftEnhance,
     Flux3VideoI2V,
     Flux3VideoT2V,
@@ -614,7 +615,7 @@ class Flux3ImageFields(TypedDict, total=False):
     """Fields of `flux-3-image`."""
 
     prompt: Required[str]
-    images: Sequence[MediaSource]
+    images: MediaSource | Sequence[MediaSource]
     aspect_ratio: Literal[
         "auto",
         "21:9",
@@ -637,6 +638,38 @@ class Flux3ImageFields(TypedDict, total=False):
     safety_tolerance: int
     grounding: bool
     version: str
+
+
+class Flux3ImageKleinFields(TypedDict, total=False):
+    """Fields of `flux-3-image-klein`."""
+
+    prompt: Required[str]
+    images: MediaSource | Sequence[MediaSource]
+    aspect_ratio: Literal[
+        "auto",
+        "21:9",
+        "2:1",
+        "16:9",
+        "3:2",
+        "7:5",
+        "4:3",
+        "5:4",
+        "1:1",
+        "4:5",
+        "3:4",
+        "5:7",
+        "2:3",
+        "9:16",
+        "1:2",
+        "9:21",
+    ]
+    resolution: Literal["768sq", "1k", "1.5k", "2k", "4k"] | None
+    width: int | None
+    height: int | None
+    steps: int | None
+    seed: int | None
+    safety_tolerance: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
 
 
 class Flux3VideoT2VFields(TypedDict, total=False):
@@ -818,6 +851,7 @@ KnownModel = Literal[
     "flux-2-klein-base-4b-finetuned",
     "flux-2-klein-base-9b-finetuned",
     "flux-3-image",
+    "flux-3-image-klein",
     "flux-3-video",
     "flux-tools/outpainting-v1",
     "flux-tools/erase-v1",
@@ -983,6 +1017,11 @@ class RequestCalls(Protocol):
     def __call__(
         self, model: Literal["flux-3-image"], /, **fields: Unpack[Flux3ImageFields]
     ) -> Flux3Image: ...
+
+    @overload
+    def __call__(
+        self, model: Literal["flux-3-image-klein"], /, **fields: Unpack[Flux3ImageKleinFields]
+    ) -> Flux3ImageKlein: ...
 
     @overload
     def __call__(

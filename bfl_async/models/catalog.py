@@ -9,6 +9,7 @@ Sources, by the letter in a row's `source`:
 - P: BFL's pricing page, read 2026-09-25.
 - S: BFL's skill pages (first and further megapixels), read 2026-02-01; they agree with P where both speak.
 - C: a third party's figures, read 2026-10-01.
+- G: a gateway's model page (1k) and a reseller's list (2k and 4k), read 2026-10-16.
 - "": no price is published. Older ones, such as 2.5 credits for flux-dev, are not trusted.
 
 Endpoints: BFL OpenAPI, read 2026-09-19, see the request classes. Pools: BFL errors and FLUX 3 pages, read
@@ -180,6 +181,10 @@ CATALOG: dict[str, ModelInfo] = {
         ModelInfo(
             "flux-3-image", "FLUX.3", ("Flux3Image",), 12.0, 0.45,
             Flat(None, {"768sq": 4.1, "1k": 4.8, "2k": 10.0, "4k": 60.7}), "C", result_s=3_600.0,
+        ),
+        ModelInfo(
+            "flux-3-image-klein", "FLUX.3", ("Flux3ImageKlein",), 1.5, 0.35,
+            Flat(None, {"1k": 0.9, "2k": 1.4, "4k": 3.6}), "G", result_s=3_600.0,
         ),
         _video(
             "flux-3-video",

@@ -1,7 +1,8 @@
 """FLUX.3 request classes: images, and videos in four modes.
 
 Source: BFL OpenAPI, read 2026-09-19, where the modes `t2v` and `v2v` are inferred from `i2v`; FLUX 3 image as
-third parties describe it, read 2026-10-01. Unknown fields are refused by the server as well.
+third parties describe it, read 2026-10-01, and a digest of BFL's pages of 2026-10-08; its klein as the release notes of
+a client name its fields, read 2026-10-16. Unknown fields are refused by the server as well.
 """
 
 from typing import Annotated, ClassVar, Literal, TypeAlias
@@ -9,7 +10,15 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import AfterValidator, Field
 
 from bfl_async.models._base import ImageRequest
-from bfl_async.models._fields import Flux3Images, KeyframesField, Tolerance4, User, Video
+from bfl_async.models._fields import (
+    Flux3Images,
+    KeyframesField,
+    OpenTolerance,
+    OutputFormat,
+    Tolerance4,
+    User,
+    Video,
+)
 
 Flux3ImageRatio = Literal[
     "auto", "21:9", "2:1", "16:9", "3:2", "7:5", "4:3", "5:4", "1:1", "4:5", "3:4", "5:7", "2:3", "9:16", "1:2",
@@ -20,21 +29,43 @@ Flux3VideoRatio = Literal["21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9
 Flux3VideoSize = Literal["hd", "fhd", "qhd", "uhd"]
 
 
-class Flux3Image(ImageRequest):
+class _Flux3Image(ImageRequest):
+    prompt: Annotated[str, Field(min_length=1)]
+    images: Flux3Images = ()
+    aspect_ratio: Flux3ImageRatio = "auto"
+
+
+class Flux3Image(_Flux3Image):
     """Generate an image, or edit up to 10, with FLUX.3; images from 256 px a side, up to 16 MP.
 
-    Its result's URL lasts about an hour.
+    The result is a PNG, whose URL lasts about an hour. The upper end of `safety_tolerance` is not checked here: 4 by
+    BFL's pages of 2026-10-08, 7 by a client's release notes of 2026-10-15.
     """
 
     endpoint: ClassVar[str] = "/v1/flux-3-image"
 
-    prompt: Annotated[str, Field(min_length=1)]
-    images: Flux3Images = ()
-    aspect_ratio: Flux3ImageRatio = "auto"
     resolution: Flux3ImageSize = "1k"
-    safety_tolerance: Tolerance4 = 2
+    safety_tolerance: OpenTolerance = 2
     grounding: bool = True
     version: str = "latest"
+
+
+class Flux3ImageKlein(_Flux3Image):
+    """Generate an image, or edit several, with FLUX.3 [klein]; `width` and `height` in px, or `resolution`.
+
+    Its schema is not published. The fields are those that the release notes of a client name (AI SDK, 2026-10-15 and
+    2026-10-16), and their bounds are left to the server.
+    """
+
+    endpoint: ClassVar[str] = "/v1/flux-3-image-klein"
+
+    resolution: Flux3ImageSize | None = None
+    width: Annotated[int, Field(ge=1)] | None = None
+    height: Annotated[int, Field(ge=1)] | None = None
+    steps: Annotated[int, Field(ge=1)] | None = None
+    seed: int | None = None
+    safety_tolerance: OpenTolerance | None = None
+    output_format: OutputFormat | None = None
 
 
 class _Flux3Video(User):

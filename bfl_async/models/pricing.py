@@ -9,7 +9,7 @@ documented, so nothing is rounded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from bfl_async.models.catalog import (
@@ -82,14 +82,35 @@ def _facts(request: Request, name: str) -> VideoFacts | None:
     return facts_of(video) if isinstance(video, Media) else None
 
 
+_SIDE_PX = {"1k": 1024, "2k": 2048, "4k": 4096}
+
+
 def _flat(request: Request, price: Flat) -> Quote:
     if price.by_resolution is None:
         return Quote(price.credits, "flat price of an image")
-    resolution = str(_field(request, "resolution"))
-    found = price.by_resolution.get(resolution)
+    resolution = _field(request, "resolution")
+    width, height = _field(request, "width"), _field(request, "height")
+    if isinstance(width, int) and isinstance(height, int):
+        return _by_size(request, price.by_resolution, width, height)
+    if resolution is None:
+        # Which size such a model draws by default is not published.
+        least, most = min(price.by_resolution.values()), max(price.by_resolution.values())
+        return Quote(least, f"at least {least:g}: no resolution given, and at most {most:g}", most=most)
+    found = price.by_resolution.get(str(resolution))
     if found is None:
         return Quote(None, f"no price of {request.model} at {resolution} is published")
     return Quote(found, f"price of an image at {resolution}, as third parties publish it")
+
+
+def _by_size(request: Request, prices: Mapping[str, float], width: int, height: int) -> Quote:
+    """Quote a size in px: its own price is not published, so that the next larger one that is counts."""
+    for tier, credits in prices.items():
+        if width * height <= _SIDE_PX[tier] ** 2:
+            return Quote(
+                credits,
+                f"price of an image at {tier}, the smallest published one that holds {width} x {height} px",
+            )
+    return Quote(None, f"no price of {request.model} at {width} x {height} px is published")
 
 
 def _per_megapixel(request: Request, price: PerMegapixel) -> Quote:

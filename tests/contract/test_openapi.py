@@ -26,10 +26,20 @@ pytestmark = pytest.mark.skipif(not _FILE, reason="BFL_OPENAPI names no OpenAPI 
 
 BODIES = 300  # an endpoint
 
-MODELS = [name for name, row in CATALOG.items() if row.state != "retired"]
+NEWER = {"flux-3-image-klein"}
+"""Models that were released after the file."""
 
-KNOWN_DIFFERENCES: set[str] = set()
-"""Facts in which a class differs from the file. None; but two things are compared in a weaker sense:
+MODELS = [name for name, row in CATALOG.items() if row.state != "retired" and name not in NEWER]
+
+KNOWN_DIFFERENCES = {
+    *(f"{name}: gone" for name in NEWER),
+    # 0 to 7 in a client's release notes of 2026-10-15: the upper end is left to the server.
+    "flux-3-image: safety_tolerance: {'type': 'integer', 'minimum': 0} -> "
+    "{'type': 'integer', 'minimum': 0, 'maximum': 4}",
+}
+"""Facts in which a class differs from the file, for a reason. Three things are compared in a weaker sense:
+
+- `images` of flux-3-image: the class also takes one image, which it sends in a list.
 
 - FLUX.2 `width` and `height`: the file's default of 0 is below its own minimum, so there is no default.
 - `mode` of flux-3-video: the file's constant is the class's, which also takes the guide's longer names.
@@ -40,6 +50,14 @@ KNOWN_DIFFERENCES: set[str] = set()
 def openapi() -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads(Path(_FILE).read_text())
     return loaded
+
+
+@pytest.fixture(scope="module")
+def widened(openapi: dict[str, Any]) -> dict[str, Any]:
+    """The file without the bound that newer sources contradict."""
+    newer = copy.deepcopy(openapi)
+    del newer["components"]["schemas"]["Flux3ImageInputs"]["properties"]["safety_tolerance"]["maximum"]
+    return newer
 
 
 def test_every_class_says_what_the_openapi_file_says(openapi: dict[str, Any]) -> None:
@@ -93,8 +111,10 @@ def test_comparison_names_endpoints_new_and_gone(
     file = tmp_path / "openapi.json"
     file.write_text(json.dumps(newer))
     assert main(["--compare", str(file)]) == 1
-    assert capsys.readouterr().out.splitlines() == ["flux-9: new endpoint", "flux-dev: gone"]
-    assert main(["--compare", _FILE]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert set(told) - KNOWN_DIFFERENCES == {"flux-9: new endpoint", "flux-dev: gone"}
+    assert main(["--compare", _FILE]) == 1
+    assert set(capsys.readouterr().out.splitlines()) == KNOWN_DIFFERENCES
 
 
 # --- verdict by verdict ---------------------------------------------------------------------------------------
@@ -227,10 +247,10 @@ def judged(model: str, body: dict[str, Any]) -> tuple[InvalidRequestError | None
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_classes_judge_as_json_schema_does(openapi: dict[str, Any], model: str) -> None:
+def test_classes_judge_as_json_schema_does(widened: dict[str, Any], model: str) -> None:
     """The same bodies pass, and the same are refused."""
     counts = {True: 0, False: 0}
-    for body, valid in bodies(openapi, model):
+    for body, valid in bodies(widened, model):
         problem, made = judged(model, body)
         assert (problem is None) == valid, (body, problem)
         if made is not None:

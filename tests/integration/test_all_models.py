@@ -41,6 +41,8 @@ def fields_of(model: str, folder: Path, finetune_id: str) -> dict[str, object]:
             }
         case "flux-3-image":
             return {"prompt": "x", "images": [image, png(256, 256)]}
+        case "flux-3-image-klein":
+            return {"prompt": "x", "images": image, "width": 1280, "height": 800}
         case "outpainting-v1":
             return {"input_image": image, "width": 640, "height": 640}
         case "erase-v1":
@@ -89,7 +91,7 @@ def _format(model: str) -> str:
     """The format that the server chooses, where none is asked for."""
     return (
         "png"
-        if "kontext" in model or "outpainting" in model or "erase" in model or "deblur" in model
+        if any(part in model for part in ("kontext", "outpainting", "erase", "deblur", "flux-3-image"))
         else "jpeg"
     )
 

@@ -20,6 +20,7 @@ from bfl_async import (
     EraseV1,
     Flux2Pro,
     Flux3Image,
+    Flux3ImageKlein,
     Flux3VideoI2V,
     FluxPro11,
     FluxProExpand,
@@ -258,6 +259,32 @@ def test_flux_3_takes_16_mp_and_20_million_characters() -> None:
         Flux3Image(prompt="x", images=[large])
     with pytest.raises(ValidationError, match="more than 20,000,000"):
         Flux3Image(prompt="x", images=[b64(large)])
+
+
+@pytest.mark.parametrize("cls", [Flux3Image, Flux3ImageKlein])
+def test_flux_3_takes_one_image_or_several(cls: type[Flux3Image | Flux3ImageKlein], tmp_path: Path) -> None:
+    """Either is sent as a list; an error names the image's place, and the number of images is bounded."""
+    file = tmp_path / "a.png"
+    file.write_bytes(png(256, 256))
+    for one in (file, png(256, 256), b64(png(256, 256))):
+        for given in (one, [one]):
+            assert cls(prompt="x", images=given).body()["images"] == [b64(png(256, 256))]
+    assert cls(prompt="x", images="https://example.com/a").body()["images"] == ["https://example.com/a"]
+    with pytest.raises(ValidationError, match="at least 256 px") as caught:
+        cls(prompt="x", images=[png(256, 256), png(255, 256)])
+    assert caught.value.errors()[0]["loc"] == ("images", 1)
+    for count in (0, 11):
+        with pytest.raises(ValidationError, match=f"not {count}"):
+            cls(prompt="x", images=["https://example.com/a"] * count)
+
+
+@pytest.mark.parametrize("model", ["flux-3-image", "flux-3-image-klein"])
+def test_disputed_bound_is_left_to_the_server(model: str) -> None:
+    """Sources of October 2026 give 4 and 7 for the same field: whatever is not below 0 is sent."""
+    for tolerance in (0, 4, 6, 7, 9):
+        assert request(model, prompt="x", safety_tolerance=tolerance).body()["safety_tolerance"] == tolerance
+    with pytest.raises(InvalidRequestError, match="safety_tolerance"):
+        request(model, prompt="x", safety_tolerance=-1)
 
 
 def test_mask_must_have_the_images_size(tmp_path: Path) -> None:

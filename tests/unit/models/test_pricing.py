@@ -47,6 +47,11 @@ def estimate(model: str, fields: dict[str, object]) -> Estimate:
         ("flux-3-image", {"prompt": "x", "resolution": "768sq"}, 4.1),
         ("flux-3-image", {"prompt": "x", "resolution": "2k"}, 10.0),
         ("flux-3-image", {"prompt": "x", "resolution": "4k"}, 60.7),
+        ("flux-3-image-klein", {"prompt": "x", "resolution": "1k"}, 0.9),
+        ("flux-3-image-klein", {"prompt": "x", "resolution": "4k", "images": ONE_MP}, 3.6),
+        ("flux-3-image-klein", {"prompt": "x", "width": 1024, "height": 1024}, 0.9),
+        ("flux-3-image-klein", {"prompt": "x", "width": 1024, "height": 1025}, 1.4),
+        ("flux-3-image-klein", {"prompt": "x", "width": 4096, "height": 4096}, 3.6),
         ("flux-3-video", {"mode": "t2v", "prompt": "x", "duration": 5}, 85.0),
         ("flux-3-video", {"mode": "t2v", "prompt": "x", "duration": 10, "resolution": "uhd"}, 800.0),
         ("flux-3-video", {"mode": "t2v", "prompt": "x", "duration": 10, "resolution": "uhd", "draft": True}, 60.0),
@@ -78,6 +83,8 @@ def test_published_prices_come_out(model: str, fields: dict[str, object], credit
         ("flux-2-klein-4b-finetuned", {"prompt": "x", "finetune_id": "f"}, "no price"),
         ("flux-tools/erase-v1", {"image": ONE_MP, "mask": ONE_MP}, "no price"),
         ("flux-3-image", {"prompt": "x", "resolution": "1.5k"}, "at 1.5k"),
+        ("flux-3-image-klein", {"prompt": "x", "resolution": "768sq"}, "at 768sq"),
+        ("flux-3-image-klein", {"prompt": "x", "width": 4097, "height": 4096}, "4097 x 4096"),
         ("flux-3-video", {"mode": "t2v", "prompt": "x"}, "at most 20 s"),
         ("flux-3-video", {"mode": "draft_enhance", "draft_cache": "https://x/y"}, "draft_enhance"),
         ("flux-tools/video-edit-v1", {"video": "https://example.com/a.mp4", "prompt": "x"}, "3 a second"),
@@ -89,6 +96,13 @@ def test_unknown_price_is_said_and_not_guessed(model: str, fields: dict[str, obj
     found = estimate(model, fields)
     assert (found.known, found.credits, found.usd) == (False, None, None)
     assert said in found.basis
+
+
+def test_price_at_a_size_that_the_server_chooses_is_a_least_one() -> None:
+    """Which size klein draws by default is not published: the estimate says "at least"."""
+    found = estimate("flux-3-image-klein", {"prompt": "x"})
+    assert (found.known, found.credits) == (True, 0.9)
+    assert found.basis.startswith("at least 0.9")
 
 
 def test_model_that_the_catalog_does_not_know_has_no_price() -> None:
