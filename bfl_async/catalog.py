@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bfl_async.models.catalog import CATALOG, ModelInfo, model_info
+from bfl_async.models.catalog import CATALOG, SOURCES, ModelInfo, model_info
 from bfl_async.models.compare import Difference, compare
 from bfl_async.models.describe import FieldInfo, describe
 
-__all__ = ["CATALOG", "Difference", "FieldInfo", "ModelInfo", "compare", "describe", "model_info"]
+__all__ = ["CATALOG", "SOURCES", "Difference", "FieldInfo", "ModelInfo", "compare", "describe", "model_info"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

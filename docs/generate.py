@@ -19,7 +19,7 @@ import click
 from draw_layout import layout_picture
 
 from bfl_async import Adaptive
-from bfl_async.catalog import CATALOG, FieldInfo, ModelInfo, describe
+from bfl_async.catalog import CATALOG, SOURCES, FieldInfo, ModelInfo, describe
 from bfl_async.cli.app import cli
 from bfl_async.cli.catalog_text import price_text
 from bfl_async.cli.exit_codes import ExitCode
@@ -30,13 +30,6 @@ from bfl_async.polling.timings import Timings
 from bfl_async.sandbox import DIALS
 
 DOCS = Path(__file__).parent
-_SOURCES = {
-    "P": "BFL's pricing page, read 2026-09-25",
-    "S": "BFL's skill pages, read 2026-02-01",
-    "C": "a third party's figures, read 2026-10-01",
-    "G": "a gateway's model page (1k) and a reseller's list (2k and 4k), read 2026-10-16",
-}
-
 
 # --- commands -------------------------------------------------------------------------------------------
 
@@ -114,10 +107,10 @@ def models_page() -> str:
         "# Models and prices",
         "What this release knows of each model. A name that is not here is sent as it is, with one warning.",
         "Prices are in credits (1 credit = 0.01 USD), as published: what the server states with its answer counts. "
-        '"Unknown": none is published. MP: 1,048,576 px. A model counts in the account\'s pool, and in the one that is '
-        "named. Seconds: the median from accepted to Ready that a client goes by until it has seen times of its own.",
+        '"Unknown": none is published. Where two sources contradict each other, an estimate is the lower one and says '
+        '"at least". MP: 1,048,576 px. A model counts in the account\'s pool, and in the one that is named. Seconds: '
+        "the median from accepted to Ready that a client goes by until it has seen times of its own.",
         _table(("model", "price in credits", "source", "pool", "seconds", "state"), rows),
-        "Sources: " + "; ".join(f"{letter}: {text}" for letter, text in _SOURCES.items()) + ".",
     ]
     for row in CATALOG.values():
         lines += _model(row)
@@ -154,7 +147,7 @@ def _anchor(name: str) -> str:
 
 
 def _source(row: ModelInfo) -> str:
-    return ", ".join(sorted({*row.source} & {*_SOURCES}))
+    return "; ".join(SOURCES[letter] for letter in row.source)
 
 
 # --- dials ----------------------------------------------------------------------------------------------

@@ -93,9 +93,10 @@ def price_text(info: ModelInfo) -> str:
             return f"{min(rates):g} to {max(rates):g} a second"
         case catalog.PerInputSecond(credits):
             return f"{credits:g} a second of input"
-        case catalog.PerMegapixelSecond(by_creativity):
+        case catalog.PerMegapixelSecond(by_creativity, captured):
             rates = list(by_creativity.values())
-            return f"{min(rates):g} to {max(rates):g} a MP and second"
+            least = "at least " if captured is not None else ""
+            return f"{least}{min(rates):g} to {max(rates):g} a MP and second"
 
 
 def _limit_text(info: ModelInfo) -> str:

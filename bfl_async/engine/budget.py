@@ -41,6 +41,9 @@ class Purse:
         if credits is None:
             # The caller chose to count what is not known. A bound that is known is never undercut by that.
             credits = max(quote.most or 0.0, self._budget.unknown_credits)
+        elif quote.most is not None:
+            # Two sources contradict each other: the higher price is set aside until the server states the cost.
+            credits = max(credits, quote.most)
         # All that is in flight counts with its estimate: many requests at once must not pass the cap together.
         if round(self.taken_credits + credits, _PLACES) > round(self._cap_credits, _PLACES):
             raise BudgetExceededError(

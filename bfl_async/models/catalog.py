@@ -4,13 +4,8 @@ One row a model. Prices are in credits (1 credit = 0.01 USD) as published, None 
 priors are the median and the sigma of the logarithm of the seconds from accepted to Ready; they serve until a
 client has seen times of its own.
 
-Sources, by the letter in a row's `source`:
-
-- P: BFL's pricing page, read 2026-09-25.
-- S: BFL's skill pages (first and further megapixels), read 2026-02-01; they agree with P where both speak.
-- C: a third party's figures, read 2026-10-01.
-- G: a gateway's model page (1k) and a reseller's list (2k and 4k), read 2026-10-16.
-- "": no price is published. Older ones, such as 2.5 credits for flux-dev, are not trusted.
+Sources: `SOURCES`, by the letters in a row's `source`. Older prices than those, such as 2.5 credits for flux-dev, are
+not trusted. Where sources contradict each other, a row names both, and an estimate is the least of them and says so.
 
 Endpoints: BFL OpenAPI, read 2026-09-19, see the request classes. Pools: BFL errors and FLUX 3 pages, read
 2026-09-25. Latency: recorded traffic and BFL's own words, see docs/explanation/architecture.md; rows without a
@@ -21,6 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeAlias
+
+SOURCES: Mapping[str, str] = {
+    "P": "BFL's pricing page, read 2026-09-25",
+    # They agree with P where both speak.
+    "S": "BFL's skill pages (first and further megapixels), read 2026-02-01",
+    "C": "a third party's figures, read 2026-10-01",
+    "G": "a gateway's model page (1k) and a reseller's list (2k and 4k), read 2026-10-16",
+    "W": "against that, a client counts whole megapixels, rounded up (October 2026)",
+    "L": "against that, a capture shows 7.5 and 10.5, rounded up to whole credits (August 2026)",
+}
+"""Where prices are from, by letter, each with its date."""
 
 _IMAGE_TASK_S = 600.0
 _VIDEO_TASK_S = 3_600.0
@@ -34,7 +40,10 @@ class Flat(NamedTuple):
 
 
 class PerMegapixel(NamedTuple):
-    """`first + max(0, output - 1) * further + input * further`, in megapixels of 1,048,576 px."""
+    """`first + max(0, output - 1) * further + input * further`, in megapixels of 1,048,576 px.
+
+    Whether BFL rounds the output up to whole megapixels is not documented.
+    """
 
     first: float
     further: float
@@ -53,9 +62,14 @@ class PerInputSecond(NamedTuple):
 
 
 class PerMegapixelSecond(NamedTuple):
-    """So much a megapixel of the output and second, by the field `creativity`."""
+    """So much a megapixel of the output and second, by the field `creativity`.
+
+    Attributes:
+        captured: What a bill showed against that, in whole credits. None where no source contradicts.
+    """
 
     by_creativity: Mapping[int, float]
+    captured: Mapping[int, float] | None = None
 
 
 Price: TypeAlias = Flat | PerMegapixel | PerSecond | PerInputSecond | PerMegapixelSecond
@@ -71,7 +85,7 @@ class ModelInfo(NamedTuple):
         median_s: Median seconds from accepted to Ready.
         sigma: Spread of the logarithm of that time.
         price: How its price is found; None where none is published.
-        source: Where the price is from: a letter of the module's list.
+        source: Where the price is from: a letter of `SOURCES`, or several where they contradict each other.
         pools: Narrower limits that the model counts in, besides the account's.
         task_s: Seconds after which a task is no longer followed.
         result_s: Seconds that a result's URL lasts, where the URL itself does not say.
@@ -105,6 +119,7 @@ class ModelInfo(NamedTuple):
 
 _VIDEO_A_SECOND = {"hd": 17.0, "fhd": 29.0, "qhd": 40.0, "uhd": 80.0, "draft": 6.0}
 _CONTINUED_A_SECOND = {"hd": 41.0, "fhd": 53.0, "qhd": 65.0, "uhd": 95.0, "draft": 12.0}
+_UPSCALED = PerMegapixelSecond({0: 7.0, 1: 10.0}, {0: 7.5, 1: 10.5})
 _VIDEO = ("video",)
 _KONTEXT = ("flux-kontext-max",)
 
@@ -125,7 +140,7 @@ def _flux1_edit(
 def _flux2(
     name: str, cls: str, median_s: float, sigma: float, price: PerMegapixel | None = None, **more: object
 ) -> ModelInfo:
-    return ModelInfo(name, "FLUX.2", (cls,), median_s, sigma, price, "S" if price else "", **more)  # type: ignore[arg-type]  # a row's other columns, by name
+    return ModelInfo(name, "FLUX.2", (cls,), median_s, sigma, price, "SW" if price else "", **more)  # type: ignore[arg-type]  # a row's other columns, by name
 
 
 def _retired(name: str, cls: str, replaced_by: str) -> ModelInfo:
@@ -138,7 +153,8 @@ def _tool(name: str, cls: str, median_s: float) -> ModelInfo:
 
 def _video(name: str, classes: tuple[str, ...], price: Price, result_s: float) -> ModelInfo:
     family = "FLUX.3" if name == "flux-3-video" else "FLUX tools"
-    return ModelInfo(name, family, classes, 180.0, 0.5, price, "P", _VIDEO, _VIDEO_TASK_S, result_s)
+    source = "PL" if isinstance(price, PerMegapixelSecond) else "P"
+    return ModelInfo(name, family, classes, 180.0, 0.5, price, source, _VIDEO, _VIDEO_TASK_S, result_s)
 
 
 _LORA = "flux-2-klein-9b-finetuned"
@@ -198,7 +214,7 @@ CATALOG: dict[str, ModelInfo] = {
         _tool("vto-v1", "VirtualTryOnV1", 6.0),
         _tool("vto-v2", "VirtualTryOnV2", 6.0),
         _video("flux-tools/video-edit-v1", ("VideoEditV1",), PerInputSecond(3.0), 3_600.0),
-        _video("flux-tools/video-upscale-v1", ("VideoUpscaleV1",), PerMegapixelSecond({0: 7.0, 1: 10.0}), 3_600.0),
+        _video("flux-tools/video-upscale-v1", ("VideoUpscaleV1",), _UPSCALED, 3_600.0),
     )
 }  # fmt: skip
 

@@ -78,6 +78,7 @@ class _Flux3Video(User):
 
 
 class _Generating(_Flux3Video):
+    # `draft` is for hd alone by a digest of BFL's pages of 2026-10-08; the server checks it.
     prompt: str
     aspect_ratio: Flux3VideoRatio = "auto"
     resolution: Flux3VideoSize = "hd"

@@ -3,12 +3,14 @@
 What the server says later always wins. Where something is not known, the basis says so: a URL's size is never
 looked up, and counts as 1 MP.
 
-Source of the formulas: BFL's pricing and skill pages, read 2026-09-25; the rounding of megapixels is not
-documented, so nothing is rounded.
+Source of the formulas: BFL's pricing and skill pages, read 2026-09-25. The rounding of megapixels is not documented,
+and sources contradict each other on it and on the price of upscaling: the lowest figure counts, the basis begins with
+"at least", and the highest one is what a budget sets aside.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -30,7 +32,7 @@ _LONGEST_S = {"v2v": 15, "t2v": 20, "i2v": 20}
 
 
 class Quote(NamedTuple):
-    """A price; `most` is an upper bound where the price itself is not known."""
+    """A price; `most` is an upper bound where the price itself is not known, or not for certain."""
 
     credits: float | None
     basis: str
@@ -71,6 +73,14 @@ def quote_of(request: Request) -> Quote:
 
 def _quoted(credits: float, basis: str) -> Quote:
     return Quote(round(credits, 6), basis)
+
+
+def _least(credits: float, most: float, basis: str, otherwise: str) -> Quote:
+    """Return the lower of two prices, of which it is not known which one is billed; they may be equal."""
+    credits, most = round(credits, 6), round(most, 6)
+    if most <= credits:
+        return Quote(credits, basis)
+    return Quote(credits, f"at least: {basis}; {most:g} {otherwise}", most=most)
 
 
 def _field(request: Request, name: str) -> object:
@@ -121,19 +131,27 @@ def _per_megapixel(request: Request, price: PerMegapixel) -> Quote:
     in_mp = sum(1.0 if size is None else size[0] * size[1] / MP for size in sizes)
     if unseen:
         notes.append(f"{unseen} input image{'s' if unseen > 1 else ''} of unknown size counted as 1 MP each")
-    width, height = _field(request, "width"), _field(request, "height")
-    first = sizes[0] if sizes else None
-    if isinstance(width, int) and isinstance(height, int):
-        out_mp = width * height / MP
-    elif first is not None:
-        out_mp = min(_MAX_OUTPUT_MP, first[0] * first[1] / MP)
-        notes.append("no whole size given: counted as the first input image's")
-    else:
-        out_mp = 1.0
-        notes.append("no whole size given: counted as 1 MP")
+    out_mp, note = _output_mp(request, sizes[0] if sizes else None)
+    if note:
+        notes.append(note)
     credits = price.first + max(0.0, out_mp - 1.0) * price.further + in_mp * price.further
     basis = f"{price.first:g} for the first MP, {price.further:g} a further one: {out_mp:.2f} MP out, {in_mp:.2f} MP in"
-    return _quoted(credits, "; ".join([basis, *notes]))
+    # As one client counts it, October 2026.
+    rounded = credits + (math.ceil(round(out_mp, 6)) - out_mp) * price.further if out_mp > 1.0 else credits
+    return _least(
+        credits, rounded, "; ".join([basis, *notes]), "if the output is rounded up to whole megapixels"
+    )
+
+
+def _output_mp(request: Request, first: tuple[int, int] | None) -> tuple[float, str]:
+    """Return the megapixels of the output, and what was assumed for it; `first` is the size of an input, in px."""
+    width, height = _field(request, "width"), _field(request, "height")
+    if isinstance(width, int) and isinstance(height, int):
+        return width * height / MP, ""
+    if first is not None:
+        out_mp = min(_MAX_OUTPUT_MP, first[0] * first[1] / MP)
+        return out_mp, "no whole size given: counted as the first input image's"
+    return 1.0, "no whole size given: counted as 1 MP"
 
 
 def _images(request: Request) -> Iterator[Media]:
@@ -161,11 +179,18 @@ def _per_second(request: Request, price: PerSecond) -> Quote:
 
 def _per_megapixel_second(request: Request, price: PerMegapixelSecond) -> Quote:
     factor = _field(request, "upscale_factor")
-    rate = price.by_creativity[0 if _field(request, "creativity") == 0 else 1]
+    creativity = 0 if _field(request, "creativity") == 0 else 1
+    rate = price.by_creativity[creativity]
     facts = _facts(request, "input_video")
     if facts is None or not isinstance(factor, int | float):
         return Quote(None, f"{rate:g} a MP and second of a video whose size and length are not known here")
     mp = facts.width * facts.height * factor * factor / MP
-    return _quoted(
-        rate * mp * facts.seconds, f"{rate:g} a MP and second x {mp:.2f} MP out x {facts.seconds:g} s"
+    credits = rate * mp * facts.seconds
+    basis = f"{rate:g} a MP and second x {mp:.2f} MP out x {facts.seconds:g} s"
+    if price.captured is None:
+        return _quoted(credits, basis)
+    billed = price.captured[creativity]
+    most = float(math.ceil(round(billed * mp * facts.seconds, 6)))
+    return _least(
+        credits, most, basis, f"if it is billed at {billed:g} in whole credits, as captured in August 2026"
     )

@@ -83,7 +83,10 @@ async def test_every_model_is_served_at_the_price_that_was_estimated(model: str,
     assert kind_of(saved.read_bytes()) == ("video/mp4" if "video" in model else f"image/{_format(model)}")
     assert saved.suffix in (".mp4", ".jpg", ".png")
     assert result.cost == spent == pytest.approx(charged)
-    if estimate.known:
+    if estimate.credits is not None and estimate.basis.startswith("at least"):
+        assert result.cost is not None
+        assert estimate.credits <= result.cost <= 1.1 * estimate.credits + 1.0
+    elif estimate.known:
         assert result.cost == pytest.approx(estimate.credits, abs=0.05), estimate.basis
 
 

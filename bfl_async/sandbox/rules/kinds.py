@@ -322,28 +322,33 @@ def _read_url(value: Json, rule: Rule) -> str:
     if len(value) > _URL_MAX:
         message = f"URL should have at most {_URL_MAX} characters"
         raise _broken(value, "url_too_long", message, {"max_length": _URL_MAX})
-    reason, scheme = "", ""
-    try:
-        parts = urlsplit(value.strip())
-        scheme = parts.scheme
-        reason = "" if scheme else "relative URL without a base"
-        # An address without its slashes is complete: `http:example.org` names the host example.org.
-        if scheme in _URL_SCHEMES and not (parts.hostname or parts.path.strip("/")):
-            reason = "empty host"
-    except ValueError:
-        reason = "invalid IPv6 address"
-    try:
-        _ = not reason and parts.port
-    except ValueError:
-        reason = "invalid port number"
-    if not value.strip():
-        reason = "input is empty"
+    reason, scheme = _url_problem(value.strip())
     if reason:
         raise _broken(value, "url_parsing", f"Input should be a valid URL, {reason}", {"error": reason})
     if scheme not in _URL_SCHEMES:
         message = "URL scheme should be 'http' or 'https'"
         raise _broken(value, "url_scheme", message, {"expected_schemes": "'http' or 'https'"})
     return value
+
+
+def _url_problem(text: str) -> tuple[str, str]:
+    """What is wrong with an address, "" if nothing is, and its scheme."""
+    if not text:
+        return "input is empty", ""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return "invalid IPv6 address", ""
+    if not parts.scheme:
+        return "relative URL without a base", ""
+    # An address without its slashes is complete: `http:example.org` names the host example.org.
+    if parts.scheme in _URL_SCHEMES and not (parts.hostname or parts.path.strip("/")):
+        return "empty host", parts.scheme
+    try:
+        _ = parts.port
+    except ValueError:
+        return "invalid port number", parts.scheme
+    return "", parts.scheme
 
 
 def _read_choice(value: Json, rule: Rule) -> str | int:

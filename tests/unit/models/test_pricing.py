@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from bfl_async import AsyncBFL, Estimate, InvalidRequestError, request
-from bfl_async.catalog import CATALOG
+from bfl_async import AsyncBFL, Budget, BudgetExceededError, Estimate, InvalidRequestError, request
+from bfl_async.catalog import CATALOG, SOURCES
+from bfl_async.engine.budget import Purse
 from tests.media import jpeg, mp4, png
 
 ONE_MP = png(1024, 1024)
@@ -98,6 +100,41 @@ def test_unknown_price_is_said_and_not_guessed(model: str, fields: dict[str, obj
     assert said in found.basis
 
 
+@pytest.mark.parametrize(
+    ("model", "fields", "least", "most"),
+    [
+        # A client of October 2026 counts 1280 x 1024 as 2 MP.
+        ("flux-2-pro", {"prompt": "x", "width": 1280, "height": 1024}, 3.375, 4.5),
+        ("flux-2-max", {"prompt": "x", "width": 1024, "height": 1536}, 8.5, 10.0),
+        ("flux-2-klein-4b", {"prompt": "x", "width": 1024, "height": 1025}, 1.4 + 0.1 / 1024, 1.5),
+        ("flux-2-flex", {"prompt": "x", "width": 2048, "height": 1984, "input_image": HALF_MP}, 21.875, 22.5),
+        # A capture of August 2026: 9.75 MP-s were billed with 74.
+        ("flux-tools/video-upscale-v1", {"input_video": mp4(512, 512, 9.75), "creativity": 0}, 68.25, 74.0),
+        ("flux-tools/video-upscale-v1", {"input_video": VIDEO}, 400.0, 420.0),
+    ],
+)
+def test_estimate_says_where_sources_contradict_each_other(
+    model: str, fields: dict[str, object], least: float, most: float
+) -> None:
+    """The lower price, with "at least" and the higher one in the basis; a budget sets the higher one aside."""
+    found = estimate(model, fields)
+    assert found.known
+    assert found.credits == pytest.approx(least, abs=1e-5)
+    assert found.basis.startswith("at least")
+    assert f"; {most:g} if " in found.basis
+    purse = Purse(Budget(usd=most / 100))
+    assert purse.reserve(request(model, **fields)) == pytest.approx(most)
+    with pytest.raises(BudgetExceededError):
+        Purse(Budget(usd=most / 100 - 0.0001)).reserve(request(model, **fields))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (1024, 1024), (2048, 1024), (2048, 2048)])
+def test_price_of_whole_megapixels_is_not_in_doubt(size: tuple[int, int]) -> None:
+    """Whatever the rounding is, it changes nothing there."""
+    width, height = size
+    assert "at least" not in estimate("flux-2-pro", {"prompt": "x", "width": width, "height": height}).basis
+
+
 def test_price_at_a_size_that_the_server_chooses_is_a_least_one() -> None:
     """Which size klein draws by default is not published: the estimate says "at least"."""
     found = estimate("flux-3-image-klein", {"prompt": "x"})
@@ -140,3 +177,11 @@ def test_each_price_has_its_source() -> None:
     """And where there is none, none is claimed."""
     for row in CATALOG.values():
         assert (row.price is None) == (row.source == ""), row.name
+        assert {*row.source} <= {*SOURCES}, row.name
+
+
+def test_each_source_has_its_date() -> None:
+    """A day, or a month where no day is known; none is listed that no row names."""
+    for text in SOURCES.values():
+        assert re.search(r"20\d\d-\d\d-\d\d|(August|October) 20\d\d", text), text
+    assert {letter for row in CATALOG.values() for letter in row.source} == {*SOURCES}
