@@ -6,6 +6,7 @@ of docs.bfl.ml, September 2026; flux-3-image: October 2026, as its clients tell 
 nowhere published are marked so, and taken from the nearest kin or from what clients of old carried along.
 """
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ class Order:
     height: int
     output_format: str  # of the result: jpeg, png, webp or mp4
     input_mp: float = 0.0  # of all input images, masks excepted; one that is a URL counts as 1.0
+    ratio: float = 1.0  # of a video: width by height as it was asked for, before its sides were rounded
     seconds: float = 0.0  # of a video
     tier: str = ""  # the word that chooses among a model's prices
     upsampled: bool = False  # the result tells a rewritten prompt
@@ -65,8 +67,9 @@ def per_second(credits: Mapping[str, float]) -> Price:
 
 
 def per_megapixel_second(credits: Mapping[str, float]) -> Price:
-    """A price for each megapixel of each second, by tier."""
-    return lambda order: order.seconds * order.output_mp * credits[order.tier]
+    """A price for each megapixel of each second, by tier, in whole credits: 9.75 of them were billed with 74.0."""
+    # The small share keeps the noise of float sums from costing a credit.
+    return lambda order: float(math.ceil(order.seconds * order.output_mp * credits[order.tier] - 1e-9))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +84,13 @@ class Model:
     cost_at_submit: bool = True  # False: the submit says null, the final poll reports the settled cost
     default_format: str = "jpeg"
     result_ttl_s: float = IMAGE_TTL_S  # how long the result's URL is good for
+    progress_steps: int = 0  # in which its polls tell its progress; 0: they tell none
     upsamples: bool = False  # the prompt is rewritten where the body does not say
     shared_pool: str = ""  # the pool, where it does not bear the model's own name
 
     @property
     def flux1(self) -> bool:
-        """FLUX.1 reports progress, uploads for a while and tells end_time; the others do none of it."""
+        """FLUX.1 uploads for a while and tells end_time; the others do neither."""
         return self.family == "flux1"
 
     @property
@@ -109,7 +113,7 @@ class Model:
 
 
 def _flux1(name: str, median_s: float, sigma: float, price: Price, *, form: str = "jpeg") -> Model:
-    return Model(name, median_s, sigma, price, "flux1", default_format=form)
+    return Model(name, median_s, sigma, price, "flux1", default_format=form, progress_steps=10)
 
 
 def _flux2(
@@ -118,9 +122,19 @@ def _flux2(
     return Model(name, median_s, sigma, price, "flux2", default_format=form, upsamples=upsamples)
 
 
-def _video(name: str, median_s: float, sigma: float, price: Price, ttl_s: float) -> Model:
+def _video(
+    name: str, median_s: float, sigma: float, price: Price, ttl_s: float, *, progress_steps: int = 0
+) -> Model:
     return Model(
-        name, median_s, sigma, price, "video", default_format="mp4", result_ttl_s=ttl_s, shared_pool="video"
+        name,
+        median_s,
+        sigma,
+        price,
+        "video",
+        default_format="mp4",
+        result_ttl_s=ttl_s,
+        progress_steps=progress_steps,
+        shared_pool="video",
     )
 
 
@@ -132,7 +146,7 @@ _MODELS = (
     # FLUX.1
     _flux1("flux-pro-1.1", 4.5, 0.40, flat(4.0)),
     # No published price, only one that clients of old carried along; recorded: the submit tells none either.
-    Model("flux-dev", 5.0, 0.35, flat(2.5), "flux1", cost_at_submit=False),
+    Model("flux-dev", 5.0, 0.35, flat(2.5), "flux1", cost_at_submit=False, progress_steps=10),
     _flux1("flux-pro-1.1-ultra", 10.0, 0.35, flat(6.0)),
     _flux1("flux-kontext-pro", 6.0, 0.40, flat(4.0), form="png"),
     _flux1("flux-kontext-max", 9.0, 0.40, flat(8.0), form="png"),
@@ -210,8 +224,11 @@ _MODELS = (
         "flux-tools/video-upscale-v1",
         60.0,
         0.50,
-        per_megapixel_second({"precise": 7.0, "creative": 10.0}),
+        # Captured in August 2026. The pricing page of September 2026 has 7 and 10; the capture is what was billed.
+        per_megapixel_second({"precise": 7.5, "creative": 10.5}),
         3600.0,
+        # Captured as numbers from 0 to 1; in which steps they come is not known.
+        progress_steps=100,
     ),
 )
 MODELS = {model.name: model for model in _MODELS}

@@ -275,20 +275,36 @@ def _flux3_video(order: Order, fields: Fields, sizes: Sizes) -> Order:
     ratio = _ratio(_text(fields, "aspect_ratio", "auto")) or min(
         21 / 9, max(9 / 21, first.width / first.height)
     )
+    if draft and resolution != "hd":
+        # By a digest of BFL's pages of 2026-10-08.
+        raise refusal("a draft is hd", resolution, "resolution")
     order = replace(
         order,
+        ratio=ratio,
         seconds=_number(fields, "duration", _VIDEO_S),
         tier=f"v2v {base}" if fields["mode"] == "v2v" else base,
         draft=draft,
         length_known="duration" in fields and fields["duration"] != "auto",
     )
-    return _sized(order, _with_ratio(_RESOLUTIONS[resolution].px, ratio, step=2))
+    return _sized(order, _video_size(resolution, ratio))
+
+
+def _video_size(resolution: str, ratio: float) -> Size:
+    """Both sides a multiple of 32, as a digest of BFL's pages of 2026-10-08 has them.
+
+    It names 1280x704, 1440x608 and 1088x800 for hd, 1920x1088 for fhd and 3840x2176 for uhd: the nominal size, rounded
+    down for hd and to the nearest multiple for the others. The sizes that it does not name follow from that.
+    """
+    px = _RESOLUTIONS[resolution].px
+    # The small share keeps a whole multiple whole, which a root may miss by a little.
+    further = 1e-9 if resolution == "hd" else 0.5
+    return Size(*(math.floor(math.sqrt(px * share) / 32 + further) * 32 for share in (ratio, 1 / ratio)))
 
 
 def _enhanced(fields: Fields, drafted: Order) -> Order:
     """The draft's video, in full. Its price is not published: what the video costs without a draft."""
     resolution = _text(fields, "resolution", "fhd")
-    size = _with_ratio(_RESOLUTIONS[resolution].px, drafted.width / drafted.height, step=2)
+    size = _video_size(resolution, drafted.ratio)
     tier = f"v2v {resolution}" if drafted.tier.startswith("v2v") else resolution
     return _sized(replace(drafted, tier=tier, draft=False, length_known=True), size)
 

@@ -36,8 +36,11 @@ _NOT_FOUND = "Task not found"
 _REQUEST_MAX_BYTES = 256 * 1024 * 1024
 _THREADS = 8
 _DRAFT_CACHE = "draft_cache.bin"
+_UPSCALE = "flux-tools/video-upscale-v1"
 # Recorded with every answer of the API.
 _TRANSPORT = {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"}
+# Recorded with a receipt, and not with a refusal.
+_RECEIPT = {**_TRANSPORT, "Accept-Ranges": "bytes"}
 
 
 class Served(Account, control.Controlled, Protocol):
@@ -158,10 +161,7 @@ class Serving:
         fault = self._sandbox.faults.draw("submit after", scripted)
         if fault is not None:
             return answers.submit_fault(fault, receipt, self._scene(""))
-        accepted = self._reply(200, receipt)
-        # Recorded with a receipt, and not with a refusal.
-        accepted.headers["Accept-Ranges"] = "bytes"
-        return accepted
+        return self._reply(200, receipt, _RECEIPT)
 
     def _take(
         self, name: str, key: str | None, raw: bytes, content_type: str | None
@@ -238,13 +238,12 @@ class Serving:
         self._accounts.counts.refused[status] += 1
         return self._reply(status, {"detail": detail})
 
-    def _reply(self, status: int, body: Json) -> web.Response:
-        """An answer of the API's front door, with the headers it adds."""
+    def _reply(self, status: int, body: Json, headers: Mapping[str, str] = _TRANSPORT) -> web.Response:
+        """An answer of the API's front door, with the headers it adds to these."""
         date = datetime.fromtimestamp(self._clock.date(self._clock.now()), UTC)
         mark = f"{self._accounts.counts.accepted:016x}"
-        headers = {"X-Azure-Ref": f"{date:%Y%m%dT%H%M%SZ}-sandbox{mark}", "X-Cache": "CONFIG_NOCACHE"}
-        headers |= _TRANSPORT
-        return json_response(status, body, headers)
+        own = {"X-Azure-Ref": f"{date:%Y%m%dT%H%M%SZ}-sandbox{mark}", "X-Cache": "CONFIG_NOCACHE"}
+        return json_response(status, body, {**headers, **own})
 
     async def _answer_poll(self, request: web.Request) -> web.StreamResponse:
         task_id = request.query.get("id")
@@ -330,6 +329,9 @@ class Serving:
                 return {"start_time": start, "prompt": prompt, "seed": task.seed, "sample": sample}
             case "flux3-image":
                 return {"sample": sample, "prompt": prompt, "duration": end - start}
+        if task.model == _UPSCALE:
+            # Captured in August 2026; the duration is that of the processing.
+            return {"sample": sample, "duration": end - start, "prompt": prompt, "seed": task.seed}
         if task.order.draft:
             cache = self._result_url(task, _DRAFT_CACHE, "application/octet-stream")
             return {"sample": sample, "draft_cache": cache}

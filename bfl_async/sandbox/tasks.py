@@ -103,7 +103,8 @@ def share_of(task: SandboxTask, now: float) -> float:
 
 
 def progress_of(task: SandboxTask, now: float) -> float | None:
-    """The share of the computing that is done, in tenths rounded down; None before the first tenth."""
-    if not MODELS[task.model].flux1:
+    """The share of the computing that is done, rounded down to the model's steps; None before the first step."""
+    steps = MODELS[task.model].progress_steps
+    if not steps:
         return None
-    return int(share_of(task, now) * 10) / 10 or None
+    return int(share_of(task, now) * steps) / steps or None

@@ -17,7 +17,7 @@ from PIL import Image
 from yarl import URL
 
 from bfl_async.sandbox import Sandbox
-from bfl_async.sandbox.models import MODELS
+from bfl_async.sandbox.models import MODELS, Order
 from tests.media import png, png_text
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -184,7 +184,7 @@ async def test_a_surplus_field_is_ignored_or_refused_as_the_schema_says(client: 
         ("flux-3-image-klein", {"width": 1024, "height": 1025}, 1.4),
         ("flux-3-video", {"duration": 5}, 5 * 17.0),
         ("flux-3-video", {"duration": 20, "resolution": "uhd"}, 20 * 80.0),
-        ("flux-3-video", {"duration": 10, "resolution": "qhd", "draft": True}, 10 * 6.0),
+        ("flux-3-video", {"duration": 10, "resolution": "hd", "draft": True}, 10 * 6.0),
         ("flux-3-video", {"mode": "i2v", "keyframes": URL_OF_IMAGE, "duration": 6}, 6 * 17.0),
         ("flux-3-video", {"mode": "v2v", "start_video": URL_OF_VIDEO, "duration": 6}, 6 * 41.0),
         (
@@ -211,12 +211,9 @@ async def test_a_submit_tells_the_price(
         ("flux-3-video", {}, 5 * 17.0),
         ("flux-3-video", {"duration": "auto", "resolution": "fhd"}, 5 * 29.0),
         ("flux-tools/video-edit-v1", {}, 5 * 3.0),
-        ("flux-tools/video-upscale-v1", {}, 5 * 2560 * 1440 / 2**20 * 10.0),
-        (
-            "flux-tools/video-upscale-v1",
-            {"creativity": 0, "upscale_factor": 3},
-            5 * 3840 * 2160 / 2**20 * 7.0,
-        ),
+        # 17.58 MP-s at 10.5 and 39.55 MP-s at 7.5, in whole credits.
+        ("flux-tools/video-upscale-v1", {}, 185.0),
+        ("flux-tools/video-upscale-v1", {"creativity": 0, "upscale_factor": 3}, 297.0),
     ],
 )
 async def test_a_price_that_hangs_on_an_unknown_length_is_told_at_the_end(
@@ -259,8 +256,13 @@ async def test_a_price_that_hangs_on_an_unknown_length_is_told_at_the_end(
         ("flux-3-image", {"images": WIDE}, (1456, 720)),
         ("flux-3-image-klein", {"width": 1001, "height": 777}, (1001, 777)),
         ("flux-3-image-klein", {"resolution": "768sq", "aspect_ratio": "1:1"}, (768, 768)),
-        ("flux-3-video", {}, (1280, 720)),
-        ("flux-3-video", {"resolution": "fhd", "aspect_ratio": "9:16"}, (1080, 1920)),
+        # The five that a digest of BFL's pages of 8 October 2026 names.
+        ("flux-3-video", {}, (1280, 704)),
+        ("flux-3-video", {"resolution": "fhd", "aspect_ratio": "16:9"}, (1920, 1088)),
+        ("flux-3-video", {"resolution": "uhd", "aspect_ratio": "16:9"}, (3840, 2176)),
+        ("flux-3-video", {"aspect_ratio": "21:9"}, (1440, 608)),
+        ("flux-3-video", {"aspect_ratio": "4:3"}, (1088, 800)),
+        ("flux-3-video", {"resolution": "fhd", "aspect_ratio": "9:16"}, (1088, 1920)),
         ("flux-3-video", {"resolution": "uhd", "aspect_ratio": "1:1"}, (2880, 2880)),
         ("flux-3-video", {"mode": "i2v", "keyframes": [[0, SQUARE], [2.5, WIDE]]}, (960, 960)),
         ("flux-tools/video-upscale-v1", {"upscale_factor": 1.5}, (1920, 1080)),
@@ -324,6 +326,8 @@ async def test_a_submit_tells_the_megapixels(
         ("flux-3-image-klein", {"width": 4097, "height": 4096}, [], "exceeds 4k"),
         ("flux-3-video", {"mode": "i2v", "keyframes": [[1, BROKEN]]}, ["keyframes", 0, 1], "no PNG"),
         ("flux-3-video", {"mode": "v2v", "start_video": "fox"}, ["start_video"], "neither"),
+        ("flux-3-video", {"draft": True, "resolution": "fhd"}, ["resolution"], "draft is hd"),
+        ("flux-3-video", {"draft": True, "resolution": "uhd"}, ["resolution"], "draft is hd"),
         ("flux-tools/video-edit-v1", {"video": ""}, ["video"], "empty"),
         ("flux-2-klein-4b-finetuned", {"finetune_id": "nobody"}, ["finetune_id"], "no such finetune"),
     ],
@@ -379,6 +383,28 @@ async def test_flux_3_image_answers_with_png(client: Client) -> None:
     assert (await client.download(webp))[1] == "image/webp"
 
 
+@pytest.mark.parametrize("resolution", ["hd", "fhd", "qhd", "uhd"])
+async def test_sides_of_a_video_are_multiples_of_32(client: Client, resolution: str) -> None:
+    """At every ratio, and turned when the ratio is; a draft made in full keeps the ratio it was asked for."""
+    sizes = {}
+    for ratio in ("21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21"):
+        assert (await client.submit("flux-3-video", resolution=resolution, aspect_ratio=ratio)).status == 200
+        sizes[ratio] = tuple(client.last().values())
+        assert [cast(int, side) % 32 for side in sizes[ratio]] == [0, 0]
+        draft = await client.result("flux-3-video", aspect_ratio=ratio, draft=True)
+        fields: dict[str, Json] = {"mode": "draft_enhance", "prompt": "left out", "resolution": resolution}
+        enhanced = await client.submit("flux-3-video", draft_cache=draft["draft_cache"], **fields)
+        assert enhanced.status == 200
+        assert tuple(client.last().values()) == sizes[ratio]
+        client.sandbox.settle(str(enhanced.body["id"]))
+        for task in client.sandbox.tasks.values():
+            if not task.ended:
+                client.sandbox.settle(task.id)
+    for ratio, size in sizes.items():
+        turned = ":".join(reversed(ratio.split(":")))
+        assert turned not in sizes or sizes[turned] == size[::-1]
+
+
 async def test_a_mask_is_not_compared_with_an_image_that_is_only_named(client: Client) -> None:
     """Nothing is fetched, so that its size is not known."""
     for fields in ({"image": URL_OF_IMAGE}, {"mask": URL_OF_IMAGE}):
@@ -395,6 +421,8 @@ RESULT_KEYS = {
     "flux-3-image": ["sample", "prompt", "duration"],
     "flux-3-image-klein": ["sample", "prompt", "duration"],
     "flux-3-video": ["sample"],
+    "flux-tools/video-edit-v1": ["sample"],
+    "flux-tools/video-upscale-v1": ["sample", "duration", "prompt", "seed"],
 }
 
 
@@ -472,6 +500,43 @@ async def test_a_video_passes_through_the_statuses_of_its_making(client: Client)
         assert not task.ended
         client.sandbox.settle(task.id)
         assert (await client.poll(task.id))["status"] == "Ready"
+
+
+async def test_upscaling_tells_its_progress_in_numbers_from_0_to_1(client: Client) -> None:
+    """Captured in August 2026, as the duration of the processing in the result."""
+    reply = await client.submit("flux-tools/video-upscale-v1")
+    task = client.sandbox.tasks[str(reply.body["id"])]
+    told = []
+    for share in (0.0, 0.1, 0.455, 0.999):
+        # The task is moved in time instead of waiting for it.
+        task.computed_at = asyncio.get_running_loop().time() + 1000.0 * (1 - share)
+        task.accepted_at = task.computed_at - 1000.0
+        told.append((await client.poll(task.id))["progress"])
+    assert told == [None, 0.1, 0.45, 0.99]
+    client.sandbox.settle(task.id)
+    ready = await client.poll(task.id)
+    assert ready["progress"] is None
+    assert isinstance(ready["result"], dict)
+    assert (ready["result"]["prompt"], ready["result"]["seed"]) == ("a fox", task.seed)
+    assert ready["result"]["duration"] == pytest.approx(task.computed_at - task.accepted_at)
+
+
+@pytest.mark.parametrize(("factor", "creativity"), [(n / 10, c) for n in range(15, 31, 3) for c in (0, 1)])
+async def test_upscaling_costs_whole_credits(client: Client, factor: float, creativity: int) -> None:
+    """Rounded up from 7.5 and 10.5 a megapixel and second: 9.75 of them cost 74 (captured, August 2026)."""
+    reply = await client.submit("flux-tools/video-upscale-v1", upscale_factor=factor, creativity=creativity)
+    client.sandbox.settle(str(reply.body["id"]))
+    cost = (await client.poll(reply.body["id"]))["cost"]
+    assert isinstance(cost, float)
+    size = client.last()
+    megapixel_seconds = 5 * cast(int, size["width"]) * cast(int, size["height"]) / 2**20
+    assert cost == math.ceil(megapixel_seconds * (10.5 if creativity else 7.5))
+
+
+def test_the_captured_upscale_costs_what_was_billed() -> None:
+    """9.75 MP-s, precise: 74 credits."""
+    order = Order("", 1024, 1024, "mp4", seconds=9.75, tier="precise")
+    assert MODELS["flux-tools/video-upscale-v1"].cost(order) == 74.0
 
 
 async def test_models_share_the_pool_of_video(client: Client) -> None:
