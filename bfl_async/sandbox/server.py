@@ -62,6 +62,8 @@ class Sandbox:
         webhook_scheme: What proves a delivery: "secret" (`X-Webhook-Secret`), "signature" (`X-BFL-Signature`) or
             "both". Deliveries go to loopback addresses alone; one that is not taken with a 2xx is sent
             again after 1, 5 and 30 s, divided by `speed`.
+        webhook_polling_url: Whether the answer to a submit with a webhook names a `polling_url` too. The schema's
+            `AsyncWebhookResponse` leaves it out, and two SDKs expect it; may be set at run time.
         webhook_delay_s: Seconds from a task's end to its delivery, divided by `speed`.
         webhook_late_s: What the dial `webhook-late` adds to that, divided by `speed`.
         retain: Ended tasks that are remembered, the newest first; may be set at run time.
@@ -95,6 +97,7 @@ class Sandbox:
         rewrite_prompts: bool = True,
         polls_per_s: int = 1200,
         webhook_scheme: WebhookScheme = "secret",
+        webhook_polling_url: bool = False,
         webhook_delay_s: float = 0.0,
         webhook_late_s: float = 5.0,
         retain: int = 10_000,
@@ -116,6 +119,7 @@ class Sandbox:
         self.poll_rtt_s: float = poll_rtt_s
         self.result_ttl_s: float | None = result_ttl_s
         self.rewrite_prompts: bool = rewrite_prompts
+        self.webhook_polling_url: bool = webhook_polling_url
         self.utilities: Utilities = Utilities()
         self.retain: int = retain
         self.faults: Faults = Faults(faults or {}, seed=seed, foreign=foreign)

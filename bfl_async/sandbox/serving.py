@@ -52,6 +52,7 @@ class Served(Account, control.Controlled, Protocol):
     poll_rtt_s: float
     result_ttl_s: float | None
     rewrite_prompts: bool
+    webhook_polling_url: bool
     utilities: Utilities
 
     @property
@@ -204,8 +205,9 @@ class Serving:
             round(order.output_mp, 2) if told else None,
         )
         if task.webhook is not None:
-            # The polling URL is left out, as the schema's AsyncWebhookResponse has it.
-            receipt.pop("polling_url")
+            # The schema's AsyncWebhookResponse has no polling URL. Two versions of an SDK expect one.
+            if not self._sandbox.webhook_polling_url:
+                receipt.pop("polling_url")
             receipt.update(status=IN_FLIGHT, webhook_url=task.webhook.url)
         return receipt
 

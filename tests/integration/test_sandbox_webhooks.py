@@ -72,6 +72,18 @@ async def poll(sandbox: Sandbox, task_id: object) -> dict[str, object]:
         return answer
 
 
+async def test_a_submit_with_a_webhook_names_a_polling_url_where_it_was_asked_to(listener: Listener) -> None:
+    """Which of the two the API does is not known: both can be tried, and the URL works."""
+    async with Sandbox(service_s=0.0, webhook_polling_url=True) as sandbox:
+        answer = await submit(sandbox, listener.url)
+        assert answer["polling_url"] == f"{sandbox.url}/v1/get_result?id={answer['id']}"
+        assert (answer["status"], answer["webhook_url"]) == ("Pending", listener.url)
+        assert (await poll(sandbox, answer["id"]))["status"] == "Ready"
+        await listener.wait_calls(1)
+        sandbox.webhook_polling_url = False
+        assert "polling_url" not in await submit(sandbox, listener.url)
+
+
 async def test_answer_to_a_submit_with_a_webhook_has_no_polling_url(listener: Listener) -> None:
     """As the schema's AsyncWebhookResponse: id, status, webhook_url, and what it costs."""
     async with Sandbox(service_s=math.inf) as sandbox:
