@@ -43,6 +43,15 @@ def json_response(status: int, body: Json, headers: Mapping[str, str] | None = N
     return web.Response(status=status, body=raw, content_type="application/json", headers=headers)
 
 
+async def spare_browsers(request: web.Request, response: web.StreamResponse) -> None:
+    """Leave `Strict-Transport-Security` out by https, where a browser would believe it.
+
+    It would then want https of every other server on this machine's name, for a year.
+    """
+    if request.secure:
+        response.headers.pop("Strict-Transport-Security", None)
+
+
 def gateway_page(status: int) -> web.Response:
     """What a gateway in front of the API says in its place."""
     title = web.Response(status=status).reason

@@ -201,7 +201,7 @@ async def _object_of(request: web.Request) -> dict[str, Json]:
         web.HTTPException: Something else was posted, or by somebody else.
     """
     origin = request.headers.get("Origin")
-    if origin is not None and origin != f"http://{request.host}":
+    if origin is not None and origin != f"{request.scheme}://{request.host}":
         raise _refusal(web.HTTPForbidden, "another origin may not set anything here")
     if request.content_type != "application/json":
         raise _refusal(web.HTTPUnsupportedMediaType, "use Content-Type: application/json")

@@ -1,5 +1,6 @@
 """Another host: where answers may point, and where the API key must never come."""
 
+import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -26,11 +27,18 @@ class ForeignHost:
     Args:
         blob: Returns a file of a task by the task's id and the file's name, None where there is none.
         host: The address to listen on.
+        tls: What it serves https with; None: it serves http.
     """
 
-    def __init__(self, blob: Callable[[str, str], Awaitable[web.Response | None]], host: str) -> None:
+    def __init__(
+        self,
+        blob: Callable[[str, str], Awaitable[web.Response | None]],
+        host: str,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._blob = blob
         self._host = host
+        self._tls = tls
         self._requests: deque[ForeignRequest] = deque(maxlen=_REQUESTS)
         self._runner: web.AppRunner | None = None
         self._url: str | None = None
@@ -59,9 +67,10 @@ class ForeignHost:
         app.router.add_route("*", "/{path:.*}", self._answer_unknown)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, 0, backlog=4096).start()
+        await web.TCPSite(self._runner, self._host, 0, backlog=4096, ssl_context=self._tls).start()
         host = f"[{self._host}]" if ":" in self._host else self._host
-        self._url = f"http://{host}:{self._runner.addresses[0][1]}"
+        scheme = "http" if self._tls is None else "https"
+        self._url = f"{scheme}://{host}:{self._runner.addresses[0][1]}"
 
     async def aclose(self) -> None:
         """Stop listening. Idempotent.

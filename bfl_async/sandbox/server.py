@@ -4,6 +4,7 @@
 """
 
 import itertools
+import ssl
 from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Self
@@ -69,12 +70,28 @@ class Sandbox:
         retain: Ended tasks that are remembered, the newest first; may be set at run time.
         faults: What the fault dials stand at; see `bfl_async.sandbox.faults.DIALS`.
         foreign: Whether there is a second host, which some faults point at.
-        host: The address to listen on.
+        host: The address to listen on, or a name of this machine, such as localhost.
+        tls: A server's context with its certificate: all of it is then served by https, the second host too. None: by
+            http.
         port: 0: any free one.
         hosts: Names under which it is reached, such as that of a container. Requests for a host that is neither one
             of these, nor `host`, nor localhost, nor an address are refused with 421.
     """
 
+    key: str
+    limit: int
+    pools: dict[str, int]
+    credits: float
+    speed: float
+    retain: int
+    service_s: ServiceTime
+    result_ttl_s: float | None
+    submit_rtt_s: float
+    poll_rtt_s: float
+    rewrite_prompts: bool
+    webhook_polling_url: bool
+    webhook_delay_s: float
+    webhook_late_s: float
     revoked: bool = False
     foreign_active: int = 0
 
@@ -104,33 +121,32 @@ class Sandbox:
         faults: Mapping[str, Setting] | None = None,
         foreign: bool = True,
         host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
         port: int = 0,
         hosts: Collection[str] = (),
     ) -> None:
         if not speed > 0:
             raise ValueError(f"speed must be above 0, not {speed}")
-        self.key: str = key
-        self.limit: int = limit
-        self.pools: dict[str, int] = {"flux-kontext-max": 6, "video": 5} if pools is None else dict(pools)
-        self.credits: float = credits
-        self.speed: float = speed
-        self.service_s: ServiceTime = service_s
-        self.submit_rtt_s: float = submit_rtt_s
-        self.poll_rtt_s: float = poll_rtt_s
-        self.result_ttl_s: float | None = result_ttl_s
-        self.rewrite_prompts: bool = rewrite_prompts
-        self.webhook_polling_url: bool = webhook_polling_url
+        self.key, self.limit, self.credits, self.speed, self.retain = key, limit, credits, speed, retain
+        self.pools = {"flux-kontext-max": 6, "video": 5} if pools is None else dict(pools)
+        self.service_s, self.result_ttl_s = service_s, result_ttl_s
+        self.submit_rtt_s, self.poll_rtt_s = submit_rtt_s, poll_rtt_s
+        self.rewrite_prompts, self.webhook_polling_url = rewrite_prompts, webhook_polling_url
+        self.webhook_delay_s, self.webhook_late_s = webhook_delay_s, webhook_late_s
         self.utilities: Utilities = Utilities()
-        self.retain: int = retain
         self.faults: Faults = Faults(faults or {}, seed=seed, foreign=foreign)
-        self.webhook_delay_s: float = webhook_delay_s
-        self.webhook_late_s: float = webhook_late_s
-        self._host, self._port, self._hosts = host, port, tuple(hosts)
+        self._host, self._port, self._hosts, self._tls = host, port, tuple(hosts), tls
         self._webhooks = Webhooks(self.faults, scheme=webhook_scheme)
         self._clock = Clock()
         self._accounts = Accounting(self, self._clock, seed=seed, deliver=self._deliver)
-        at, signer = host if foreign else None, Signer(seed, key)
-        self._serving = Serving(self, self._accounts, self._clock, signer, polls_per_s=polls_per_s, host=at)
+        self._serving = Serving(
+            self,
+            self._accounts,
+            self._clock,
+            Signer(seed, key),
+            polls_per_s=polls_per_s,
+            second_host=(host, tls) if foreign else None,
+        )
 
     # ---- life
 
@@ -151,7 +167,8 @@ class Sandbox:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         try:
             await runner.setup()
-            await web.TCPSite(runner, self._host, self._port, backlog=4096).start()
+            site = web.TCPSite(runner, self._host, self._port, backlog=4096, ssl_context=self._tls)
+            await site.start()
             if foreign is not None:
                 await foreign.start()
         except BaseException:
@@ -162,7 +179,7 @@ class Sandbox:
         self._runner = runner
         port = runner.addresses[0][1]
         host = f"[{self._host}]" if ":" in self._host else self._host
-        self._url = f"http://{host}:{port}"
+        self._url = f"{'http' if self._tls is None else 'https'}://{host}:{port}"
 
     async def aclose(self) -> None:
         """Stop listening and close all connections. Idempotent; what was counted stays readable.

@@ -7,6 +7,7 @@ the account counts cannot differ.
 import asyncio
 import base64
 import hashlib
+import ssl
 import uuid
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -70,7 +71,7 @@ class Serving:
         accounts: Its tasks.
         signer: Of the results' URLs.
         polls_per_s: Polls answered in one second before 429.
-        host: The address of the second host; None: there is none.
+        second_host: Its address and what it serves https with; None: there is none.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Serving:
         signer: Signer,
         *,
         polls_per_s: int,
-        host: str | None,
+        second_host: tuple[str, ssl.SSLContext | None] | None,
     ) -> None:
         self._sandbox = sandbox
         self._accounts = accounts
@@ -92,7 +93,9 @@ class Serving:
         self._threads = anyio.CapacityLimiter(_THREADS)
         # Set when the sandbox closes.
         self._ended_hangs = asyncio.Event()
-        self.foreign: ForeignHost | None = None if host is None else ForeignHost(self._foreign_blob, host)
+        self.foreign: ForeignHost | None = None
+        if second_host is not None:
+            self.foreign = ForeignHost(self._foreign_blob, *second_host)
 
     def application(self, host_names: Collection[str]) -> web.Application:
         """Make the application of all routes.
@@ -111,6 +114,7 @@ class Serving:
         app.router.add_get("/results/{id}/{file}", self._answer_download)
         control.add_routes(app, self._sandbox)
         app.router.add_route("*", "/{path:.*}", self._answer_unknown)
+        app.on_response_prepare.append(answers.spare_browsers)
         return app
 
     def close(self) -> None:
