@@ -45,7 +45,7 @@ from bfl_async.batch.files import Manifest, remove_parts
 from bfl_async.batch.lister import LISTED_BEFORE, Lister, read_listed, saved_facts
 from bfl_async.batch.naming import DEFAULT_TEMPLATE, NameTemplate
 from bfl_async.batch.plan import Plan, Planner, is_due
-from bfl_async.batch.requests import FILE_NOTE, PATH, Given, Source, has_path, known_files, new_entry
+from bfl_async.batch.requests import FILE_NOTE, PATH, Given, Source, given_to, known_files, new_entry
 from bfl_async.batch.run import BatchRun
 from bfl_async.batch.shelf import READ, Shelf
 from bfl_async.batch.verdicts import KILLED
@@ -324,9 +324,9 @@ class Batch:
         """Make the entry of a request; in a thread if its files have to be read, or its JSON takes a while."""
         wanted = item[1] if isinstance(item, tuple) and len(item) == 2 else item
         if isinstance(wanted, ImageRequest):
-            given = [getattr(wanted, name) for name in wanted.model_fields_set]
+            given = list(given_to(wanted).values())
             size = sum(len(value) for value in given if isinstance(value, str | bytes))
-            if size >= _LARGE_CHARS or any(map(has_path, given)):
+            if size >= _LARGE_CHARS or wanted.has_files:
                 return await self._shelf.in_thread(new_entry, item, seen, self._shelf.digests.of)
         return new_entry(item, seen, self._shelf.digests.of)
 

@@ -69,7 +69,7 @@ def count_left(
             continue
         if not planner.is_asked(row.id):
             is_asked = asked_before is not None and row.id in asked_before
-            is_replaced = replaced_file(files_of(row.model, row.fields), digests) is not None
+            is_replaced = replaced_file(files_of(row.fields), digests) is not None
             planner.leave(row.state, rebuild(row, given=given_of), is_asked=is_asked, is_replaced=is_replaced)
 
 

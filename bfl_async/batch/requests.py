@@ -20,7 +20,9 @@ from bfl_async.errors import (
     InvalidRequestError,
 )
 from bfl_async.models import CATALOG, ImageRequest, PassThroughRequest, as_request, request
+from bfl_async.models._base import EXTRA_BODY
 from bfl_async.models.input_files import FileWithin
+from bfl_async.models.open_values import canonical_json, files_in
 from bfl_async.runtime.files import Digests
 from bfl_async.runtime.text import printable
 from bfl_async.types.common import JSON
@@ -35,6 +37,8 @@ Source: TypeAlias = "Iterable[Given] | AsyncIterable[Given]"
 # A field that names a file is kept as {"$path": name, "$sha256": digest}. The digest is what it is known by. One that
 # must lie in a folder has the folder's name as well, and a run that reads it days later checks it again.
 PATH, _DIGEST, _WITHIN = "$path", "$sha256", "$within"
+# Where any JSON may stand, an object that looks like one of these is kept within another: it must never name a file.
+_LITERAL = "$literal"
 
 
 # How the notes of a ledger name what is known of input files.
@@ -58,9 +62,12 @@ def new_entry(item: object, seen: dict[int, int], digest_of: Callable[[Path], st
     wanted = as_request(item)
     given = fields_of(wanted, digest_of)
     fields = json.dumps(given, sort_keys=True, separators=(",", ":"))
-    # What a file is known by is its content: where it is, and how its folder was reached, is not part of the key.
     known_by = fields
-    if PATH in fields and wanted.model in CATALOG:
+    # What a file is known by is its content: where it is, and how its folder was reached, is not part of the key.
+    if is_open(wanted):
+        # No class has given its numbers one form: here 20 and 20.0 become the same.
+        known_by = canonical_json(_without_places(given))
+    elif PATH in fields:
         known_by = json.dumps(_without_places(given), sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(
         f"{wanted.model}\0{'' if name is None else 'id ' + name}\0{known_by}".encode("utf-8", "replace")
@@ -87,27 +94,52 @@ def fields_of(wanted: ImageRequest, digest_of: Callable[[Path], str] | None = No
     """Return a request's fields as JSON; a file that is given by its path is kept as its path and its digest.
 
     Raises:
-        InvalidRequestError: A file cannot be read, or would have to be found again for an unknown model.
+        InvalidRequestError: A file cannot be read, or a class of the caller's own names it for an unknown model.
     """
-    given = {name: getattr(wanted, name) for name in wanted.model_fields_set}
+    given = given_to(wanted)
+    extra = given.pop(EXTRA_BODY, None)
+    more: dict[str, JSON] = {} if extra is None else {EXTRA_BODY: _kept(extra, digest_of)}
+    if isinstance(wanted, PassThroughRequest):
+        return {name: _kept(value, digest_of) for name, value in given.items()} | more
     files = {name for name, value in given.items() if has_path(value)}
-    if not files:
-        return wanted.body()
-    if wanted.model not in CATALOG:
+    if files and wanted.model not in CATALOG:
+        # A class of the caller's own says what becomes of a path, and it is not there when the request is made anew.
         raise InvalidRequestError(
             f"a batch cannot make a request for {wanted.model} with files anew: give their bytes, not their paths",
             errors=[(name, "is a path") for name in sorted(files)],
         )
+    if not files:
+        return {**wanted.own_body(), **more} if more else wanted.body()
     others = {name for name, value in given.items() if name not in files and not isinstance(value, bytes)}
     plain = wanted.model_dump(mode="json", include=others)
     data = {name: value for name, value in given.items() if name not in others}
-    return {**plain, **{name: _kept(value, digest_of) for name, value in data.items()}}
+    return {**plain, **{name: _kept(value, digest_of) for name, value in data.items()}, **more}
+
+
+def sent_fields_of(wanted: ImageRequest) -> Mapping[str, JSON]:
+    """Return a request's fields as JSON, with the content of its files: what another machine can make it of. Blocks.
+
+    Raises:
+        InvalidRequestError: A file cannot be read, or does not fit.
+    """
+    extra = wanted.extra_json()
+    return {**wanted.own_body(), EXTRA_BODY: extra} if extra else wanted.body()
+
+
+def given_to(wanted: ImageRequest) -> dict[str, object]:
+    """Return the fields that a request was given, by name."""
+    # Not by getattr: the field of an unknown model may have the name of a property.
+    values = {**vars(wanted), **(wanted.__pydantic_extra__ or {})}
+    return {name: values[name] for name in values if name in wanted.model_fields_set}
+
+
+def is_open(wanted: ImageRequest) -> bool:
+    """Return whether a request has values that no class has checked."""
+    return isinstance(wanted, PassThroughRequest) or wanted.extra_body is not None
 
 
 def has_path(value: object) -> bool:
-    return isinstance(value, Path | FileWithin) or (
-        isinstance(value, list | tuple) and any(map(has_path, value))
-    )
+    return any(isinstance(file, Path | FileWithin) for file in files_in(value))
 
 
 def _kept(value: object, digest_of: Callable[[Path], str] | None) -> JSON:
@@ -127,16 +159,30 @@ def _kept(value: object, digest_of: Callable[[Path], str] | None) -> JSON:
         return place
     if isinstance(value, list | tuple):
         return [_kept(one, digest_of) for one in value]
+    if isinstance(value, Mapping):
+        kept = {name: _kept(one, digest_of) for name, one in value.items()}
+        return {_LITERAL: kept} if _is_place(kept) or _LITERAL in kept else kept
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return cast("JSON", value)
 
 
 def _is_place(value: object) -> TypeGuard[Mapping[str, JSON]]:
-    return isinstance(value, Mapping) and PATH in value and set(value) <= {PATH, _DIGEST, _WITHIN}
+    return (
+        isinstance(value, Mapping)
+        and PATH in value
+        and isinstance(value.get(_DIGEST), str)
+        and set(value) <= {PATH, _DIGEST, _WITHIN}
+    )
 
 
-def _without_places(value: JSON) -> JSON:
+def _literal_in(value: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    """Return the object that an entry's object is: itself, or what it keeps from looking like a file."""
+    inner = value.get(_LITERAL)
+    return inner if len(value) == 1 and isinstance(inner, Mapping) else value
+
+
+def _without_places(value: JSON | Mapping[str, JSON]) -> JSON:
     if _is_place(value):
         return {_DIGEST: value[_DIGEST]}
     if isinstance(value, Mapping):
@@ -152,6 +198,8 @@ def given_of(value: JSON) -> object:
         return path if folder is None else FileWithin(path, Path(str(folder)))
     if isinstance(value, list):
         return [given_of(one) for one in value]
+    if isinstance(value, Mapping):
+        return {name: given_of(one) for name, one in _literal_in(value).items()}
     return value
 
 
@@ -168,20 +216,17 @@ def rebuild(
         given: Returns what a field was given as. Only a batch has fields that are not what is sent: files, by their
             names. Anything else that keeps requests keeps their bytes, and must not read a file because it says so.
     """
-    fields = row.fields if fields is None else fields
+    made = {name: given(value) for name, value in (row.fields if fields is None else fields).items()}
     if row.model in CATALOG:
-        try:
-            return request(row.model, **{name: given(value) for name, value in fields.items()})
-        except InvalidRequestError:
-            # Of a class of the caller's own, or of another release: what was checked then is sent.
-            pass
-    return PassThroughRequest.named(row.model, dict(fields))
+        # Of a class of the caller's own, or of another release: what was checked then is sent.
+        with contextlib.suppress(InvalidRequestError):
+            return request(row.model, **made)
+    return PassThroughRequest.named(row.model, made)
 
 
-def files_of(model: str, fields: Mapping[str, JSON]) -> Iterator[tuple[Path, str]]:
+def files_of(fields: Mapping[str, JSON]) -> Iterator[tuple[Path, str]]:
     """Yield the files that an entry's fields name, each with the digest that it had."""
-    if model in CATALOG:
-        yield from _places_in(list(fields.values()))
+    yield from _places_in(list(fields.values()))
 
 
 def _places_in(value: JSON) -> Iterator[tuple[Path, str]]:
@@ -191,6 +236,8 @@ def _places_in(value: JSON) -> Iterator[tuple[Path, str]]:
     elif isinstance(value, list):
         for one in value:
             yield from _places_in(one)
+    elif isinstance(value, Mapping):
+        yield from _places_in(list(_literal_in(value).values()))
 
 
 def replaced_file(files: Iterable[tuple[Path, str]], digests: Digests) -> str | None:

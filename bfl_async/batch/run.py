@@ -235,7 +235,7 @@ class BatchRun:
 
     async def _replaced_file(self, item: Item) -> str | None:
         """Return what is wrong if a file of an entry has another content than when it was added, else None."""
-        files = list(files_of(item.row.model, item.fields))
+        files = list(files_of(item.fields))
         if not files:
             return None
         path = await self._shelf.in_thread(replaced_file, files, self._shelf.digests)

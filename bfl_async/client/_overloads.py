@@ -9,6 +9,7 @@ Written by `python -m bfl_async.models._generate`, never by hand. Imported by ty
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Protocol, TypeVar, Unpack, overload
 
 from bfl_async.models import ImageRequest
@@ -66,7 +67,13 @@ class Calls(Protocol[Answer]):
 
     @overload
     def __call__(
-        self, request: ImageRequest, /, *, timeout: float | None = None, priority: int | None = None
+        self,
+        request: ImageRequest,
+        /,
+        *,
+        timeout: float | None = None,
+        priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
     ) -> Answer: ...
 
     @overload
@@ -77,6 +84,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxPro11Fields],
     ) -> Answer: ...
 
@@ -88,6 +96,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxPro11UltraFields],
     ) -> Answer: ...
 
@@ -99,6 +108,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxDevFields],
     ) -> Answer: ...
 
@@ -110,6 +120,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxKontextProFields],
     ) -> Answer: ...
 
@@ -121,6 +132,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxKontextMaxFields],
     ) -> Answer: ...
 
@@ -132,6 +144,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxProFillFields],
     ) -> Answer: ...
 
@@ -143,6 +156,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxProExpandFields],
     ) -> Answer: ...
 
@@ -154,6 +168,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxPro11UltraFinetunedFields],
     ) -> Answer: ...
 
@@ -165,6 +180,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxProFillFinetunedFields],
     ) -> Answer: ...
 
@@ -176,6 +192,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxProFields],
     ) -> Answer: ...
 
@@ -187,6 +204,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxProCannyFields],
     ) -> Answer: ...
 
@@ -198,6 +216,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxProDepthFields],
     ) -> Answer: ...
 
@@ -209,6 +228,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxProFinetunedFields],
     ) -> Answer: ...
 
@@ -220,6 +240,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxProCannyFinetunedFields],
     ) -> Answer: ...
 
@@ -231,6 +252,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxProDepthFinetunedFields],
     ) -> Answer: ...
 
@@ -242,6 +264,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2ProFields],
     ) -> Answer: ...
 
@@ -253,6 +276,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2ProPreviewFields],
     ) -> Answer: ...
 
@@ -264,6 +288,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2MaxFields],
     ) -> Answer: ...
 
@@ -275,6 +300,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2FlexFields],
     ) -> Answer: ...
 
@@ -286,6 +312,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2Klein4BFields],
     ) -> Answer: ...
 
@@ -297,6 +324,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2Klein9BFields],
     ) -> Answer: ...
 
@@ -308,6 +336,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2Klein9BPreviewFields],
     ) -> Answer: ...
 
@@ -319,6 +348,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2Klein4BFinetunedFields],
     ) -> Answer: ...
 
@@ -330,6 +360,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2Klein9BFinetunedFields],
     ) -> Answer: ...
 
@@ -341,6 +372,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2Klein9BKVFinetunedFields],
     ) -> Answer: ...
 
@@ -352,6 +384,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2Klein9BKVBF16FinetunedFields],
     ) -> Answer: ...
 
@@ -363,6 +396,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2KleinBase4BFinetunedFields],
     ) -> Answer: ...
 
@@ -374,6 +408,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2KleinBase9BFinetunedFields],
     ) -> Answer: ...
 
@@ -385,6 +420,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux3ImageFields],
     ) -> Answer: ...
 
@@ -396,6 +432,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux3ImageKleinFields],
     ) -> Answer: ...
 
@@ -407,6 +444,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux3VideoT2VFields],
     ) -> Answer: ...
 
@@ -418,6 +456,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux3VideoI2VFields],
     ) -> Answer: ...
 
@@ -429,6 +468,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux3VideoV2VFields],
     ) -> Answer: ...
 
@@ -440,6 +480,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux3VideoDraftEnhanceFields],
     ) -> Answer: ...
 
@@ -451,6 +492,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[OutpaintingV1Fields],
     ) -> Answer: ...
 
@@ -462,6 +504,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[EraseV1Fields],
     ) -> Answer: ...
 
@@ -473,6 +516,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[DeblurV1Fields],
     ) -> Answer: ...
 
@@ -484,6 +528,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[VirtualTryOnV1Fields],
     ) -> Answer: ...
 
@@ -495,6 +540,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[VirtualTryOnV2Fields],
     ) -> Answer: ...
 
@@ -506,6 +552,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[VideoEditV1Fields],
     ) -> Answer: ...
 
@@ -517,6 +564,7 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[VideoUpscaleV1Fields],
     ) -> Answer: ...
 
@@ -528,11 +576,19 @@ class Calls(Protocol[Answer]):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: object,
     ) -> FieldsDoNotFitTheModel: ...
     @overload
     def __call__(
-        self, model: str, /, *, timeout: float | None = None, priority: int | None = None, **fields: object
+        self,
+        model: str,
+        /,
+        *,
+        timeout: float | None = None,
+        priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: object,
     ) -> Answer: ...
 
 
@@ -540,7 +596,14 @@ class NowaitCalls(Protocol[Answer]):
     """`submit_nowait`, by what it answers."""
 
     @overload
-    def __call__(self, request: ImageRequest, /, *, priority: int | None = None) -> Answer: ...
+    def __call__(
+        self,
+        request: ImageRequest,
+        /,
+        *,
+        priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
+    ) -> Answer: ...
 
     @overload
     def __call__(
@@ -549,6 +612,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxPro11Fields],
     ) -> Answer: ...
 
@@ -559,12 +623,19 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxPro11UltraFields],
     ) -> Answer: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-dev"], /, *, priority: int | None = None, **fields: Unpack[FluxDevFields]
+        self,
+        model: Literal["flux-dev"],
+        /,
+        *,
+        priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[FluxDevFields],
     ) -> Answer: ...
 
     @overload
@@ -574,6 +645,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxKontextProFields],
     ) -> Answer: ...
 
@@ -584,6 +656,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxKontextMaxFields],
     ) -> Answer: ...
 
@@ -594,6 +667,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxProFillFields],
     ) -> Answer: ...
 
@@ -604,6 +678,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxProExpandFields],
     ) -> Answer: ...
 
@@ -614,6 +689,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxPro11UltraFinetunedFields],
     ) -> Answer: ...
 
@@ -624,12 +700,19 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxProFillFinetunedFields],
     ) -> Answer: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-pro"], /, *, priority: int | None = None, **fields: Unpack[FluxProFields]
+        self,
+        model: Literal["flux-pro"],
+        /,
+        *,
+        priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[FluxProFields],
     ) -> Answer: ...
 
     @overload
@@ -639,6 +722,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxProCannyFields],
     ) -> Answer: ...
 
@@ -649,6 +733,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxProDepthFields],
     ) -> Answer: ...
 
@@ -659,6 +744,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxProFinetunedFields],
     ) -> Answer: ...
 
@@ -669,6 +755,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxProCannyFinetunedFields],
     ) -> Answer: ...
 
@@ -679,6 +766,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxProDepthFinetunedFields],
     ) -> Answer: ...
 
@@ -689,6 +777,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2ProFields],
     ) -> Answer: ...
 
@@ -699,6 +788,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2ProPreviewFields],
     ) -> Answer: ...
 
@@ -709,6 +799,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2MaxFields],
     ) -> Answer: ...
 
@@ -719,6 +810,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2FlexFields],
     ) -> Answer: ...
 
@@ -729,6 +821,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2Klein4BFields],
     ) -> Answer: ...
 
@@ -739,6 +832,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2Klein9BFields],
     ) -> Answer: ...
 
@@ -749,6 +843,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2Klein9BPreviewFields],
     ) -> Answer: ...
 
@@ -759,6 +854,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2Klein4BFinetunedFields],
     ) -> Answer: ...
 
@@ -769,6 +865,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2Klein9BFinetunedFields],
     ) -> Answer: ...
 
@@ -779,6 +876,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2Klein9BKVFinetunedFields],
     ) -> Answer: ...
 
@@ -789,6 +887,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2Klein9BKVBF16FinetunedFields],
     ) -> Answer: ...
 
@@ -799,6 +898,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2KleinBase4BFinetunedFields],
     ) -> Answer: ...
 
@@ -809,6 +909,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2KleinBase9BFinetunedFields],
     ) -> Answer: ...
 
@@ -819,6 +920,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux3ImageFields],
     ) -> Answer: ...
 
@@ -829,6 +931,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux3ImageKleinFields],
     ) -> Answer: ...
 
@@ -839,6 +942,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux3VideoT2VFields],
     ) -> Answer: ...
 
@@ -849,6 +953,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux3VideoI2VFields],
     ) -> Answer: ...
 
@@ -859,6 +964,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux3VideoV2VFields],
     ) -> Answer: ...
 
@@ -869,6 +975,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux3VideoDraftEnhanceFields],
     ) -> Answer: ...
 
@@ -879,6 +986,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[OutpaintingV1Fields],
     ) -> Answer: ...
 
@@ -889,6 +997,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[EraseV1Fields],
     ) -> Answer: ...
 
@@ -899,6 +1008,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[DeblurV1Fields],
     ) -> Answer: ...
 
@@ -909,6 +1019,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[VirtualTryOnV1Fields],
     ) -> Answer: ...
 
@@ -919,6 +1030,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[VirtualTryOnV2Fields],
     ) -> Answer: ...
 
@@ -929,6 +1041,7 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[VideoEditV1Fields],
     ) -> Answer: ...
 
@@ -939,12 +1052,27 @@ class NowaitCalls(Protocol[Answer]):
         /,
         *,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[VideoUpscaleV1Fields],
     ) -> Answer: ...
 
     @overload
     def __call__(
-        self, model: KnownModel, /, *, priority: int | None = None, **fields: object
+        self,
+        model: KnownModel,
+        /,
+        *,
+        priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: object,
     ) -> FieldsDoNotFitTheModel: ...
     @overload
-    def __call__(self, model: str, /, *, priority: int | None = None, **fields: object) -> Answer: ...
+    def __call__(
+        self,
+        model: str,
+        /,
+        *,
+        priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: object,
+    ) -> Answer: ...

@@ -40,13 +40,21 @@ class RequestCalls(ClientBase):
 
     @typed_nowait
     def submit_nowait(
-        self, request_or_model: ImageRequest | str, /, *, priority: int | None = None, **fields: object
+        self,
+        request_or_model: ImageRequest | str,
+        /,
+        *,
+        priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: object,
     ) -> TaskHandle:
         """Queue one request and return its handle at once; `.task_id` is None until it is accepted.
 
         Args:
             request_or_model: A request, or a model's name with the fields as keywords.
             priority: Lower goes first, strictly: a steady stream of urgent requests starves later ones. None: 0.
+            extra_body: Fields that this release does not know or would refuse: sent unchecked and unchanged, merged
+                last, so that one may replace a field. A file may stand where its base64 belongs.
             fields: The model's fields, where a name was given.
         Raises:
             InvalidRequestError: The request fails its local checks.
@@ -56,7 +64,7 @@ class RequestCalls(ClientBase):
         """
         scheduler = self._life.check()
         return self._handle_of(
-            scheduler.admit(_request(request_or_model, fields), priority=self._rank(priority))
+            scheduler.admit(_request(request_or_model, fields, extra_body), priority=self._rank(priority))
         )
 
     @typed
@@ -67,6 +75,7 @@ class RequestCalls(ClientBase):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: object,
     ) -> TaskHandle:
         """Send one request and return its handle once the server has accepted it.
@@ -75,6 +84,7 @@ class RequestCalls(ClientBase):
             request_or_model: A request, or a model's name with the fields as keywords.
             timeout: Seconds for the slot and the reply together; None: not bounded by the caller.
             priority: Lower goes first. None: 0.
+            extra_body: See `submit_nowait`.
             fields: The model's fields, where a name was given.
         Raises:
             TaskTimeoutError: The timeout ended first; `.state` says whether anything was sent.
@@ -86,7 +96,8 @@ class RequestCalls(ClientBase):
             its slot stays taken until the server settles it.
         """
         self._life.check()
-        return self._handle_of(await self._send(_request(request_or_model, fields), timeout, priority))
+        request = _request(request_or_model, fields, extra_body)
+        return self._handle_of(await self._send(request, timeout, priority))
 
     async def _send(
         self,
@@ -121,6 +132,7 @@ class RequestCalls(ClientBase):
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: object,
     ) -> Result:
         """Send one request and return its result.
@@ -134,6 +146,7 @@ class RequestCalls(ClientBase):
             timeout: Seconds for everything; None: not bounded by the caller. Following the task has a deadline
                 of its own, `Timeouts.task`.
             priority: Lower goes first. None: 0.
+            extra_body: See `submit_nowait`.
             fields: The model's fields, where a name was given.
         Raises:
             TaskModeratedError, TaskFailedError, TaskNotFoundError, UntrustedURLError: How the task ended.
@@ -145,7 +158,7 @@ class RequestCalls(ClientBase):
         scheduler = self._life.check()
         deadline = self._deadline(timeout)
         entry = scheduler.admit(
-            _request(request_or_model, fields), priority=self._rank(priority), deadline=deadline
+            _request(request_or_model, fields, extra_body), priority=self._rank(priority), deadline=deadline
         )
         try:
             await entry.wait_settled(deadline)
@@ -218,13 +231,16 @@ class RequestCalls(ClientBase):
         return entry.submit_reply
 
 
-def _request(request_or_model: ImageRequest | str, fields: dict[str, object]) -> ImageRequest:
+def _request(
+    request_or_model: ImageRequest | str, fields: dict[str, object], extra_body: Mapping[str, object] | None
+) -> ImageRequest:
     if isinstance(request_or_model, str):
-        return request(request_or_model, **fields)
+        return request(request_or_model, extra_body=extra_body, **fields)
     if fields:
         names = ", ".join(fields)
         raise InvalidRequestError(
             f"fields go with a model's name, not with a request: {names}",
             errors=[(name, "given beside a request") for name in fields],
         )
-    return as_request(request_or_model)
+    checked = as_request(request_or_model)
+    return checked if extra_body is None else checked.with_extra_body(extra_body)

@@ -15,7 +15,7 @@ from bfl_async.engine.entry import Entry
 from bfl_async.engine.open_entries import OpenEntries
 from bfl_async.engine.poller import Poller
 from bfl_async.engine.task_verdicts import has_result, settlement_of
-from bfl_async.models import takes_webhook
+from bfl_async.models import field_of, takes_webhook
 from bfl_async.types.common import JSON
 from bfl_async.types.replies import Delivery, Moderated, Ready, Settlement
 
@@ -49,7 +49,9 @@ class Deliveries:
         """Return a webhook's fields for a submit, where the model has them and the caller set none."""
         webhook, request = self._poller.webhook, entry.request
         # A URL of the caller's own goes to a server of the caller's: nothing of it comes through here.
-        if webhook is None or not takes_webhook(request) or getattr(request, "webhook_url", None) is not None:
+        if webhook is None or request is None or not takes_webhook(request):
+            return {}
+        if field_of(request, "webhook_url") is not None:
             return {}
         if entry.journal is not None:
             # Its records have an order of their own, which a delivery would overtake.

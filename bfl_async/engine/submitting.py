@@ -20,6 +20,7 @@ from bfl_async.errors import (
 )
 from bfl_async.protocols.transport import Request, Transport
 from bfl_async.runtime.cancellation import is_cancelled
+from bfl_async.runtime.text import printable
 from bfl_async.runtime.threads import Threads
 from bfl_async.runtime.time import TimeLimit
 from bfl_async.types.common import JSON
@@ -106,13 +107,14 @@ class Submitter:
             # A transport from outside: whether anything was sent is for it to say, and it does not.
             return judge_submit_error(_caused(TransportError("the call was cancelled, and not by us"), exc))
         entry.submit_reply = reply
-        return judge_submit(
+        answer = judge_submit(
             reply,
             model=entry.info.name,
             now=time.time(),
             texts=encoded.texts,
             any_endpoint=entry.any_endpoint,
         )
+        return _naming_extra(answer, entry.request)
 
     async def aclose(self, timeout: float) -> None:
         """End the threads, once what they encode is done."""
@@ -133,6 +135,20 @@ def read_and_encode(request: Request, more: Mapping[str, JSON]) -> Encoded:
     encoding = [body]
     del body
     return Encoded(encode_body(encoding.pop()), texts)
+
+
+# Names of `extra_body` that a message lists.
+_NAMES_SHOWN = 10
+
+
+def _naming_extra(answer: SubmitAnswer, request: Request | None) -> SubmitAnswer:
+    """Let the server's refusal of a body name what was sent without our checks. Values stay out of it."""
+    extra: Mapping[str, object] | None = getattr(request, "extra_body", None)
+    if extra and isinstance(answer, Refused) and isinstance(answer.error, InvalidRequestError):
+        names = ", ".join(printable(name, 60) for name in list(extra)[:_NAMES_SHOWN])
+        more = f" and {len(extra) - _NAMES_SHOWN} more" if len(extra) > _NAMES_SHOWN else ""
+        answer.error.args = (f"{answer.error}; unchecked, from extra_body: {names}{more}",)
+    return answer
 
 
 def _caused(error: BFLError, cause: BaseException) -> BFLError:

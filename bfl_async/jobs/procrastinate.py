@@ -42,6 +42,7 @@ from procrastinate import jobs, retry
 
 from bfl_async._config import ACCOUNT, account_hash, is_loopback
 from bfl_async.batch.batch import home_of
+from bfl_async.batch.requests import sent_fields_of
 from bfl_async.client.client import AsyncBFL
 from bfl_async.errors import ConfigError, InvalidRequestError, LedgerError
 from bfl_async.jobs.delivery import Deliverer, DeliverLater
@@ -50,6 +51,7 @@ from bfl_async.jobs.recovery import NEXT, QUEUE, TASK, bring, bring_again, recov
 from bfl_async.jobs.storage import FileStorage, FolderStorage, Storage
 from bfl_async.limiter.redis import RedisLimiter
 from bfl_async.models import ImageRequest, as_request
+from bfl_async.models.open_values import canonical_json
 from bfl_async.runtime.cancellation import shielded
 from bfl_async.runtime.tasks import new_task
 from bfl_async.types.entries import EntryState
@@ -115,7 +117,7 @@ async def _defer(
             new.append((name, model, fields))
             if name is not None:
                 known[name] = (None, model, fields)
-        elif known[name][1:] != (model, fields):
+        elif not _is_same(model, fields, *known[name][1:]):
             raise InvalidRequestError(f"the id {name!r} stands for another request already")
     job_ids = await bring(app, connection, [{} for _ in new])
     async with connection.cursor() as cursor:
@@ -441,7 +443,14 @@ async def _recover(context: procrastinate.JobContext, timestamp: int) -> None:  
 
 
 def _body(wanted: ImageRequest) -> str:
-    return json.dumps(wanted.body(), sort_keys=True)
+    return json.dumps(sent_fields_of(wanted), sort_keys=True)
+
+
+def _is_same(model: str, fields: str, other_model: str, other_fields: str) -> bool:
+    """Return whether two requests are equal, as JSON sees their numbers."""
+    if model != other_model or fields == other_fields:
+        return model == other_model
+    return canonical_json(json.loads(fields)) == canonical_json(json.loads(other_fields))
 
 
 __all__ = [

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, cast
 from pydantic import ValidationError
 
 from bfl_async.errors import InvalidRequestError
+from bfl_async.models._base import EXTRA_BODY, invalid_request, known_names
 from bfl_async.models._base import ImageRequest as ImageRequest
-from bfl_async.models._base import invalid_request
-from bfl_async.models._base import plain_number as plain_number
+from bfl_async.models._base import field_of as field_of
 from bfl_async.models._endpoints import check_makes_task as check_makes_task
 from bfl_async.models._endpoints import check_model_name as check_model_name
 from bfl_async.models._endpoints import check_name
+from bfl_async.models._numbers import plain_number as plain_number
 from bfl_async.models.catalog import CATALOG as CATALOG
 from bfl_async.models.catalog import ModelInfo as ModelInfo
 from bfl_async.models.catalog import model_info as model_info
@@ -119,19 +120,39 @@ def request_classes(model: str) -> tuple[type[ImageRequest], ...]:
     return _known_classes(model) if model in CATALOG else ()
 
 
-def _class_for(model: str, fields: dict[str, object]) -> type[ImageRequest] | None:
-    """The class that a model's fields are for; of several, the one with the given mode."""
+def _class_for(model: str, fields: Mapping[str, object]) -> type[ImageRequest] | None:
+    """The class that a model's fields are for; of several, the one with the given mode. None: they are not checked."""
     classes = request_classes(model)
     if len(classes) < 2:
         return classes[0] if classes else None
     modes = {mode: cls for cls in classes for mode in _modes_of(cls)}
     mode = fields.get("mode")
+    extra = _names_in(fields)
+    if "mode" in extra:
+        # A mode that this release does not know is one of the things that may be sent so.
+        mode = extra["mode"]
+        if not isinstance(mode, str) or mode not in modes:
+            return None
     if not isinstance(mode, str) or mode not in modes:
         problem = (
             f"is required: one of {', '.join(modes)}" if mode is None else f"is none of {', '.join(modes)}"
         )
         raise InvalidRequestError(f"invalid request for {model}: mode: {problem}", errors=[("mode", problem)])
     return modes[mode]
+
+
+def _names_in(fields: Mapping[str, object]) -> Mapping[str, object]:
+    extra = fields.get(EXTRA_BODY)
+    return cast("Mapping[str, object]", extra) if isinstance(extra, Mapping) else {}
+
+
+def _is_left_to_extra(exc: ValidationError, fields: Mapping[str, object]) -> bool:
+    """Return whether all that a class misses is in `extra_body`, in a form that it may not know."""
+    extra = _names_in(fields)
+    return bool(extra) and all(
+        item["type"] == "missing" and item["loc"][:1] and item["loc"][0] in extra
+        for item in exc.errors(include_url=False, include_context=False, include_input=False)
+    )
 
 
 def _modes_of(cls: type[ImageRequest]) -> tuple[str, ...]:
@@ -154,24 +175,36 @@ def request(model: str, /, **fields: object) -> ImageRequest:
 
     Args:
         model: The path after `/v1/`, such as `flux-pro-1.1`.
-        fields: The model's fields; those left out are not sent.
+        fields: The model's fields; those left out are not sent. `extra_body` has those that this release does not
+            know or would refuse: they are sent unchecked, merged last. A file may stand where base64 belongs, in it
+            and in any field of a model that is not known.
     Raises:
         InvalidRequestError: The name is not a model's, or a field does not fit; nothing was sent.
     """
     name = model if isinstance(model, str) and model in CATALOG else check_model_name(model)
-    cls = _class_for(name, fields)
-    try:
-        made = cls.model_validate(fields) if cls is not None else _pass_through(name, fields)
-    except ValidationError as exc:
-        raise invalid_request(name, exc, cls.model_fields if cls is not None else ()) from exc
-    if cls is None:
-        _warn_once(name, UserWarning, "is not in this release's catalog: its fields are sent unchecked")
-    else:
+    made = _made(name, fields)
+    if name in CATALOG:
         _warn_if_retired(name)
+    else:
+        _warn_once(name, UserWarning, "is not in this release's catalog: its fields are sent unchecked")
     return made
 
 
-def _pass_through(name: str, fields: dict[str, object]) -> ImageRequest:
+def _made(name: str, fields: Mapping[str, object]) -> ImageRequest:
+    cls = _class_for(name, fields)
+    if cls is not None:
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as exc:
+            if not _is_left_to_extra(exc, fields):
+                raise invalid_request(name, exc, known_names(cls)) from exc
+    try:
+        return _pass_through(name, fields)
+    except ValidationError as exc:
+        raise invalid_request(name, exc, ()) from exc
+
+
+def _pass_through(name: str, fields: Mapping[str, object]) -> ImageRequest:
     made: ImageRequest = load("models.passthrough").PassThroughRequest.named(name, fields)
     return made
 
@@ -193,7 +226,8 @@ def endpoint_request(path: object, fields: object) -> ImageRequest:
         problem = f"is {type(fields).__name__} and no mapping"
         raise InvalidRequestError(f"the body {problem}", errors=[("json", problem)])
     try:
-        return _pass_through(name, dict(fields))
+        # A body may have a field of any name.
+        return _pass_through(name, {EXTRA_BODY: fields} if EXTRA_BODY in fields else fields)
     except ValidationError as exc:
         raise invalid_request(name, exc, ()) from exc
 

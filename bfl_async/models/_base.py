@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import functools
-import numbers
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Literal, cast, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
 from bfl_async.errors import InvalidRequestError
+from bfl_async.models._numbers import plain_number
 from bfl_async.models.headers import image_size, is_turned
 from bfl_async.models.input_files import MediaProblem
 from bfl_async.models.media import Media, MediaRule, head_of, is_heavy, load, shown
+from bfl_async.models.open_values import ExtraBody, load_open, take_extra_body
 from bfl_async.types.common import JSON
+
+EXTRA_BODY = "extra_body"
+
+ExtraFields = SkipJsonSchema[Annotated[Mapping[str, object] | None, PlainValidator(take_extra_body)]]
 
 
 class ImageRequest(BaseModel):
     """One generation, checked on this side. Frozen; fields left out are not sent.
 
+    Args:
+        extra_body: Fields, values and bounds that this release does not know: sent unchecked and unchanged, merged
+            last, so that one may replace a field. A file may stand where its base64 belongs.
     Raises:
         pydantic.ValidationError: A field is unknown, of the wrong type, or out of its bounds. The client's
             calls and `request()` raise `InvalidRequestError` from it.
@@ -38,6 +48,8 @@ class ImageRequest(BaseModel):
     always_sent: ClassVar[tuple[str, ...]] = ()  # fields that the class itself states, such as the mode
     same_size: ClassVar[tuple[str, str] | None] = None  # two images that must have the same size in px
 
+    extra_body: ExtraFields = Field(default=None, exclude=True, repr=False)
+
     @property
     def model(self) -> str:
         """The model's name: its path after `/v1/`."""
@@ -46,7 +58,7 @@ class ImageRequest(BaseModel):
     @property
     def has_files(self) -> bool:
         """True when `body` reads or encodes files: it then belongs in a worker thread."""
-        return any(map(is_heavy, self.media().values()))
+        return any(map(is_heavy, self.media().values())) or is_heavy(self.extra_body)
 
     def media(self) -> dict[str, object]:
         """Return the images and videos that were given, by field."""
@@ -55,11 +67,51 @@ class ImageRequest(BaseModel):
             return {}
         return {name: getattr(self, name) for name in rules if name in given}
 
+    def with_extra_body(self, extra_body: Mapping[str, object] | None) -> Self:
+        """Return a copy whose `extra_body` has these fields as well; of two values for a field, this one counts.
+
+        Raises:
+            InvalidRequestError: A value is neither JSON nor a file.
+        """
+        try:
+            taken = take_extra_body(extra_body)
+        except PydanticCustomError as exc:
+            raise self._unfit(EXTRA_BODY, exc.message()) from exc
+        if taken is None:
+            return self
+        return self.model_copy(update={EXTRA_BODY: ExtraBody({**(self.extra_body or {}), **taken})})
+
     def body(self) -> Mapping[str, JSON]:
-        """Return the JSON body: the fields that were given, files as base64. Reads each `Path` anew; blocks.
+        """Return the JSON body: the fields that were given, files as base64, and then `extra_body`.
+
+        Reads each `Path` anew; blocks.
 
         Raises:
             InvalidRequestError: A file cannot be read, or does not fit; nothing was sent.
+        """
+        extra = self.extra_json()
+        own = self.own_body()
+        return {**own, **extra} if extra else own
+
+    def extra_json(self) -> dict[str, JSON]:
+        """Return `extra_body` as it is sent, files as base64. Blocks.
+
+        Raises:
+            InvalidRequestError: A file cannot be read, or is too large; nothing was sent.
+        """
+        made: dict[str, JSON] = {}
+        for name, value in (self.extra_body or {}).items():
+            try:
+                made[name] = load_open(value)
+            except MediaProblem as exc:
+                raise self._unfit(f"{EXTRA_BODY}.{name}", str(exc)) from exc
+        return made
+
+    def own_body(self) -> Mapping[str, JSON]:
+        """Return the body without `extra_body`. Blocks.
+
+        Raises:
+            InvalidRequestError: As `body`.
         """
         media = self.media()
         body = self.model_dump(mode="json", exclude_unset=True, exclude=set(media))
@@ -80,11 +132,9 @@ class ImageRequest(BaseModel):
         if not isinstance(given, dict):
             return given
         whole, numeric = number_fields(cls)
-        # Of an unknown model no field's type is known, so a whole float may be meant as it is.
-        names = given if cls.model_config.get("extra") == "allow" else numeric & given.keys()
         changed = {
             name: number
-            for name in names
+            for name in numeric & given.keys()
             if (number := plain_number(value := given[name], whole=name in whole)) is not value
         }
         return {**given, **changed} if changed else given
@@ -103,10 +153,16 @@ class ImageRequest(BaseModel):
             if name in given:
                 yield name, value
         for name, value in self.media().items():
-            yield name, _Shown(shown(value))
+            yield name, Shown(shown(value))
+        if self.extra_body is not None:
+            yield EXTRA_BODY, self.extra_body
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        # One that an earlier release pickled has no such field.
+        super().__setstate__({**state, "__dict__": {EXTRA_BODY: None, **(state.get("__dict__") or {})}})
 
 
-class _Shown(str):
+class Shown(str):
     """A text that is its own repr."""
 
     __slots__ = ()
@@ -140,31 +196,6 @@ def size_problem(first: object, second: object) -> str | None:
     if (width, height) == (other_height, other_width) and any(map(is_turned, heads)):
         return None
     return f"has {other_width} x {other_height} px, but the image has {width} x {height} px"
-
-
-# Beyond this, a float may stand for several whole numbers.
-_MAX_EXACT = 2**53
-
-
-def plain_number(value: object, *, whole: bool) -> object:
-    """Return a number as Python's own `int` or `float`; anything else, `bool` included, as it is.
-
-    JSON knows one kind of number, and tools for data write 42 as 42.0 or as a type of their own.
-
-    Args:
-        whole: Return a float without a fraction as an `int`.
-    """
-    if isinstance(value, bool | int):
-        return value
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if not isinstance(value, numbers.Real):
-        return value
-    try:
-        number = float(value)
-    except OverflowError:
-        return value
-    return int(number) if whole and abs(number) <= _MAX_EXACT and number.is_integer() else number
 
 
 @functools.cache
@@ -203,6 +234,17 @@ def _rule_in(parts: Iterable[object]) -> MediaRule | None:
     return None
 
 
+def field_of(item: object, name: str) -> object:
+    """Return the value that a request sends in a field: that of `extra_body`, if it has one. None without one."""
+    extra = getattr(item, EXTRA_BODY, None)
+    return extra[name] if extra is not None and name in extra else getattr(item, name, None)
+
+
+def known_names(cls: type[ImageRequest]) -> list[str]:
+    """Return the names of the fields that a class sends: those of the API."""
+    return [name for name in cls.model_fields if name != EXTRA_BODY]
+
+
 def invalid_request(model: str, exc: ValidationError, known: Iterable[str]) -> InvalidRequestError:
     """Translate pydantic's error; its input values stay out of the text."""
     errors: list[tuple[str, str]] = []
@@ -210,7 +252,7 @@ def invalid_request(model: str, exc: ValidationError, known: Iterable[str]) -> I
         path = ".".join(str(part) for part in item["loc"]) or "request"
         message = item["msg"]
         if item["type"] == "extra_forbidden":
-            message = f"{model} has no such field; it takes {', '.join(known)}"
+            message = f"{model} has no such field in this release; it takes {', '.join(known)}; extra_body sends others"
         errors.append((path, message))
     text = "; ".join(f"{path}: {message}" for path, message in errors)
     return InvalidRequestError(f"invalid request for {model}: {text}", errors=errors)

@@ -6,7 +6,6 @@ Here and in the families' modules annotations are no texts (no `from __future__ 
 compile each of them at import.
 """
 
-import numbers
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
@@ -21,7 +20,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from bfl_async.models._base import ImageRequest, plain_number, size_problem
+from bfl_async.models._base import ImageRequest, size_problem
+from bfl_async.models._numbers import is_number, plain_number
 from bfl_async.models.input_files import MediaProblem
 from bfl_async.models.media import Media, MediaRule, MediaSource, take
 
@@ -129,14 +129,15 @@ def _keyframes(value: object, rule: MediaRule) -> object:
 
 
 def _is_timed(value: Sequence[object]) -> bool:
-    return len(value) == 2 and isinstance(value[0], numbers.Real) and not isinstance(value[0], bool)
+    return len(value) == 2 and is_number(value[0])
 
 
 def _timed(value: Sequence[object], rule: MediaRule) -> tuple[float, Media]:
     second = plain_number(value[0], whole=False) if _is_timed(value) else None
     if not isinstance(second, int | float) or not abs(second) < float("inf"):
         raise MediaProblem("is no pair of a second and an image")
-    return second, take(value[1], rule)
+    # One form, so that 0 and 0.0 are one second in the identity of a row as well.
+    return float(second), take(value[1], rule)
 
 
 KeyframesField = Annotated[Keyframes, KeyframesRule(), Field(repr=False)]

@@ -48,6 +48,8 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "status": ("TaskStatus",),
     "types": ("Estimate", "Outcome", "Reply", "Statistics", "Update"),
 }
+# What each call takes besides a model's fields.
+_EXTRA = "extra_body: Mapping[str, object] | None = None"
 _HEAD = '''"""{title}
 
 Written by `python -m bfl_async.models._generate`, never by hand. Imported by type checkers only.
@@ -130,7 +132,7 @@ def _fields_name(cls: type[ImageRequest]) -> str:
 
 def _typed_dicts() -> str:
     imports = """
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, Required, TypedDict, Unpack, overload
 
 from bfl_async.models._base import ImageRequest
@@ -161,11 +163,12 @@ from bfl_async.models.media import MediaSource
 def _request_calls() -> str:
     text = ['\nclass RequestCalls(Protocol):\n    """`request`."""\n']
     text += [
-        f"    @overload\n    def __call__(self, model: Literal[{name!r}], /, **fields: Unpack[{_fields_name(cls)}]) "
-        f"-> {cls.__name__}: ...\n"
+        f"    @overload\n    def __call__(self, model: Literal[{name!r}], /, *, {_EXTRA}, "
+        f"**fields: Unpack[{_fields_name(cls)}]) -> {cls.__name__}: ...\n"
         for name, cls in _rows()
     ]
     text.append(
+        # Here `extra_body` is one of the fields: a mapping of any values may be unpacked into them.
         "    @overload\n    def __call__(self, model: KnownModel, /, **fields: object) -> FieldsDoNotFitTheModel: ...\n"
         "    @overload\n    def __call__(self, model: str, /, **fields: object) -> ImageRequest: ...\n"
     )
@@ -174,6 +177,7 @@ def _request_calls() -> str:
 
 def _client_calls() -> str:
     imports = """
+from collections.abc import Mapping
 from typing import Literal, Protocol, TypeVar, Unpack, overload
 
 from bfl_async.models import ImageRequest
@@ -189,18 +193,19 @@ from bfl_async.models._typed import (
     ):
         text.append(f'\n\nclass {name}(Protocol[Answer]):\n    """{title}"""\n')
         more += "priority: int | None = None"
+        extra = f"{more}, {_EXTRA}"
         text.append(
-            f"    @overload\n    def __call__(self, request: ImageRequest, /, *, {more}) -> Answer: ...\n"
+            f"    @overload\n    def __call__(self, request: ImageRequest, /, *, {extra}) -> Answer: ...\n"
         )
         text += [
-            f"    @overload\n    def __call__(self, model: Literal[{model!r}], /, *, {more}, "
+            f"    @overload\n    def __call__(self, model: Literal[{model!r}], /, *, {extra}, "
             f"**fields: Unpack[{_fields_name(cls)}]) -> Answer: ...\n"
             for model, cls in _rows()
         ]
         text.append(
-            f"    @overload\n    def __call__(self, model: KnownModel, /, *, {more}, **fields: object) "
+            f"    @overload\n    def __call__(self, model: KnownModel, /, *, {extra}, **fields: object) "
             "-> FieldsDoNotFitTheModel: ...\n"
-            f"    @overload\n    def __call__(self, model: str, /, *, {more}, **fields: object) -> Answer: ...\n"
+            f"    @overload\n    def __call__(self, model: str, /, *, {extra}, **fields: object) -> Answer: ...\n"
         )
     return "\n".join(text)
 

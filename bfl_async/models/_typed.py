@@ -9,7 +9,7 @@ Written by `python -m bfl_async.models._generate`, never by hand. Imported by ty
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, Required, TypedDict, Unpack, overload
 
 from bfl_async.models._base import ImageRequest
@@ -871,34 +871,73 @@ class RequestCalls(Protocol):
     """`request`."""
 
     @overload
-    def __call__(self, model: Literal["flux-pro-1.1"], /, **fields: Unpack[FluxPro11Fields]) -> FluxPro11: ...
+    def __call__(
+        self,
+        model: Literal["flux-pro-1.1"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[FluxPro11Fields],
+    ) -> FluxPro11: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-pro-1.1-ultra"], /, **fields: Unpack[FluxPro11UltraFields]
+        self,
+        model: Literal["flux-pro-1.1-ultra"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[FluxPro11UltraFields],
     ) -> FluxPro11Ultra: ...
 
     @overload
-    def __call__(self, model: Literal["flux-dev"], /, **fields: Unpack[FluxDevFields]) -> FluxDev: ...
+    def __call__(
+        self,
+        model: Literal["flux-dev"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[FluxDevFields],
+    ) -> FluxDev: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-kontext-pro"], /, **fields: Unpack[FluxKontextProFields]
+        self,
+        model: Literal["flux-kontext-pro"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[FluxKontextProFields],
     ) -> FluxKontextPro: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-kontext-max"], /, **fields: Unpack[FluxKontextMaxFields]
+        self,
+        model: Literal["flux-kontext-max"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[FluxKontextMaxFields],
     ) -> FluxKontextMax: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-pro-1.0-fill"], /, **fields: Unpack[FluxProFillFields]
+        self,
+        model: Literal["flux-pro-1.0-fill"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[FluxProFillFields],
     ) -> FluxProFill: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-pro-1.0-expand"], /, **fields: Unpack[FluxProExpandFields]
+        self,
+        model: Literal["flux-pro-1.0-expand"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[FluxProExpandFields],
     ) -> FluxProExpand: ...
 
     @overload
@@ -906,79 +945,169 @@ class RequestCalls(Protocol):
         self,
         model: Literal["flux-pro-1.1-ultra-finetuned"],
         /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[FluxPro11UltraFinetunedFields],
     ) -> FluxPro11UltraFinetuned: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-pro-1.0-fill-finetuned"], /, **fields: Unpack[FluxProFillFinetunedFields]
+        self,
+        model: Literal["flux-pro-1.0-fill-finetuned"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[FluxProFillFinetunedFields],
     ) -> FluxProFillFinetuned: ...
 
     @overload
-    def __call__(self, model: Literal["flux-pro"], /, **fields: Unpack[FluxProFields]) -> FluxPro: ...
+    def __call__(
+        self,
+        model: Literal["flux-pro"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[FluxProFields],
+    ) -> FluxPro: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-pro-1.0-canny"], /, **fields: Unpack[FluxProCannyFields]
+        self,
+        model: Literal["flux-pro-1.0-canny"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[FluxProCannyFields],
     ) -> FluxProCanny: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-pro-1.0-depth"], /, **fields: Unpack[FluxProDepthFields]
+        self,
+        model: Literal["flux-pro-1.0-depth"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[FluxProDepthFields],
     ) -> FluxProDepth: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-pro-finetuned"], /, **fields: Unpack[FluxProFinetunedFields]
+        self,
+        model: Literal["flux-pro-finetuned"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[FluxProFinetunedFields],
     ) -> FluxProFinetuned: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-pro-1.0-canny-finetuned"], /, **fields: Unpack[FluxProCannyFinetunedFields]
+        self,
+        model: Literal["flux-pro-1.0-canny-finetuned"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[FluxProCannyFinetunedFields],
     ) -> FluxProCannyFinetuned: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-pro-1.0-depth-finetuned"], /, **fields: Unpack[FluxProDepthFinetunedFields]
+        self,
+        model: Literal["flux-pro-1.0-depth-finetuned"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[FluxProDepthFinetunedFields],
     ) -> FluxProDepthFinetuned: ...
 
     @overload
-    def __call__(self, model: Literal["flux-2-pro"], /, **fields: Unpack[Flux2ProFields]) -> Flux2Pro: ...
+    def __call__(
+        self,
+        model: Literal["flux-2-pro"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[Flux2ProFields],
+    ) -> Flux2Pro: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-2-pro-preview"], /, **fields: Unpack[Flux2ProPreviewFields]
+        self,
+        model: Literal["flux-2-pro-preview"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[Flux2ProPreviewFields],
     ) -> Flux2ProPreview: ...
 
     @overload
-    def __call__(self, model: Literal["flux-2-max"], /, **fields: Unpack[Flux2MaxFields]) -> Flux2Max: ...
-
-    @overload
-    def __call__(self, model: Literal["flux-2-flex"], /, **fields: Unpack[Flux2FlexFields]) -> Flux2Flex: ...
+    def __call__(
+        self,
+        model: Literal["flux-2-max"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[Flux2MaxFields],
+    ) -> Flux2Max: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-2-klein-4b"], /, **fields: Unpack[Flux2Klein4BFields]
+        self,
+        model: Literal["flux-2-flex"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[Flux2FlexFields],
+    ) -> Flux2Flex: ...
+
+    @overload
+    def __call__(
+        self,
+        model: Literal["flux-2-klein-4b"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[Flux2Klein4BFields],
     ) -> Flux2Klein4B: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-2-klein-9b"], /, **fields: Unpack[Flux2Klein9BFields]
+        self,
+        model: Literal["flux-2-klein-9b"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[Flux2Klein9BFields],
     ) -> Flux2Klein9B: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-2-klein-9b-preview"], /, **fields: Unpack[Flux2Klein9BPreviewFields]
+        self,
+        model: Literal["flux-2-klein-9b-preview"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[Flux2Klein9BPreviewFields],
     ) -> Flux2Klein9BPreview: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-2-klein-4b-finetuned"], /, **fields: Unpack[Flux2Klein4BFinetunedFields]
+        self,
+        model: Literal["flux-2-klein-4b-finetuned"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[Flux2Klein4BFinetunedFields],
     ) -> Flux2Klein4BFinetuned: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-2-klein-9b-finetuned"], /, **fields: Unpack[Flux2Klein9BFinetunedFields]
+        self,
+        model: Literal["flux-2-klein-9b-finetuned"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[Flux2Klein9BFinetunedFields],
     ) -> Flux2Klein9BFinetuned: ...
 
     @overload
@@ -986,6 +1115,8 @@ class RequestCalls(Protocol):
         self,
         model: Literal["flux-2-klein-9b-kv-finetuned"],
         /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2Klein9BKVFinetunedFields],
     ) -> Flux2Klein9BKVFinetuned: ...
 
@@ -994,6 +1125,8 @@ class RequestCalls(Protocol):
         self,
         model: Literal["flux-2-klein-9b-kv-bf16-finetuned"],
         /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2Klein9BKVBF16FinetunedFields],
     ) -> Flux2Klein9BKVBF16Finetuned: ...
 
@@ -1002,6 +1135,8 @@ class RequestCalls(Protocol):
         self,
         model: Literal["flux-2-klein-base-4b-finetuned"],
         /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2KleinBase4BFinetunedFields],
     ) -> Flux2KleinBase4BFinetuned: ...
 
@@ -1010,72 +1145,139 @@ class RequestCalls(Protocol):
         self,
         model: Literal["flux-2-klein-base-9b-finetuned"],
         /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
         **fields: Unpack[Flux2KleinBase9BFinetunedFields],
     ) -> Flux2KleinBase9BFinetuned: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-3-image"], /, **fields: Unpack[Flux3ImageFields]
+        self,
+        model: Literal["flux-3-image"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[Flux3ImageFields],
     ) -> Flux3Image: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-3-image-klein"], /, **fields: Unpack[Flux3ImageKleinFields]
+        self,
+        model: Literal["flux-3-image-klein"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[Flux3ImageKleinFields],
     ) -> Flux3ImageKlein: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-3-video"], /, **fields: Unpack[Flux3VideoT2VFields]
+        self,
+        model: Literal["flux-3-video"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[Flux3VideoT2VFields],
     ) -> Flux3VideoT2V: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-3-video"], /, **fields: Unpack[Flux3VideoI2VFields]
+        self,
+        model: Literal["flux-3-video"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[Flux3VideoI2VFields],
     ) -> Flux3VideoI2V: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-3-video"], /, **fields: Unpack[Flux3VideoV2VFields]
+        self,
+        model: Literal["flux-3-video"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[Flux3VideoV2VFields],
     ) -> Flux3VideoV2V: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-3-video"], /, **fields: Unpack[Flux3VideoDraftEnhanceFields]
+        self,
+        model: Literal["flux-3-video"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[Flux3VideoDraftEnhanceFields],
     ) -> Flux3VideoDraftEnhance: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-tools/outpainting-v1"], /, **fields: Unpack[OutpaintingV1Fields]
+        self,
+        model: Literal["flux-tools/outpainting-v1"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[OutpaintingV1Fields],
     ) -> OutpaintingV1: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-tools/erase-v1"], /, **fields: Unpack[EraseV1Fields]
+        self,
+        model: Literal["flux-tools/erase-v1"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[EraseV1Fields],
     ) -> EraseV1: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-tools/deblur-v1"], /, **fields: Unpack[DeblurV1Fields]
+        self,
+        model: Literal["flux-tools/deblur-v1"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[DeblurV1Fields],
     ) -> DeblurV1: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-tools/vto-v1"], /, **fields: Unpack[VirtualTryOnV1Fields]
+        self,
+        model: Literal["flux-tools/vto-v1"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[VirtualTryOnV1Fields],
     ) -> VirtualTryOnV1: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-tools/vto-v2"], /, **fields: Unpack[VirtualTryOnV2Fields]
+        self,
+        model: Literal["flux-tools/vto-v2"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[VirtualTryOnV2Fields],
     ) -> VirtualTryOnV2: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-tools/video-edit-v1"], /, **fields: Unpack[VideoEditV1Fields]
+        self,
+        model: Literal["flux-tools/video-edit-v1"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[VideoEditV1Fields],
     ) -> VideoEditV1: ...
 
     @overload
     def __call__(
-        self, model: Literal["flux-tools/video-upscale-v1"], /, **fields: Unpack[VideoUpscaleV1Fields]
+        self,
+        model: Literal["flux-tools/video-upscale-v1"],
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: Unpack[VideoUpscaleV1Fields],
     ) -> VideoUpscaleV1: ...
 
     @overload

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo as PydanticField
 
 from bfl_async.errors import InvalidRequestError
 from bfl_async.models import check_model_name, request_classes
-from bfl_async.models._base import ImageRequest
+from bfl_async.models._base import EXTRA_BODY, ImageRequest
 from bfl_async.models._fields import KeyframesRule
 from bfl_async.models.media import MediaRule
 
@@ -68,6 +68,7 @@ def fields_of(cls: type[ImageRequest], *, mode: str = "") -> list[FieldInfo]:
             mode=mode,
         )
         for name, field in cls.model_fields.items()
+        if name != EXTRA_BODY
     ]
     return sorted(rows, key=lambda row: not row.required)
 

@@ -19,7 +19,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, TypeAlias, cast
@@ -84,7 +84,7 @@ class MediaRule:
         max_chars: Of the base64 text.
     """
 
-    kind: Literal["image", "video"] = "image"
+    kind: Literal["image", "video", "any"] = "image"
     max_bytes: int = 20 * _MB
     max_mp: int = 20
     min_side_px: int = 1
@@ -112,10 +112,17 @@ class MediaRule:
 
     def text(self) -> str:
         """The bounds in words."""
+        if self.kind == "any":
+            return f"a file of at most {self.max_bytes // _MB} MB"
         if self.kind == "video":
             return f"mp4, at most {self.max_bytes // _MB} MB"
         least = f", sides from {self.min_side_px} px" if self.min_side_px > 1 else ""
         return f"jpeg, png or webp, at most {self.max_bytes // _MB} MB and {self.max_mp} MP{least}"
+
+
+ANY_FILE = MediaRule("any", max_bytes=200 * _MB, max_mp=100_000)
+"""Of a field that this release does not know: its bounds are the server's, and 200 MB keep a wrong file out of memory.
+"""
 
 
 # --- taking what is given ------------------------------------------------------------------------------------
@@ -144,9 +151,19 @@ def take(value: object, rule: MediaRule) -> Media:
     return data
 
 
+def is_readable(value: object) -> bool:
+    """True for a Pillow image and a file object, whose bytes `take` reads."""
+    return _is_pillow(value) or callable(getattr(value, "read", None))
+
+
+def _is_pillow(value: object) -> bool:
+    # Loaded if, and only if, the caller has an image of it.
+    pillow = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(value, pillow.Image)
+
+
 def _bytes_of(value: object, rule: MediaRule) -> bytes:
-    pillow = sys.modules.get("PIL.Image")  # loaded if, and only if, the caller has an image of it
-    if pillow is not None and isinstance(value, pillow.Image):
+    if _is_pillow(value):
         if rule.kind == "video":
             raise MediaProblem("is an image where a video is wanted")
         image = cast("PillowImage", value)
@@ -317,6 +334,8 @@ def _wanted(rule: MediaRule) -> str:
 
 
 def _check_kind(data: bytes, rule: MediaRule) -> None:
+    if rule.kind == "any":
+        return
     kind = kind_of(data)
     if kind is None:
         raise _Unreadable(f"is no {_wanted(rule)}")
@@ -433,6 +452,8 @@ def facts_of(value: Media) -> VideoFacts | None:
 
 def is_heavy(value: object) -> bool:
     """True for an input whose sending needs work that an event loop should not do."""
+    if isinstance(value, Mapping):
+        return any(is_heavy(item) for item in value.values())
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return any(is_heavy(item) for item in value)
     return isinstance(value, bytes | Path | FileWithin) or (

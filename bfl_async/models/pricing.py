@@ -14,6 +14,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from bfl_async.models._base import field_of
+from bfl_async.models._numbers import plain_number
 from bfl_async.models.catalog import (
     Flat,
     PerInputSecond,
@@ -84,7 +86,8 @@ def _least(credits: float, most: float, basis: str, otherwise: str) -> Quote:
 
 
 def _field(request: Request, name: str) -> object:
-    return getattr(request, name, None)
+    """Return what is sent in a field, or what the server takes when it is left out."""
+    return plain_number(field_of(request, name), whole=True)
 
 
 def _facts(request: Request, name: str) -> VideoFacts | None:
@@ -155,7 +158,11 @@ def _output_mp(request: Request, first: tuple[int, int] | None) -> tuple[float, 
 
 
 def _images(request: Request) -> Iterator[Media]:
-    for value in request.media().values():
+    extra = getattr(request, "extra_body", None) or {}
+    given = {name: value for name, value in request.media().items() if name not in extra}
+    # Which texts of fields that are not known are URLs of images, is not known either.
+    added = {name: value for name, value in extra.items() if not isinstance(value, str)}
+    for value in (given | added).values():
         if isinstance(value, Media):
             yield value
 

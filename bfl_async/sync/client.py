@@ -153,13 +153,19 @@ class BFL:
 
     @typed_nowait
     def submit_nowait(
-        self, request_or_model: ImageRequest | str, /, *, priority: int | None = None, **fields: object
+        self,
+        request_or_model: ImageRequest | str,
+        /,
+        *,
+        priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
+        **fields: object,
     ) -> TaskHandle:
         """Queue one request and return its handle at once; see `AsyncBFL.submit_nowait`."""
 
         async def submit() -> AsyncTaskHandle:
             submit_nowait = cast("Callable[..., AsyncTaskHandle]", self._bfl.submit_nowait)
-            return submit_nowait(request_or_model, priority=priority, **fields)
+            return submit_nowait(request_or_model, priority=priority, extra_body=extra_body, **fields)
 
         return TaskHandle(self._portal.call(submit), self._portal)
 
@@ -171,12 +177,15 @@ class BFL:
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: object,
     ) -> TaskHandle:
         """Send one request and return its handle once the server has accepted it; see `AsyncBFL.submit`."""
         submit = cast("Callable[..., Awaitable[AsyncTaskHandle]]", self._bfl.submit)
         handle = self._portal.call(
-            lambda: submit(request_or_model, timeout=timeout, priority=priority, **fields)
+            lambda: submit(
+                request_or_model, timeout=timeout, priority=priority, extra_body=extra_body, **fields
+            )
         )
         return TaskHandle(handle, self._portal)
 
@@ -188,12 +197,15 @@ class BFL:
         *,
         timeout: float | None = None,
         priority: int | None = None,
+        extra_body: Mapping[str, object] | None = None,
         **fields: object,
     ) -> Result:
         """Send one request and return its result; see `AsyncBFL.generate`."""
         generate = cast("Callable[..., Awaitable[AsyncResult]]", self._bfl.generate)
         result = self._portal.call(
-            lambda: generate(request_or_model, timeout=timeout, priority=priority, **fields)
+            lambda: generate(
+                request_or_model, timeout=timeout, priority=priority, extra_body=extra_body, **fields
+            )
         )
         return Result._of(result, self._portal)
 

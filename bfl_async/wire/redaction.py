@@ -6,6 +6,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 from bfl_async.runtime.text import MAX_TEXT, printable
 from bfl_async.types.bounds import MAX_ERROR_PAIRS
@@ -144,19 +145,29 @@ _MOST_HIDDEN_CHARS = 32 * 1024
 _MOST_COMPARED_CHARS = 64 * 1024
 
 
+# Values of a request that are looked through for texts.
+_MOST_VALUES = 1_000
+
+
 # Letters and digits in a row that are the same as in a hidden text are recognised from so many on.
 _STRETCH = 12
 
 
 def texts_in(body: Mapping[str, object]) -> dict[str, str]:
     """Return the texts of a request that an error must not show, by field."""
-    return {
-        name: value
-        for name, value in body.items()
-        if isinstance(value, str)
-        and _LEAST_HIDDEN_CHARS <= len(value) <= _MOST_HIDDEN_CHARS
-        and name != "output_format"
-    }
+    found: dict[str, str] = {}
+    waiting: list[tuple[str, object]] = list(body.items())
+    # What is added within the loop is looked at as well: the values of lists and objects.
+    for name, value in waiting:
+        if isinstance(value, str):
+            if _LEAST_HIDDEN_CHARS <= len(value) <= _MOST_HIDDEN_CHARS and name != "output_format":
+                found[name] = value
+        elif len(waiting) < _MOST_VALUES:
+            if isinstance(value, Mapping):
+                waiting += ((f"{name}.{key}", part) for key, part in islice(value.items(), _MOST_VALUES))
+            elif isinstance(value, list | tuple):
+                waiting += ((f"{name}.{at}", part) for at, part in enumerate(value[:_MOST_VALUES]))
+    return found
 
 
 class HiddenTexts:
