@@ -107,6 +107,8 @@ if TYPE_CHECKING:
     from bfl_async.models import VirtualTryOnV2 as VirtualTryOnV2
     from bfl_async.models import request as request
     from bfl_async.models.media import MediaSource as MediaSource
+    from bfl_async.models.sizes import Size as Size
+    from bfl_async.models.sizes import size_for as size_for
     from bfl_async.polling.fixed import Fixed as Fixed
     from bfl_async.polling.policies import Adaptive as Adaptive
     from bfl_async.results.result import Result as Result
@@ -147,6 +149,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "request",
     ),
     "models.media": ("MediaSource",),
+    "models.sizes": ("Size", "size_for"),
     "polling.fixed": ("Fixed",),
     "polling.policies": ("Adaptive",),
     "results.result": ("Result",),

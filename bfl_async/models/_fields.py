@@ -15,18 +15,42 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    ValidationError,
     ValidationInfo,
     field_validator,
 )
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, Url, core_schema
 
 from bfl_async.models._base import ImageRequest, size_problem
-from bfl_async.models._numbers import is_number, plain_number
+from bfl_async.models._numbers import is_number, plain_number, ratio_of
 from bfl_async.models.input_files import MediaProblem
 from bfl_async.models.media import Media, MediaRule, MediaSource, take
 
 OutputFormat = Literal["jpeg", "png", "webp"]
-WebhookURL = Annotated[str, Field(min_length=1, max_length=2083)]
+
+
+def _check_url(text: str) -> str:
+    problem = "Input should be a URL that begins with http:// or https://"
+    try:
+        url = Url(text)
+    except ValidationError as exc:
+        raise PydanticCustomError("url", "{problem}", {"problem": problem}) from exc
+    if url.scheme not in ("http", "https") or not url.host:
+        raise PydanticCustomError("url", "{problem}", {"problem": problem})
+    # As it was given: an escape or a slash more would make it another one for a strict receiver.
+    return text
+
+
+def _check_ratio(text: str) -> str:
+    if ratio_of(text) is None:
+        problem = "Input should be a ratio of width to height, such as 16:9"
+        raise PydanticCustomError("ratio", "{problem}", {"problem": problem})
+    return text
+
+
+WebhookURL = Annotated[str, Field(min_length=1, max_length=2083), AfterValidator(_check_url)]
+# Which ratios are drawn is the server's to say: the documented ends are rounded.
+Ratio = Annotated[str, AfterValidator(_check_ratio)]
 UserId = Annotated[str, Field(min_length=1, max_length=256)]
 Secret = Annotated[str | None, Field(repr=False)]
 

@@ -42,6 +42,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "client.stream": ("OutcomeStream",),
     "models": ("Flux3Video", "ImageRequest", "request"),
     "models.media": ("MediaSource",),
+    "models.sizes": ("Size", "size_for"),
     "polling.fixed": ("Fixed",),
     "polling.policies": ("Adaptive",),
     "results.result": ("Result",),

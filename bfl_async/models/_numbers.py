@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import operator
+import re
 from decimal import Decimal
 from typing import cast
 
@@ -60,3 +61,15 @@ def _is_foreign_bool(value: object) -> bool:
 def is_number(value: object) -> bool:
     """True for what `plain_number` returns as a number, `bool` left out."""
     return not isinstance(value, bool) and isinstance(plain_number(value, whole=False), int | float)
+
+
+_RATIO = re.compile(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*:\s*(\d{1,6}(?:\.\d{1,6})?)\s*")
+
+
+def ratio_of(text: object) -> float | None:
+    """Return the quotient of a text such as `16:9`; None if it is not a ratio."""
+    found = _RATIO.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        return None
+    width, height = float(found[1]), float(found[2])
+    return width / height if width and height else None

@@ -9,6 +9,7 @@ from bfl_async.models._fields import (
     Guidance5,
     OptionalImage,
     OutputFormat,
+    Ratio,
     Share,
     Steps1,
     Tolerance6,
@@ -66,7 +67,7 @@ class FluxDev(Sized):
 class _Ultra(Flux1):
     prompt: str | None = ""
     prompt_upsampling: bool = False
-    aspect_ratio: str = "16:9"
+    aspect_ratio: Ratio = "16:9"
     image_prompt: OptionalImage = None
     image_prompt_strength: Share = 0.1
 

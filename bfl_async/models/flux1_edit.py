@@ -14,6 +14,7 @@ from bfl_async.models._fields import (
     Masked,
     OptionalImage,
     OutputFormat,
+    Ratio,
     Steps15,
 )
 from bfl_async.models.flux1 import Finetuned, Flux1
@@ -78,7 +79,7 @@ class _Kontext(Flux1):
     input_image_2: OptionalImage = None
     input_image_3: OptionalImage = None
     input_image_4: OptionalImage = None
-    aspect_ratio: str | None = None
+    aspect_ratio: Ratio | None = None
     output_format: OutputFormat | None = "png"
     prompt_upsampling: bool = False
 

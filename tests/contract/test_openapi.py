@@ -131,6 +131,18 @@ ODD: tuple[object, ...] = (
 )  # fmt: skip
 
 
+# Texts whose form the schema does not describe, or only by a `format`.
+WELL_FORMED = {"webhook_url": "https://example.com/hook", "aspect_ratio": "16:9"}
+
+
+def is_well_formed(model: str, body: dict[str, Any]) -> bool:
+    """Whether a webhook's text is a URL and a ratio's a ratio; FLUX 3 lists its ratios in the schema."""
+    url, ratio = body.get("webhook_url"), body.get("aspect_ratio")
+    return (not isinstance(url, str) or url == WELL_FORMED["webhook_url"]) and (
+        not isinstance(ratio, str) or model.startswith("flux-3") or ":" in ratio
+    )
+
+
 class Bodies:
     """Makes bodies for a schema: most fields as they should be, and then one of them changed or not."""
 
@@ -156,6 +168,12 @@ class Bodies:
             name: self.value(field, media=name in self.media)
             for name, field in schema["properties"].items()
             if name in required or self.rng.random() < 0.4
+        }
+        # Any text would do for the schema.
+        body |= {
+            name: text
+            for name, text in WELL_FORMED.items()
+            if isinstance(body.get(name), str) and "enum" not in json.dumps(schema["properties"][name])
         }
         match self.rng.randrange(6):
             case 0 | 1:
@@ -219,7 +237,7 @@ class Videos(Bodies):
 
 
 def bodies(openapi: dict[str, Any], model: str) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Bodies for a model, and what JSON Schema says of each."""
+    """Bodies for a model, and whether each is valid by JSON Schema and has texts of the right form."""
     schema = openapi["paths"][f"/v1/{model}"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     judge = jsonschema.Draft202012Validator({**schema, "components": openapi["components"]})
     rules = {name: rule for cls in request_classes(model) for name, rule in media_rules(cls).items()}
@@ -232,7 +250,7 @@ def bodies(openapi: dict[str, Any], model: str) -> Iterator[tuple[dict[str, Any]
                 body[name] = Videos(openapi, videos, f"{model} {len(body)}").value(
                     {"type": "string"}, media=True
                 )
-        yield body, judge.is_valid(body)
+        yield body, judge.is_valid(body) and is_well_formed(model, body)
 
 
 def judged(model: str, body: dict[str, Any]) -> tuple[InvalidRequestError | None, ImageRequest | None]:
