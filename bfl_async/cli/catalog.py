@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import click
 
 from bfl_async.cli.exit_codes import exit_code_of
-from bfl_async.cli.fields import MODEL_NAME, field_options, make_request, model_option
+from bfl_async.cli.fields import MODEL_NAME, GivenFields, field_options, make_request, model_option
 from bfl_async.cli.output import say
 from bfl_async.errors import BFLError
 
@@ -37,9 +35,7 @@ def models(name: str | None, as_json: bool) -> int:
 @model_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @field_options
-def estimate(
-    prompt: str | None, model: str, as_json: bool, set_fields: Sequence[str], fields: Mapping[str, object]
-) -> int:
+def estimate(prompt: str | None, model: str, as_json: bool, fields: GivenFields) -> int:
     """Say what a request would cost, without sending it.
 
     1 credit = 0.01 USD. The server's own figure, which comes with its answer, may differ.
@@ -52,7 +48,7 @@ def estimate(
     from bfl_async.cli import catalog_text
 
     try:
-        wanted = make_request(model, prompt, set_fields, fields)
+        wanted = make_request(model, prompt, fields)
         catalog_text.print_estimate(wanted, as_json=as_json)
     except BFLError as exc:
         say(f"error: {exc}")

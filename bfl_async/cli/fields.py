@@ -7,6 +7,7 @@ takes a `str` for a path; who types a command names files of their own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from bfl_async.cli.field_values import fields_by_name, value_of_text
+from bfl_async.cli.field_values import ALLOW_UNKNOWN, fields_by_name, make, value_of_text
 from bfl_async.cli.files import folder_of_input
 from bfl_async.cli.output import say
 from bfl_async.runtime.text import printable
@@ -56,14 +57,22 @@ def model_option(command: _Command) -> _Command:
 
 
 def field_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the options that are fields of a request; the command gets them as `set_fields` and `fields`."""
+    """Add the options that are fields of a request; the command gets all of them as `fields`."""
 
     @wraps(command)
-    def with_fields(**arguments: object) -> int:
-        fields = {name: arguments.pop(name) for name in _FIELD_OPTIONS}
+    def with_fields(
+        *,
+        set_fields: Sequence[str],
+        allow_unknown_fields: bool,
+        aspect_ratio: str | None,
+        megapixels: float | None,
+        **arguments: object,
+    ) -> int:
+        options = {name: arguments.pop(name) for name in _FIELD_OPTIONS}
+        fields = GivenFields(set_fields, options, aspect_ratio, megapixels, allow_unknown_fields)
         return command(fields=fields, **arguments)
 
-    return _with_options(with_fields, *_FIELD_OPTIONS.values(), _SET_OPTION)
+    return _with_options(with_fields, *_FIELD_OPTIONS.values(), *_SIZE_OPTIONS, *_SET_OPTIONS)
 
 
 def _with_options(command: Callable[..., int], *options: _Option) -> Callable[..., int]:
@@ -81,48 +90,86 @@ _FIELD_OPTIONS: dict[str, _Option] = {
     "safety_tolerance": click.option("--safety-tolerance", type=int, help="0 is the strictest"),
     "output_format": click.option("--output-format", type=click.Choice(["jpeg", "png", "webp"])),
 }
-_SET_OPTION: _Option = click.option(
-    "--set", "set_fields", multiple=True, metavar="FIELD=VALUE",
-    help="Any field of the model, see `models NAME`; a file's name where it takes an image or a video.",
+_SIZE_OPTIONS: tuple[_Option, ...] = (
+    click.option("--aspect-ratio", metavar="W:H",
+                 help="Such as 16:9; a model without ratios is sent the width and height for it."),
+    click.option("--megapixels", type=click.FloatRange(min=0, min_open=True), metavar="MP",
+                 help="At most so many, for models that take a width and a height."),
+)  # fmt: skip
+_SET_OPTIONS: tuple[_Option, ...] = (
+    click.option("--set", "set_fields", multiple=True, metavar="FIELD=VALUE",
+                 help="Any field of the model, see `models NAME`; a file's name where it takes an image or a video."),
+    click.option(ALLOW_UNKNOWN, is_flag=True,
+                 help="Send fields and values that this release does not know or would refuse as they are."),
 )  # fmt: skip
 
 
-def given(fields: Mapping[str, object]) -> dict[str, object]:
-    """The fields that were asked for: what is left out is not sent."""
-    return {name: value for name, value in fields.items() if value is not None}
+@dataclass(frozen=True, slots=True)
+class GivenFields:
+    """What the options say of a request's fields.
 
-
-def default_fields(model: str, set_fields: Sequence[str], options: Mapping[str, object]) -> dict[str, object]:
-    """Return the fields that the options set, for a model.
-
-    Raises:
-        click.UsageError: `--set` is no FIELD=VALUE, or names a field twice.
+    Attributes:
+        set_fields: FIELD=VALUE, of any field.
+        options: Fields that have an option of their own; None: not given.
+        aspect_ratio: Such as `16:9`, in the model's own form; see `size_fields`.
+        megapixels: At most so many.
+        allow_unknown: Send what this release does not know, or would refuse, as it is.
     """
-    known = fields_by_name(model)
-    fields = given(options)
-    for item in set_fields:
-        name, equals, text = item.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"--set takes FIELD=VALUE, not {item!r}")
-        value = value_of_text(text, known.get(name))
-        if name in known and known[name].type.startswith("Sequence") and not isinstance(value, list):
-            earlier = fields.setdefault(name, [])
-            assert isinstance(earlier, list)
-            earlier.append(value)
-        elif name in fields:
-            raise click.UsageError(f"the field {name!r} is given twice")
-        else:
-            fields[name] = value
-    return fields
+
+    set_fields: Sequence[str]
+    options: Mapping[str, object]
+    aspect_ratio: str | None
+    megapixels: float | None
+    allow_unknown: bool
+
+    def of(self, model: str) -> dict[str, object]:
+        """Return the fields that the options set, for a model; what is left out is not sent. Without those of a size.
+
+        Raises:
+            click.UsageError: `--set` is no FIELD=VALUE, or a field is given twice.
+        """
+        known = fields_by_name(model)
+        fields = {name: value for name, value in self.options.items() if value is not None}
+        for item in self.set_fields:
+            name, equals, text = item.partition("=")
+            if not equals or not name:
+                raise click.UsageError(f"--set takes FIELD=VALUE, not {item!r}")
+            value = value_of_text(name, text, known.get(name))
+            if name in known and known[name].type.startswith("Sequence") and not isinstance(value, list):
+                earlier = fields.setdefault(name, [])
+                assert isinstance(earlier, list)
+                earlier.append(value)
+            elif name in fields:
+                raise click.UsageError(f"the field {name!r} is given twice")
+            else:
+                fields[name] = value
+        if twice := _SIZES & fields.keys() if self.has_size else None:
+            raise click.UsageError(
+                f"the size is given twice: by {', '.join(sorted(twice))}, and by --aspect-ratio or --megapixels"
+            )
+        return fields
+
+    @property
+    def has_size(self) -> bool:
+        """True if a ratio or megapixels were given."""
+        return self.aspect_ratio is not None or self.megapixels is not None
+
+    def size(self, model: str) -> Mapping[str, object]:
+        """Return the fields of a size, for a model.
+
+        Raises:
+            InvalidRequestError: The model cannot be asked for it.
+        """
+        from bfl_async.models.sizes import size_fields
+
+        return size_fields(model, self.aspect_ratio, self.megapixels)
+
+
+_SIZES = frozenset({"width", "height", "aspect_ratio"})
 
 
 def make_request(
-    model: str,
-    prompt: str | None,
-    set_fields: Sequence[str],
-    options: Mapping[str, object],
-    *,
-    output: Path | None = None,
+    model: str, prompt: str | None, given: GivenFields, *, output: Path | None = None
 ) -> ImageRequest:
     """Return the request that the options describe.
 
@@ -130,17 +177,17 @@ def make_request(
         output: Where the result will be written; its suffix asks for the format where nothing else does.
     Raises:
         InvalidRequestError: A field does not fit.
-        click.UsageError: See `default_fields`.
+        click.UsageError: See `GivenFields.of`.
     """
-    from bfl_async.models import request
-
-    fields = default_fields(model, set_fields, options)
+    fields = given.of(model)
+    if given.has_size:
+        fields.update(given.size(model))
     if prompt is not None:
         fields["prompt"] = prompt
     wanted = _FORMATS.get(output.suffix.lower()) if output is not None else None
     if wanted is not None and "output_format" in fields_by_name(model):
         fields.setdefault("output_format", wanted)
-    return request(model, **fields)
+    return make(model, fields, allow_unknown=given.allow_unknown)
 
 
 def _columns(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -166,8 +213,7 @@ def row_options(command: Callable[..., int]) -> Callable[..., int]:
         ignore: tuple[str, ...],
         allow_outside: bool,
         allow_unknown_models: bool,
-        set_fields: Sequence[str],
-        fields: Mapping[str, object],
+        fields: GivenFields,
         **others: object,
     ) -> int:
         from bfl_async.cli.rows import Rows, kind_of
@@ -176,7 +222,7 @@ def row_options(command: Callable[..., int]) -> Callable[..., int]:
             file,
             kind if kind is not None else kind_of(file),
             model=model,
-            fields=default_fields(model, set_fields, fields),
+            fields=fields.of(model),
             folder=folder_of_input(file),
             allow_outside=allow_outside,
             columns=columns,
@@ -188,6 +234,8 @@ def row_options(command: Callable[..., int]) -> Callable[..., int]:
             ),
             is_guessed=kind is None,
             allow_unknown_models=allow_unknown_models,
+            allow_unknown_fields=fields.allow_unknown,
+            size=fields.size if fields.has_size else None,
         )
         return command(rows=rows, **others)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import click.shell_completion
 
-from bfl_async.cli.fields import MODEL_NAME, field_options, make_request, model_option
+from bfl_async.cli.fields import MODEL_NAME, GivenFields, field_options, make_request, model_option
 from bfl_async.cli.files import check_folder, folder_of, read_prompt
 from bfl_async.cli.opening import open_client, sandbox_option
 from bfl_async.cli.root import cli
@@ -36,8 +35,7 @@ def generate(
     timeout: float | None,
     as_json: bool,
     sandbox: bool,
-    set_fields: Sequence[str],
-    fields: Mapping[str, object],
+    fields: GivenFields,
 ) -> int:
     """Generate one image or video and save it.
 
@@ -51,7 +49,7 @@ def generate(
 
     async def work(_: Interrupts) -> int:
         asked = read_prompt() if prompt == "-" else prompt
-        wanted = make_request(model, asked, set_fields, fields, output=output)
+        wanted = make_request(model, asked, fields, output=output)
         check_folder(folder_of(output))
         async with AsyncExitStack() as stack:
             left = name_what_is_left(stack, sandbox=sandbox)

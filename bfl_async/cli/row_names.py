@@ -12,6 +12,7 @@ from functools import lru_cache
 from bfl_async.cli.field_values import fields_by_name
 from bfl_async.cli.files import InputError
 from bfl_async.models import CATALOG
+from bfl_async.models._base import EXTRA_BODY
 from bfl_async.runtime.text import printable
 
 # A message names what is wrong; it does not repeat a row.
@@ -63,7 +64,7 @@ def field_of(column: str) -> str:
 @lru_cache(maxsize=1)
 def known_fields() -> frozenset[str]:
     """Return what a column may be named for."""
-    names = frozenset({"id", "model"}).union(*(fields_by_name(model) for model in CATALOG))
+    names = frozenset({"id", "model", EXTRA_BODY}).union(*(fields_by_name(model) for model in CATALOG))
     return frozenset(name for name in names if not is_operators(name))
 
 

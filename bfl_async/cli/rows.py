@@ -6,6 +6,7 @@ called, not where results are delivered, not in whose name, and not which file o
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
@@ -13,8 +14,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bfl_async.batch.requests import Given
-from bfl_async.cli.field_values import fields_by_name, is_media, is_url
+from bfl_async.cli.field_values import fields_by_name, is_media, is_url, make, with_named_files
 from bfl_async.cli.files import InputError, read_lines
+from bfl_async.cli.formats import JSONProblem, json_value
 from bfl_async.cli.formats import Kind as Kind
 from bfl_async.cli.formats import kind_of as kind_of
 from bfl_async.cli.row_columns import Columns
@@ -29,7 +31,8 @@ from bfl_async.cli.row_names import (
 )
 from bfl_async.cli.row_reader import Row, RowReader
 from bfl_async.errors import InvalidRequestError
-from bfl_async.models import CATALOG, ImageRequest, check_model_name, plain_number, request
+from bfl_async.models import CATALOG, ImageRequest, check_model_name, plain_number
+from bfl_async.models._base import EXTRA_BODY
 from bfl_async.models.input_files import FileWithin
 from bfl_async.runtime.text import printable
 
@@ -52,6 +55,8 @@ class Rows:
         folder: Where files that rows name for images and videos are looked for.
         allow_outside: Whether they may lie elsewhere.
         allow_unknown_models: Whether rows may name models that the catalog does not know.
+        allow_unknown_fields: Whether fields and values that this release does not know, or would refuse, are sent.
+        size: Returns the fields of a size for a model, for rows that state none; None: no size was asked for.
         prompt: A template over the columns, such as `{animal} in {style}`; None: the column "prompt".
         repeat: Requests for each row. With a seed, each has the next one.
         ignore: Columns that are not used on purpose.
@@ -76,6 +81,8 @@ class Rows:
         on_ignored: Callable[[Sequence[str]], None] | None = None,
         is_guessed: bool = False,
         allow_unknown_models: bool = False,
+        allow_unknown_fields: bool = False,
+        size: Callable[[str], Mapping[str, object]] | None = None,
     ) -> None:
         self._columns = Columns(columns, prompt, ignore, on_ignored)
         self.name = name
@@ -83,6 +90,8 @@ class Rows:
         self._kind: Kind = kind
         self._is_guessed = is_guessed
         self._allow_unknown_models = allow_unknown_models
+        self._allow_unknown_fields = allow_unknown_fields
+        self._size = size
         self._model = model
         self._fields = fields
         self._folder = folder
@@ -197,15 +206,14 @@ class Rows:
         if not isinstance(model, str) or not isinstance(own_id, str | int | None):
             raise RowError(f"{where}: model and id must be texts")
         self._check_model(model, where)
-        media = [name for name, field in fields_by_name(model).items() if name in values and is_media(field)]
-        for name in media:
-            values[name] = self._with_files(values[name], where)
-        fields = {**self._fields, **values}
+        self._find_files(model, values, where)
+        _check_extra(values, where, are_texts=are_texts)
+        fields = {**self._size_of(model, values, where), **self._fields, **values}
         seed = plain_number(_typed(fields.get("seed")) if are_texts else fields.get("seed"), whole=True)
         for number in range(self._repeat):
             if isinstance(seed, int) and number:
                 fields["seed"] = seed + number
-            made = _make(model, fields, where, are_texts=are_texts)
+            made = _make(model, fields, where, are_texts=are_texts, allow_unknown=self._allow_unknown_fields)
             yield made if own_id is None else (str(own_id), made)
 
     def _check_model(self, model: str, where: str) -> None:
@@ -226,6 +234,34 @@ class Rows:
                 f"{where}: {quoted(model)} is not in this release's catalog of models"
                 f"{f'; did you mean {near[0]!r}?' if near else ''}; --allow-unknown-models lets rows name new ones"
             )
+
+    def _find_files(self, model: str, values: dict[str, object], where: str) -> None:
+        """Put files in the place of their names, in a row's fields.
+
+        Raises:
+            RowError: One cannot be sent.
+        """
+        known = fields_by_name(model)
+        for name in values.keys() - {"prompt", "extra_body"}:
+            if name not in known:
+                values[name] = with_named_files(
+                    name, values[name], lambda text: self._with_files(text, where)
+                )
+            elif is_media(known[name]):
+                values[name] = self._with_files(values[name], where)
+
+    def _size_of(self, model: str, values: Mapping[str, object], where: str) -> Mapping[str, object]:
+        """Return the fields of the size that the command line asks for; a row's own goes before it.
+
+        Raises:
+            RowError: The model cannot be asked for it.
+        """
+        if self._size is None or not values.keys().isdisjoint({"width", "height", "aspect_ratio"}):
+            return {}
+        try:
+            return self._size(model)
+        except InvalidRequestError as exc:
+            raise RowError(f"{where}: {exc}") from exc
 
     def _with_files(self, value: object, where: str) -> object:
         """Files in the place of their names; a URL or base64 stays what it is."""
@@ -259,22 +295,42 @@ def _good(one: Given | RowError) -> Given:
     return one
 
 
-def _make(model: str, fields: Mapping[str, object], where: str, *, are_texts: bool) -> ImageRequest:
+def _check_extra(values: dict[str, object], where: str, *, are_texts: bool) -> None:
+    """Check what a row puts into `extra_body`: it reaches the server as it is, and so must not be the operator's.
+
+    Raises:
+        RowError: It is not an object, or says where results go, in whose name they are made, or by which model.
+    """
+    extra = values.get(EXTRA_BODY)
+    if extra is None:
+        return
+    if are_texts and isinstance(extra, str):
+        with contextlib.suppress(JSONProblem):
+            extra = values[EXTRA_BODY] = json_value(extra)
+    if not isinstance(extra, dict):
+        raise RowError(f"{where}: {EXTRA_BODY} is not a JSON object")
+    for name in extra:
+        if is_operators(name) or name == "model":
+            raise RowError(f"{where}: {EXTRA_BODY}: {quoted(name)} is not a field of rows: {OPERATORS}")
+
+
+def _make(
+    model: str, fields: Mapping[str, object], where: str, *, are_texts: bool, allow_unknown: bool
+) -> ImageRequest:
     typed = {name: _typed(value) for name, value in fields.items()} if are_texts else dict(fields)
     if are_texts and "prompt" in fields:
         typed["prompt"] = fields["prompt"]
     try:
         try:
-            return request(model, **typed)
+            return make(model, typed, allow_unknown=allow_unknown and not are_texts)
         except InvalidRequestError as exc:
             # A text that looks like a number, where a text is wanted.
             texts = {path: fields[path] for path, _ in exc.errors if path in fields}
             if not are_texts or not texts:
                 raise
-            try:
-                return request(model, **{**typed, **texts})
-            except InvalidRequestError:
-                raise exc from None
+            with contextlib.suppress(InvalidRequestError):
+                return make(model, {**typed, **texts}, allow_unknown=False)
+            return make(model, typed, allow_unknown=allow_unknown)
     except InvalidRequestError as exc:
         wrong = "; ".join(f"{printable(path, 60)}: {message}" for path, message in exc.errors[:20]) or str(
             exc

@@ -204,4 +204,4 @@ def _checked(megapixels: object) -> float | None:
 
 
 def _refuse(model: str, field: str, problem: str) -> NoReturn:
-    raise InvalidRequestError(f"no size for {model}: {problem}", errors=[(field, problem)])
+    raise InvalidRequestError(f"no size for {model}: {field}: {problem}", errors=[(field, problem)])
