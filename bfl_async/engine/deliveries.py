@@ -15,7 +15,7 @@ from bfl_async.engine.entry import Entry
 from bfl_async.engine.open_entries import OpenEntries
 from bfl_async.engine.poller import Poller
 from bfl_async.engine.task_verdicts import has_result, settlement_of
-from bfl_async.models import field_of, takes_webhook
+from bfl_async.models import takes_webhook
 from bfl_async.types.common import JSON
 from bfl_async.types.replies import Delivery, Moderated, Ready, Settlement
 
@@ -51,7 +51,10 @@ class Deliveries:
         # A URL of the caller's own goes to a server of the caller's: nothing of it comes through here.
         if webhook is None or request is None or not takes_webhook(request):
             return {}
-        if field_of(request, "webhook_url") is not None:
+        if getattr(request, "webhook_url", None) is not None:
+            return {}
+        # Also an explicit null: it is sent as it is.
+        if not {"webhook_url", "webhook_secret"}.isdisjoint(getattr(request, "extra_body", None) or ()):
             return {}
         if entry.journal is not None:
             # Its records have an order of their own, which a delivery would overtake.

@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from bfl_async.errors import InvalidRequestError
 from bfl_async.models._base import EXTRA_BODY, invalid_request, known_names
 from bfl_async.models._base import ImageRequest as ImageRequest
-from bfl_async.models._base import field_of as field_of
 from bfl_async.models._endpoints import check_makes_task as check_makes_task
 from bfl_async.models._endpoints import check_model_name as check_model_name
 from bfl_async.models._endpoints import check_name

@@ -6,7 +6,15 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -15,12 +23,19 @@ from bfl_async.models._numbers import plain_number
 from bfl_async.models.headers import image_size, is_turned
 from bfl_async.models.input_files import MediaProblem
 from bfl_async.models.media import Media, MediaRule, head_of, is_heavy, load, shown
-from bfl_async.models.open_values import ExtraBody, load_open, take_extra_body
+from bfl_async.models.open_values import ExtraBody, dump_extra_body, load_open, take_extra_body
 from bfl_async.types.common import JSON
 
 EXTRA_BODY = "extra_body"
 
-ExtraFields = SkipJsonSchema[Annotated[Mapping[str, object] | None, PlainValidator(take_extra_body)]]
+ExtraFields = SkipJsonSchema[
+    Annotated[
+        Mapping[str, object] | None,
+        PlainValidator(take_extra_body),
+        # Only for who dumps a request by himself: a request's body is made by `extra_json`.
+        PlainSerializer(dump_extra_body),
+    ]
+]
 
 
 class ImageRequest(BaseModel):
@@ -48,7 +63,7 @@ class ImageRequest(BaseModel):
     always_sent: ClassVar[tuple[str, ...]] = ()  # fields that the class itself states, such as the mode
     same_size: ClassVar[tuple[str, str] | None] = None  # two images that must have the same size in px
 
-    extra_body: ExtraFields = Field(default=None, exclude=True, repr=False)
+    extra_body: ExtraFields = Field(default=None, repr=False)
 
     @property
     def model(self) -> str:
@@ -114,7 +129,7 @@ class ImageRequest(BaseModel):
             InvalidRequestError: As `body`.
         """
         media = self.media()
-        body = self.model_dump(mode="json", exclude_unset=True, exclude=set(media))
+        body = self.model_dump(mode="json", exclude_unset=True, exclude={*media, EXTRA_BODY})
         for name in self.always_sent:
             body[name] = getattr(self, name)
         for name, value in media.items():

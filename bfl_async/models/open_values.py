@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
+from pydantic import SerializationInfo
 from pydantic_core import PydanticCustomError
 
 from bfl_async.models._numbers import plain_number
@@ -64,6 +65,13 @@ def take_extra_body(value: object) -> ExtraBody | None:
         raise PydanticCustomError("extra_body", "{problem}", {"problem": problem})
     taken = take_field(value)
     return ExtraBody(cast("Mapping[str, object]", taken)) if taken else None
+
+
+def dump_extra_body(value: Mapping[str, object] | None, info: SerializationInfo) -> object:
+    """Return an `extra_body` as a plain mapping: for JSON as it is sent, else with its files as they were given."""
+    if value is None:
+        return None
+    return load_open(value) if info.mode_is_json() else dict(value)
 
 
 def take_field(value: object) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import json
 import logging
 import pickle
 from collections.abc import Callable
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from bfl_async import AsyncBFL, Batch, Fixed, FluxDev, FluxPro11, ImageRequest, InvalidRequestError, request
-from bfl_async.batch.requests import key_of
+from bfl_async.batch.requests import key_of, rebuild, sent_fields_of
 from bfl_async.sync import BFL
+from bfl_async.types import EntryState, LedgerEntry
 from tests.fake import FakeAPI, reply
 from tests.media import png
 
@@ -186,3 +188,17 @@ def test_a_price_is_that_of_what_is_sent() -> None:
     large = bfl.estimate(request("flux-2-pro", prompt="x", width=2048, height=1024))
     replaced = request("flux-2-pro", prompt="x", width=1024, height=1024, extra_body={"width": 2048.0})
     assert bfl.estimate(replaced).credits == large.credits != small.credits
+
+
+def test_a_request_can_be_made_anew_from_what_is_kept_of_it(tmp_path: Path) -> None:
+    """By a job on another machine, which has no files of this one, and by who dumps it for himself."""
+    file = tmp_path / "a.png"
+    file.write_bytes(png(8, 8))
+    made = FluxDev(prompt="x", extra_body={"steps": 99, "image_9": [file], "extra_body": {"a": 1}})
+    kept = json.loads(json.dumps(sent_fields_of(made)))
+    again = rebuild(LedgerEntry(1, "k", EntryState.QUEUED, made.model, kept))
+    assert type(again) is FluxDev
+    dumped = FluxDev.model_validate_json(made.model_dump_json(exclude_unset=True))
+    assert again.body() == made.body() == dumped.body()
+    assert FluxDev.model_validate(made.model_dump()) == made
+    assert "extra_body" not in FluxDev(prompt="x").model_dump(exclude_unset=True)

@@ -34,6 +34,30 @@ class Float32:
         return self.value
 
 
+class UInt8:
+    """An integer that is not registered as one: it has `__index__` alone."""
+
+    def __index__(self) -> int:
+        return 8
+
+
+class Tensor:
+    """A number in an array of no dimension, or several numbers."""
+
+    def __init__(self, value: float, ndim: int = 0) -> None:
+        self.value = value
+        self.ndim = ndim
+
+    def __float__(self) -> float:
+        return self.value
+
+
+class BFloat16Bool(Tensor):
+    """A truth value of an array: a number to Python, and not to JSON."""
+
+    dtype = "torch.bool"
+
+
 def body_of(model: str, **fields: object) -> Mapping[str, JSON]:
     return request(model, **fields).body()
 
@@ -43,7 +67,11 @@ numbers.Real.register(Float32)
 
 
 @pytest.mark.parametrize(
-    ("given", "sent"), [(7.0, 7), (-0.0, 0), (-3.0, -3), (2.0**53, 2**53), (Int64(9), 9), (Float32(6.0), 6), (5, 5)]
+    ("given", "sent"),
+    [
+        (7.0, 7), (-0.0, 0), (-3.0, -3), (2.0**53, 2**53), (Int64(9), 9), (Float32(6.0), 6), (5, 5), (UInt8(), 8),
+        (Tensor(4.0), 4),
+    ],
 )  # fmt: skip
 def test_a_whole_number_is_sent_as_one(given: object, sent: int) -> None:
     """By every way to make a request."""
@@ -56,7 +84,7 @@ def test_a_whole_number_is_sent_as_one(given: object, sent: int) -> None:
     "given",
     [
         7.5, True, "7", "7.0", float("nan"), float("-inf"), 1e300, 2.0**60, Decimal(7), Float32(0.5),
-        Fraction(10**400), [7], b"7",
+        Fraction(10**400), [7], b"7", Tensor(4.0, ndim=1), BFloat16Bool(1.0),
     ],
 )  # fmt: skip
 def test_what_is_not_exactly_a_whole_number_is_refused(given: object) -> None:
