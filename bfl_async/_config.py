@@ -26,6 +26,11 @@ from bfl_async.runtime.text import printable
 ACCOUNT = "account"
 """The pool that every model is in."""
 
+# Source: BFL integration guide of 2024, read 2026-09-25. The documentation of 2026 states 24 for most accounts.
+DEFAULT_ACCOUNT = 12
+
+DISCOVER = "discover"
+
 DEFAULT_BASE_URL = "https://api.bfl.ai"
 
 KeyFunction: TypeAlias = "Callable[[], str | Awaitable[str]]"
@@ -43,8 +48,9 @@ class Limits:
     """How many tasks may be active at a time.
 
     Args:
-        account: Active tasks of the whole account, at least 1. The API's guide states 12; accounts with
-            more are told so by BFL.
+        account: Active tasks of the whole account, at least 1. The API's guide states 12, its documentation of 2026
+            states 24 for most accounts. "discover" finds it out: it starts with 12, or with what was found before,
+            and now and then lets one more in while all slots are taken and requests wait.
         pools: Narrower limits for some models, by pool name, at least 1 each; the default is 6 for
             "flux-kontext-max" and 5 for "video". The catalog says which model is in which pool. What is given
             takes the place of the default: a pool that is not named then has no limit of its own.
@@ -59,14 +65,15 @@ class Limits:
         ConfigError: A number is out of its range.
     """
 
-    account: int = 12
+    account: int | Literal["discover"] = DEFAULT_ACCOUNT
     pools: Mapping[str, int] = field(default_factory=lambda: dict(_DEFAULT_POOLS))
     queue: int | None = None
     unknown_s: float | None = None
     overlap: float | None = None
 
     def __post_init__(self) -> None:
-        _check_count("account", self.account, least=1)
+        if not self.discovers:
+            _check_count("account", self.account, least=1, words='or "discover", ')
         for name, limit in self.pools.items():
             _check_count(f"pools[{name!r}]", limit, least=1)
         if ACCOUNT in self.pools:
@@ -83,6 +90,16 @@ class Limits:
                 )
         # A private copy: what the caller does to the dict afterwards changes nothing.
         object.__setattr__(self, "pools", dict(self.pools))
+
+    @property
+    def discovers(self) -> bool:
+        """Whether the account's limit is to be found out."""
+        return isinstance(self.account, str) and self.account == DISCOVER
+
+    @property
+    def first_account(self) -> int:
+        """The account's limit, or the one with which finding it out begins."""
+        return self.account if isinstance(self.account, int) else DEFAULT_ACCOUNT
 
 
 @dataclass(frozen=True)
@@ -146,9 +163,11 @@ class Budget:
             )
 
 
-def _check_count(name: str, value: int, *, least: int) -> None:
+def _check_count(name: str, value: object, *, least: int, words: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"Limits: {name} must be a whole number from {least} up, not {short_text(value)}")
+        raise ConfigError(
+            f"Limits: {name} must be a whole number from {least} up, {words}not {short_text(value)}"
+        )
 
 
 def _check_seconds(owner: str, name: str, value: float) -> None:

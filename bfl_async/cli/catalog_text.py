@@ -103,7 +103,7 @@ def _limit_text(info: ModelInfo) -> str:
     """Its narrowest pool, as `Limits` has it unless told otherwise."""
     limits = Limits()
     narrow = [f"{limits.pools[pool]} ({pool})" for pool in info.pools if pool in limits.pools]
-    return narrow[0] if narrow else f"{limits.account}"
+    return narrow[0] if narrow else f"{limits.first_account}"
 
 
 def _state_text(info: ModelInfo) -> str:

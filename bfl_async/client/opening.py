@@ -209,7 +209,7 @@ def name_account(settings: Settings, limiter: Limiter) -> None:
 def slots_of(settings: Settings, limiter: Limiter) -> int:
     """Return the account's limit. A limiter that was given knows it; `limits` is then not used."""
     pool = limiter.statistics().get(ACCOUNT)
-    return settings.limits.account if pool is None else pool.limit
+    return settings.limits.first_account if pool is None else pool.limit
 
 
 def new_transport(settings: Settings, limiter: Limiter) -> HTTPTransport:

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bfl_async.limiter.search import Search
+
 FIRST_QUIET_S = 2.0
 _MAX_QUIET_S = 60.0
 _LEAST_PAUSE_S = 0.05
@@ -38,13 +40,60 @@ class PoolRule:
     # Slots and requests, counted by the owner of the rule.
     taken: int = 0
     queued: int = 0
+    # Set while the limit is to be found out; see `search.py`.
+    search: Search | None = None
 
-    def has_room(self, now: float, soon_free: int = 0) -> bool:
-        """Return whether a slot may be granted. `soon_free` of those that are taken count as free."""
-        if soon_free and self.working < self.limit:
-            # Others use the account: the server may give them the slot that is about to be free.
+    def has_room(self, now: float, soon_free: int = 0, *, alone: bool = False) -> bool:
+        """Return whether a slot may be granted to a request that waits.
+
+        Args:
+            soon_free: So many of the slots that are taken count as free.
+            alone: The request is in no other pool. A 429 for it can only be about this one, so it may be a try.
+        """
+        if soon_free and (self.working < self.limit or self.is_trying):
+            # Others use the account: the server may give them the slot that is about to be free. And a try that is
+            # refused must not be taken for a slot that was not free yet.
             soon_free = 0
-        return self.taken < self.working + soon_free and now >= self.paused_until
+        if now < self.paused_until:
+            return False
+        if self.taken < self.working + soon_free:
+            return True
+        if self.search is None or not alone or self.working < self.limit:
+            return False
+        return self.taken == self.limit and self.search.is_due(now)
+
+    @property
+    def is_trying(self) -> bool:
+        """Whether one more than the limit is let in."""
+        return self.search is not None and self.search.trying
+
+    def granted(self) -> None:
+        """Take a grant, which is counted already. One past the limit begins a try."""
+        if self.search is not None and not self.search.trying and self.taken == self.limit + 1:
+            self.search.begin(self.limit)
+
+    def accepted(self, now: float) -> None:
+        """Take the moment of an accepted submit."""
+        if self.search is None:
+            return
+        if self.search.trying and self.taken > self.limit:
+            self.search.accept(now)
+        if self.taken >= self.working:
+            self.search.proven = True
+
+    def next_look(self, now: float) -> float | None:
+        """Return the moment at which a try may be proven; None if there is none."""
+        return None if self.search is None else self.search.next_look(now)
+
+    def look(self, now: float) -> None:
+        """Raise the limit if a try is proven by now."""
+        if self.search is None or not self.search.is_proven(now, self.limit):
+            return
+        if self.taken > self.limit:
+            self.limit = self.working = self.search.step_up(self.limit)
+        else:
+            # Not full any more: nothing is proven.
+            self.search.trying = False
 
     def refused(self, now: float, retry_after_s: float | None) -> float | None:
         """Take a 429. The refused slot must be free already: `taken` is what the server accepted.
@@ -54,6 +103,8 @@ class PoolRule:
         Returns:
             The moment until which the pool is now paused; None if this 429 changes nothing about its pause.
         """
+        if self.search is not None and self._refuse_search(self.search, now, retry_after_s or 0.0):
+            return None
         refused_probe = self.probing or self.taken == 0
         self.probing = False
         self.working = max(1, min(self.working, self.taken))
@@ -70,6 +121,21 @@ class PoolRule:
             return None
         self.paused_until = until
         return until
+
+    def _refuse_search(self, search: Search, now: float, retry_after_s: float) -> bool:
+        """Take a 429 that shows where the limit is; return whether that is all there is to it."""
+        if search.trying:
+            found = search.refuse_try(now, self.limit, retry_after_s)
+            # With fewer than the limit the server has refused more than the try.
+            if self.taken < self.limit:
+                return False
+        elif self.working == self.limit and search.proven and 1 <= self.taken == self.limit - 1:
+            found = search.refuse_below(now, self.limit)
+        else:
+            search.proven = False
+            return False
+        self.limit = self.working = found
+        return True
 
     def confirmed(self) -> None:
         """Take an accepted submit. It proves a raise only if it uses it."""
@@ -90,5 +156,17 @@ class PoolRule:
 
     def resize(self, limit: int) -> None:
         """Set another limit, and forget what 429s have taught about the old one."""
+        self.search = None
         self.limit = self.working = limit
         self.quiet_s, self.probing, self.paused_until = FIRST_QUIET_S, False, 0.0
+
+    def discover(self, start: int) -> None:
+        """Find out the limit, from `start` on; nothing changes if that is under way."""
+        if self.search is None:
+            self.resize(start)
+            self.search = Search(floor=start)
+
+    def fix(self, limit: int) -> None:
+        """Take this limit; nothing changes if it is the limit already and none is searched for."""
+        if self.search is not None or self.limit != limit:
+            self.resize(limit)

@@ -26,57 +26,16 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from bfl_async._config import ACCOUNT, Limits, limits_from
 from bfl_async.errors import ConfigError, QueueFullError
 from bfl_async.limiter._leases import closed_before_grant, closed_first, fail
-from bfl_async.limiter.learning import PoolRule
+from bfl_async.limiter.local_state import Place, Pool, Slot
 from bfl_async.protocols.limiter import Lease
-from bfl_async.runtime.ordered import OrderedSet
 from bfl_async.types.statistics import PoolStatistics
 
 _NOTHING: Mapping[str, int] = MappingProxyType({})
-
-
-@dataclass(eq=False, slots=True)
-class _Pool(PoolRule):
-    """One limit, with the timers for the moments of its rule. Written by `LocalLimiter` only."""
-
-    name: str = field(kw_only=True)
-    # Fires at `paused_until`, unless the limiter is closed.
-    pause_timer: asyncio.TimerHandle | None = None
-    # Fires at the next raise, unless the limiter is closed.
-    raise_timer: asyncio.TimerHandle | None = None
-
-
-class _Place:
-    """Where a lease stands in a heap. Removal only marks it dead; the heap drops it when it comes up."""
-
-    __slots__ = ("lease", "pools", "rank")
-
-    def __init__(self, lease: Lease, pools: tuple[str, ...], rank: tuple[int, int]) -> None:
-        self.lease: Lease | None = lease
-        # Those of the lease that have a limit; also the name of its heap.
-        self.pools = pools
-        self.rank = rank
-
-    def __lt__(self, other: _Place) -> bool:
-        return self.rank < other.rank
-
-
-class _Slot:
-    """A slot in each of `pools`, and the leases that share it. Written by `LocalLimiter` only."""
-
-    __slots__ = ("expiry", "leases", "pools", "task_id")
-
-    def __init__(self, pools: tuple[str, ...]) -> None:
-        self.pools = pools
-        self.leases: OrderedSet[Lease] = OrderedSet()
-        self.task_id: str | None = None
-        # Set while no owner follows the task: there is one lease then.
-        self.expiry: asyncio.TimerHandle | None = None
 
 
 class LocalLimiter:
@@ -90,8 +49,8 @@ class LocalLimiter:
 
     def __init__(self, limits: int | Limits = 12) -> None:
         self._limits = limits_from(limits)
-        self._pools: dict[str, _Pool] = {}
-        self._queues: dict[tuple[str, ...], list[_Place]] = {}
+        self._pools: dict[str, Pool] = {}
+        self._queues: dict[tuple[str, ...], list[Place]] = {}
         # Places marked dead, by queue. Written by withdraw and _next.
         self._dead: dict[tuple[str, ...], int] = {}
         self._queued = 0
@@ -100,8 +59,8 @@ class LocalLimiter:
         self._arrivals = 0
         # The slot of each taken lease, and of each task that is known by its id.
         # Written by _hold, _share, _name, _drop and _free only.
-        self._held: dict[Lease, _Slot] = {}
-        self._tasks: dict[str, _Slot] = {}
+        self._held: dict[Lease, Slot] = {}
+        self._tasks: dict[str, Slot] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         # Set by aclose; open() ends it.
         self._closed = False
@@ -134,6 +93,7 @@ class LocalLimiter:
             if pool.paused_until > now:
                 pool.pause_timer = loop.call_at(pool.paused_until, self._resume, loop, pool)
             self._schedule_raise(loop, pool)
+            self._schedule_look(loop, pool)
 
     async def aclose(self) -> None:
         """Stop all timers. Idempotent.
@@ -148,10 +108,10 @@ class LocalLimiter:
             if slot.expiry is not None:
                 slot.expiry.cancel()
         for pool in self._pools.values():
-            for handle in (pool.pause_timer, pool.raise_timer):
+            for handle in (pool.pause_timer, pool.raise_timer, pool.look_timer):
                 if handle is not None:
                     handle.cancel()
-            pool.pause_timer = pool.raise_timer = None
+            pool.pause_timer = pool.raise_timer = pool.look_timer = None
         # By priority, then arrival. The copy is needed, as an owner may withdraw others when its own lease fails.
         for place in sorted(self._places()):
             lease = place.lease
@@ -201,7 +161,7 @@ class LocalLimiter:
             self._arrivals += 1
             lease.arrival = self._arrivals
         pools = self._known(lease.pools)
-        place = _Place(lease, pools, (lease.priority, lease.arrival))
+        place = Place(lease, pools, (lease.priority, lease.arrival))
         lease.place = place
         heapq.heappush(self._queues.setdefault(pools, []), place)
         self._count_queued(lease, place, +1)
@@ -217,7 +177,7 @@ class LocalLimiter:
     def withdraw(self, lease: Lease) -> None:
         """Take a lease out of the queue; see `Limiter.withdraw`."""
         place = lease.place
-        if not isinstance(place, _Place):
+        if not isinstance(place, Place):
             return
         # The place stays in the heap, as its removal would take O(queued).
         place.lease = None
@@ -287,8 +247,13 @@ class LocalLimiter:
         slot = self._held.get(lease)
         if slot is None:
             return
+        loop = self._bind()
         for name in slot.pools:
-            self._pools[name].confirmed()
+            pool = self._pools[name]
+            pool.confirmed()
+            pool.accepted(loop.time())
+            if pool.look_timer is None:
+                self._schedule_look(loop, pool)
         self._name(slot, lease.task_id)
 
     def grant_early(self, free_slots: Mapping[str, int]) -> None:
@@ -325,7 +290,7 @@ class LocalLimiter:
     def position(self, lease: Lease) -> int | None:
         """Return how many leases are before this one; see `Limiter.position`. Takes O(queued)."""
         place = lease.place
-        if not isinstance(place, _Place):
+        if not isinstance(place, Place):
             return None
         return sum(other.lease is not None and other < place for other in self._places())
 
@@ -339,19 +304,19 @@ class LocalLimiter:
     # --- the state behind them ------------------------------------------------------------------------
 
     def _apply(self, limits: Limits) -> None:
-        for name, limit in ((ACCOUNT, limits.account), *limits.pools.items()):
-            pool = self._pools.get(name)
-            if pool is None:
-                self._pools[name] = _Pool(limit, limit, name=name)
-            elif pool.limit != limit:
-                # Its timers go on: each finds nothing to do when it fires.
-                pool.resize(limit)
+        for name, limit in ((ACCOUNT, limits.first_account), *limits.pools.items()):
+            pool = self._pools.setdefault(name, Pool(limit, limit, name=name))
+            # Its timers go on: each finds nothing to do when it fires.
+            if name == ACCOUNT and limits.discovers:
+                pool.discover(limit)
+            else:
+                pool.fix(limit)
 
-    def _places(self) -> Iterator[_Place]:
+    def _places(self) -> Iterator[Place]:
         for queue in self._queues.values():
             yield from queue
 
-    def _count_queued(self, lease: Lease, place: _Place, change: int) -> None:
+    def _count_queued(self, lease: Lease, place: Place, change: int) -> None:
         self._queued += change
         self._bounded += change if lease.bounded else 0
         for name in place.pools:
@@ -360,15 +325,15 @@ class LocalLimiter:
     def _known(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name for name in names if name in self._pools)
 
-    def _hold(self, lease: Lease, pools: tuple[str, ...]) -> _Slot:
-        slot = self._held[lease] = _Slot(pools)
+    def _hold(self, lease: Lease, pools: tuple[str, ...]) -> Slot:
+        slot = self._held[lease] = Slot(pools)
         slot.leases.add(lease)
         lease.taken = True
         for name in pools:
             self._pools[name].taken += 1
         return slot
 
-    def _share(self, slot: _Slot, lease: Lease, pools: tuple[str, ...]) -> None:
+    def _share(self, slot: Slot, lease: Lease, pools: tuple[str, ...]) -> None:
         """Let a lease count as this slot, which it takes over if no other lease follows the task."""
         if slot.expiry is not None:
             slot.expiry.cancel()
@@ -384,7 +349,7 @@ class LocalLimiter:
         for name in more:
             self._pools[name].taken += 1
 
-    def _name(self, slot: _Slot, task_id: str | None) -> None:
+    def _name(self, slot: Slot, task_id: str | None) -> None:
         """Note whose task a slot stands for. If the task has a slot already, it keeps that one only."""
         if task_id is None or task_id == slot.task_id:
             return
@@ -407,7 +372,7 @@ class LocalLimiter:
         lease.taken = lease.early = False
         self._held.pop(lease).leases.remove(lease)
 
-    def _free(self, slot: _Slot) -> None:
+    def _free(self, slot: Slot) -> None:
         for lease in slot.leases:
             lease.taken = lease.early = False
             del self._held[lease]
@@ -419,7 +384,7 @@ class LocalLimiter:
         if slot.task_id is not None:
             del self._tasks[slot.task_id]
 
-    def _expire(self, slot: _Slot) -> None:
+    def _expire(self, slot: Slot) -> None:
         self._free(slot)
         self._assign(self._bind().time())
 
@@ -432,15 +397,19 @@ class LocalLimiter:
             lease.place = None
             self._count_queued(lease, place, -1)
             self._hold(lease, place.pools)
+            pools = [self._pools[name] for name in place.pools]
+            for pool in pools:
+                if not free_slots.get(pool.name):
+                    pool.granted()
             lease.early = bool(free_slots) and any(
-                self._pools[name].taken > self._pools[name].working for name in place.pools
+                pool.taken > pool.working and not pool.is_trying for pool in pools
             )
             # Last, when the state is whole again: the owner may enqueue, withdraw or release leases in it.
             lease.on_granted()
 
-    def _next(self, now: float, free_slots: Mapping[str, int]) -> _Place | None:
+    def _next(self, now: float, free_slots: Mapping[str, int]) -> Place | None:
         # O(number of heaps), and that is the number of distinct sets of pools: two or three.
-        best: list[_Place] | None = None
+        best: list[Place] | None = None
         for pools, queue in self._queues.items():
             while queue and queue[0].lease is None:
                 heapq.heappop(queue)
@@ -449,24 +418,24 @@ class LocalLimiter:
             if not queue or (best is not None and best[0] < queue[0]):
                 continue
             for name in pools:
-                if not self._pools[name].has_room(now, free_slots.get(name, 0)):
+                if not self._pools[name].has_room(now, free_slots.get(name, 0), alone=len(pools) == 1):
                     break
             else:
                 best = queue
         return None if best is None else heapq.heappop(best)
 
-    def _set_pause_timer(self, loop: asyncio.AbstractEventLoop, pool: _Pool, until: float) -> None:
+    def _set_pause_timer(self, loop: asyncio.AbstractEventLoop, pool: Pool, until: float) -> None:
         if pool.pause_timer is not None:
             pool.pause_timer.cancel()
         pool.pause_timer = loop.call_at(until, self._resume, loop, pool)
 
-    def _resume(self, loop: asyncio.AbstractEventLoop, pool: _Pool) -> None:
+    def _resume(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
         pool.pause_timer = None
         # Timers may fire a clock tick early, and then the moment itself is still to come.
         pool.paused_until = 0.0
         self._assign(loop.time())
 
-    def _schedule_raise(self, loop: asyncio.AbstractEventLoop, pool: _Pool) -> None:
+    def _schedule_raise(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
         if pool.raise_timer is not None:
             pool.raise_timer.cancel()
             pool.raise_timer = None
@@ -474,10 +443,28 @@ class LocalLimiter:
         if at is not None and not self._closed:
             pool.raise_timer = loop.call_at(at, self._raise, loop, pool)
 
-    def _raise(self, loop: asyncio.AbstractEventLoop, pool: _Pool) -> None:
+    def _raise(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
         pool.raise_timer = None
         # A resize may have restored the limit since the timer was set.
         if pool.working < pool.limit:
             pool.raise_limit()
             self._schedule_raise(loop, pool)
             self._assign(loop.time())
+
+    def _schedule_look(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
+        if pool.look_timer is not None:
+            pool.look_timer.cancel()
+            pool.look_timer = None
+        at = pool.next_look(loop.time())
+        if at is not None and not self._closed:
+            pool.look_timer = loop.call_at(at, self._look, loop, pool, at)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, pool: Pool, at: float) -> None:
+        pool.look_timer = None
+        # Timers may fire a clock tick early.
+        now = max(loop.time(), at)
+        pool.look(now)
+        following = pool.next_look(now)
+        if following is not None and following > now:
+            pool.look_timer = loop.call_at(following, self._look, loop, pool, following)
+        self._assign(now)

@@ -11,7 +11,7 @@ import logging
 
 from bfl_async.errors import LimiterError
 from bfl_async.limiter.replies import apply
-from bfl_async.limiter.session import Session, by_name, not_told_in_full
+from bfl_async.limiter.session import Session, by_name, not_told_in_full, searched
 from bfl_async.limiter.steps import Batch, StepReply, Store, StoreAwayError
 from bfl_async.runtime.cancellation import is_cancelled
 
@@ -93,7 +93,7 @@ def _next_batch(session: Session) -> Batch:
         ops.append(["e"])
     return Batch(
         session.name, session.seq, session.full, session.epoch, by_name(session.terms.limits), session.terms.lease_s,
-        ops, waiting=len(claims.waiting),
+        ops, waiting=len(claims.waiting), discovers=searched(session.terms.limits),
     )  # fmt: skip
 
 

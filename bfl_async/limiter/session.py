@@ -123,5 +123,10 @@ def not_told_in_full(ops: list[Op]) -> list[Op]:
 
 
 def by_name(limits: Limits) -> dict[str, int]:
-    """Return the limit of each pool."""
-    return {ACCOUNT: limits.account, **limits.pools}
+    """Return the limit of each pool, or the one with which finding it out begins."""
+    return {ACCOUNT: limits.first_account, **limits.pools}
+
+
+def searched(limits: Limits) -> tuple[str, ...]:
+    """Return the pools whose limit is to be found out."""
+    return (ACCOUNT,) if limits.discovers else ()

@@ -34,6 +34,8 @@ class Batch:
     ops: list[Op]
     # Leases that wait after this batch, before what it is granted. While some do, the book must wake the process.
     waiting: int
+    # Pools whose limit is to be found out: their number in `limits`, and in the operation "l", is where that begins.
+    discovers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

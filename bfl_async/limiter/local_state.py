@@ -1,0 +1,51 @@
+"""What a `LocalLimiter` keeps of pools, of leases that wait, and of slots that are taken."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from bfl_async.limiter.learning import PoolRule
+from bfl_async.protocols.limiter import Lease
+from bfl_async.runtime.ordered import OrderedSet
+
+
+@dataclass(eq=False, slots=True)
+class Pool(PoolRule):
+    """One limit, with the timers for the moments of its rule. Written by `LocalLimiter` only."""
+
+    name: str = field(kw_only=True)
+    # Fires at `paused_until`, unless the limiter is closed.
+    pause_timer: asyncio.TimerHandle | None = None
+    # Fires at the next raise, unless the limiter is closed.
+    raise_timer: asyncio.TimerHandle | None = None
+    # Fires when a try may be proven, unless the limiter is closed.
+    look_timer: asyncio.TimerHandle | None = None
+
+
+class Place:
+    """Where a lease stands in a heap. Removal only marks it dead; the heap drops it when it comes up."""
+
+    __slots__ = ("lease", "pools", "rank")
+
+    def __init__(self, lease: Lease, pools: tuple[str, ...], rank: tuple[int, int]) -> None:
+        self.lease: Lease | None = lease
+        # Those of the lease that have a limit; also the name of its heap.
+        self.pools = pools
+        self.rank = rank
+
+    def __lt__(self, other: Place) -> bool:
+        return self.rank < other.rank
+
+
+class Slot:
+    """A slot in each of `pools`, and the leases that share it. Written by `LocalLimiter` only."""
+
+    __slots__ = ("expiry", "leases", "pools", "task_id")
+
+    def __init__(self, pools: tuple[str, ...]) -> None:
+        self.pools = pools
+        self.leases: OrderedSet[Lease] = OrderedSet()
+        self.task_id: str | None = None
+        # Set while no owner follows the task: there is one lease then.
+        self.expiry: asyncio.TimerHandle | None = None

@@ -1,0 +1,194 @@
+"""The rule that finds out a limit: what holds in each of its states, and what the search costs in simulated time."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.discover import SERVICES, Simulation, falling, searching
+from bfl_async import ConfigError, Limits
+from bfl_async.limiter import LocalLimiter
+from bfl_async.limiter.learning import PoolRule
+from bfl_async.types import Lease
+
+SEEDS = 4
+
+
+def runs(limit: int, service: str) -> list[tuple[float, int, float]]:
+    """Return throughput against the true limit given, refusals, and when the limit was found, for each seed."""
+    found = []
+    for seed in range(SEEDS):
+        given_run = Simulation(PoolRule(limit, limit), lambda _: limit, SERVICES[service], seed).simulate()
+        run = Simulation(searching(), lambda _: limit, SERVICES[service], seed).simulate()
+        found.append((run.ended / given_run.ended, len(run.refused), run.reached(limit)))
+    return found
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_limit_of_24_is_found_within_a_minute(service: str) -> None:
+    """With at most 3 refusals in 10 minutes in the mean, and 0.95 of the throughput of a limit that is given."""
+    shares, refused, reached = zip(*runs(24, service), strict=True)
+    assert sum(shares) / SEEDS >= 0.95
+    assert sum(refused) / SEEDS <= 3
+    assert max(reached) <= 60
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_search_costs_an_account_of_12_next_to_nothing(service: str) -> None:
+    for share, refused, _ in runs(12, service):
+        assert share >= 0.99
+        assert refused <= 1
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_limit_that_falls_and_rises_is_followed(service: str) -> None:
+    """Down at once, and up again within the quiet intervals of the rule for 429s."""
+    run = Simulation(searching(), falling, SERVICES[service], 1).simulate()
+    assert max(run.limits[:170]) >= 24
+    # Slots of tasks that still run are no proof of a limit.
+    assert run.limits[350] <= 10
+    assert max(run.limits[480:]) >= 22
+
+
+@pytest.mark.parametrize("submit_s", [0.0, 0.02, 0.1])
+def test_where_nothing_travels_the_limit_is_found_exactly(submit_s: float) -> None:
+    run = Simulation(
+        searching(), lambda _: 20, (2.0, 0.3), 3, submit_s=submit_s, lag_s=submit_s / 4
+    ).simulate()
+    assert run.limits[-1] in (19, 20)
+    assert len(run.refused) <= 2
+
+
+def full(rule: PoolRule, now: float) -> None:
+    """Grant and accept until there is no room."""
+    while rule.has_room(now, alone=True):
+        rule.taken += 1
+        rule.granted()
+        rule.confirmed()
+        rule.accepted(now)
+
+
+def test_no_try_is_made_while_there_is_room_or_for_a_request_that_is_in_two_pools() -> None:
+    rule = searching()
+    rule.taken = 11
+    assert rule.has_room(0.0)
+    rule.taken = 12
+    assert not rule.has_room(0.0)
+    assert rule.has_room(0.0, alone=True)
+
+
+def test_a_limit_that_is_given_is_never_passed() -> None:
+    rule = PoolRule(12, 12)
+    full(rule, 0.0)
+    assert rule.taken == 12
+
+
+def test_a_try_that_is_not_full_any_more_proves_nothing() -> None:
+    rule = searching()
+    full(rule, 1.0)
+    rule.taken = 5
+    rule.look(10.0)
+    assert rule.limit == 12
+    assert not rule.is_trying
+
+
+def test_a_refused_try_lowers_nothing_and_the_wait_for_the_next_one_doubles() -> None:
+    rule = searching()
+    waits = []
+    now = 1.0
+    for _ in range(4):
+        full(rule, now)
+        assert rule.taken == 13
+        rule.taken -= 1
+        assert rule.refused(now, None) is None
+        assert (rule.limit, rule.working) == (12, 12)
+        assert rule.has_room(now) is False
+        assert rule.search is not None
+        waits.append(rule.search.try_at - now)
+        assert not rule.has_room(rule.search.try_at - 1, alone=True)
+        now = rule.search.try_at
+    assert waits == [600.0, 1200.0, 2400.0, 3600.0]
+
+
+def test_the_servers_hint_lengthens_the_wait_and_pauses_nothing() -> None:
+    rule = searching()
+    full(rule, 1.0)
+    rule.taken -= 1
+    rule.refused(1.0, 1e9)
+    assert rule.search is not None
+    assert rule.search.try_at == 3601.0
+    rule.taken -= 1
+    assert rule.has_room(1.0)
+
+
+STEPS = st.lists(st.tuples(st.sampled_from("gggaarrfl"), st.floats(0.0, 400.0)), max_size=200)
+
+
+@given(STEPS)
+def test_the_numbers_of_a_rule_that_searches_stay_in_their_ranges(steps: list[tuple[str, float]]) -> None:
+    """Whatever is granted, accepted, refused, freed and looked at, in any order."""
+    rule, now, refused = searching(), 0.0, 0
+    for kind, seconds in steps:
+        now += seconds
+        before = rule.limit
+        if kind == "g" and rule.has_room(now, alone=True):
+            rule.taken += 1
+            rule.granted()
+        elif kind == "a" and rule.taken:
+            rule.confirmed()
+            rule.accepted(now)
+        elif kind == "r" and rule.taken:
+            rule.taken -= 1
+            refused += 1
+            rule.refused(now, None)
+            assert rule.limit <= before
+        elif kind == "f" and rule.taken:
+            rule.taken -= 1
+        elif kind == "l":
+            rule.look(now)
+            assert rule.limit <= before + 1
+        assert 1 <= rule.working <= rule.limit
+        assert rule.taken <= rule.limit + 1 + refused
+        assert rule.search is not None
+        assert rule.search.try_at <= now + 3600
+
+
+def test_other_words_for_a_limit_are_refused() -> None:
+    with pytest.raises(ConfigError, match="discover"):
+        Limits(account="all")  # type: ignore[arg-type]  # what a user may write
+
+
+@pytest.mark.looptime(start=0)
+async def test_a_local_limiter_finds_the_limit_in_time() -> None:
+    """Tasks that never end are the hardest case: each step is proven by a timer alone."""
+    limiter = LocalLimiter(Limits(account="discover"))
+    await limiter.open()
+    leases = [Lease(("account",)) for _ in range(40)]
+    loop, active, refused = asyncio.get_running_loop(), 0, 0
+
+    def answer(lease: Lease) -> None:
+        nonlocal active, refused
+        if active >= 24:
+            refused += 1
+            limiter.refuse(lease, retry_after_s=None)
+        else:
+            active += 1
+            lease.task_id = f"task {active}"
+            limiter.confirm(lease)
+
+    def send(lease: Lease) -> None:
+        loop.call_later(0.5, answer, lease)
+
+    for lease in leases:
+        lease.on_granted = partial(send, lease)
+        limiter.enqueue(lease)
+    await asyncio.sleep(60)
+    assert (active, refused) == (24, 1)
+    assert limiter.statistics()["account"].limit == 24
+    await asyncio.sleep(539)
+    assert refused == 1
+    await limiter.aclose()
