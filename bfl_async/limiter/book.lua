@@ -30,6 +30,8 @@ local me = batch.session
 local call = redis.call
 local META, POOLS, LEASES, EXPIRY = base .. ':meta', base .. ':pools', base .. ':leases', base .. ':expiry'
 local TICKETS, QUEUES, SEEN, ALIVE = base .. ':tickets', base .. ':queues', base .. ':seen', base .. ':alive'
+-- Of the search for a limit; `search.py` explains them.
+local FIRST_WAIT_S, MAX_WAIT_S, SHORT_S, LONG_S, CLOSE_S = 600, 3600, 1, 2.5, 8
 local FIRST_QUIET_S, MAX_QUIET_S, LEAST_PAUSE_S, MAX_PAUSE_S, KEEP_S = 2, 60, 0.05, 3600, 7 * 86400
 -- A process that lives speaks every third of its lease, and every 2 s while it waits.
 local LEAST_SILENCE_S = 5
@@ -41,6 +43,76 @@ local woken, lost, ended_elsewhere, arrivals = {}, {}, {}, {}
 
 local function new_pool(limit)
   return {limit = limit, working = limit, taken = 0, quiet = FIRST_QUIET_S, probing = 0, paused = 0, raise = 0}
+end
+
+local function is_in(list, item)
+  for _, each in ipairs(list) do
+    if each == item then return true end
+  end
+  return false
+end
+
+local function resize(pool, limit)
+  pool.limit, pool.working, pool.quiet, pool.probing = limit, limit, FIRST_QUIET_S, 0
+  pool.paused, pool.raise = 0, 0
+  pool.search = nil
+end
+
+-- Find out the limit of a pool, from `start` on or from where an earlier search has ended.
+local function discover(pool, start)
+  if pool.search then return end
+  resize(pool, pool.found or start)
+  pool.search = {
+    try_at = 0, wait = FIRST_WAIT_S, trying = 0, full_at = -1, accepted = 0, floor = pool.limit, brief = 0, proven = 0,
+    close = 0,
+  }
+end
+
+-- The moment at which a try may be proven; nil if there is none.
+local function next_look(pool)
+  local search = pool.search
+  if not search or search.trying == 0 or search.full_at < 0 then return nil end
+  local short = search.full_at + SHORT_S
+  return now < short and short or search.full_at + LONG_S
+end
+
+-- Raise the limit if a try is proven by now; return whether anything has changed.
+local function look(pool)
+  local search = pool.search
+  if not search or search.trying == 0 or search.full_at < 0 then return false end
+  if now < search.full_at + (12 * search.accepted <= pool.limit and SHORT_S or LONG_S) then return false end
+  search.trying = 0
+  if pool.taken > pool.limit then
+    search.proven = 0
+    search.brief = 2 * search.accepted >= 3 * pool.limit and 1 or 0
+    pool.limit = pool.limit + 1
+    pool.working = pool.limit
+  end
+  return true
+end
+
+-- Take a 429 that shows where the limit is; return whether that is all there is to it.
+local function refuse_search(pool, retry_after_s)
+  local search, found = pool.search, pool.limit
+  if search.trying == 1 then
+    search.trying = 0
+    search.try_at = now + math.min(MAX_WAIT_S, math.max(search.wait, retry_after_s))
+    search.wait = math.min(MAX_WAIT_S, 2 * search.wait)
+    search.close = now + CLOSE_S
+    if pool.taken < pool.limit then return false end
+    if search.brief == 1 and 4 * search.accepted >= pool.limit and pool.limit > search.floor then found = found - 1 end
+  elseif pool.working == pool.limit and search.proven == 1 and pool.taken >= 1 and pool.taken == pool.limit - 1 then
+    local step = now < search.close and 2 or 1
+    search.proven, search.close = 0, now + CLOSE_S
+    search.try_at = math.max(search.try_at, now + search.wait)
+    found = math.max(1, math.min(pool.limit - 1, math.max(search.floor, pool.limit - step)))
+    search.floor = math.min(search.floor, found)
+  else
+    search.proven = 0
+    return false
+  end
+  pool.limit, pool.working = found, found
+  return true
 end
 
 local function count(names, change)
@@ -70,13 +142,6 @@ local function add_lease(id, owner, names, told, until_, member)
   call('HSET', LEASES, id, cjson.encode({o = owner, n = told, p = names, a = member}))
   call('ZADD', EXPIRY, until_, id)
   count(names, 1)
-end
-
-local function is_in(list, item)
-  for _, each in ipairs(list) do
-    if each == item then return true end
-  end
-  return false
 end
 
 local function owners_of(lease)
@@ -191,9 +256,13 @@ local function set_limits(limits)
       pools[name] = new_pool(limit)
       changed[name] = true
       recount()
-    elseif pool.limit ~= limit then
-      pool.limit, pool.working, pool.quiet, pool.probing = limit, limit, FIRST_QUIET_S, 0
-      pool.paused, pool.raise = 0, 0
+    end
+    pool = pools[name]
+    if is_in(batch.discovers, name) then
+      discover(pool, limit)
+      changed[name] = true
+    elseif pool.search or pool.limit ~= limit then
+      resize(pool, limit)
       changed[name] = true
     end
   end
@@ -214,6 +283,7 @@ local function let_time_pass()
       pool.raise = pool.working < pool.limit and pool.raise + pool.quiet or 0
       changed[name] = true
     end
+    if look(pool) then changed[name] = true end
   end
 end
 
@@ -230,15 +300,17 @@ local function refuse(id, retry_after_s, priority, arrival, names)
   drop_lease(id)
   if narrowest then
     local pool = pools[narrowest]
-    local refused_probe = pool.probing == 1 or pool.taken == 0
-    pool.probing = 0
-    pool.working = math.max(1, math.min(pool.working, pool.taken))
-    local own_s = pool.taken == 0 and pool.quiet or 0
-    if own_s > 0 or retry_after_s >= 0 then
-      -- The server's hint may lengthen our own pause; it never shortens it.
-      pool.paused = math.max(pool.paused, now + math.min(MAX_PAUSE_S, math.max(LEAST_PAUSE_S, own_s, retry_after_s)))
+    if not (pool.search and refuse_search(pool, retry_after_s)) then
+      local refused_probe = pool.probing == 1 or pool.taken == 0
+      pool.probing = 0
+      pool.working = math.max(1, math.min(pool.working, pool.taken))
+      local own_s = pool.taken == 0 and pool.quiet or 0
+      if own_s > 0 or retry_after_s >= 0 then
+        -- The server's hint may lengthen our own pause; it never shortens it.
+        pool.paused = math.max(pool.paused, now + math.min(MAX_PAUSE_S, math.max(LEAST_PAUSE_S, own_s, retry_after_s)))
+      end
+      if refused_probe then pool.quiet = math.min(MAX_QUIET_S, pool.quiet * 2) end
     end
-    if refused_probe then pool.quiet = math.min(MAX_QUIET_S, pool.quiet * 2) end
     -- Not within the pause, which tries nothing and so proves nothing.
     pool.raise = pool.working < pool.limit and math.max(now + pool.quiet, pool.paused) or 0
     changed[narrowest] = true
@@ -287,6 +359,15 @@ local apply = {
       local pool = pools[name]
       if pool.probing == 1 and pool.taken >= pool.working then
         pool.probing, pool.quiet = 0, FIRST_QUIET_S
+        changed[name] = true
+      end
+      local search = pool.search
+      if search then
+        if search.trying == 1 and pool.taken > pool.limit then
+          search.accepted = search.accepted + 1
+          if search.full_at < 0 then search.full_at = now end
+        end
+        if pool.taken >= pool.working then search.proven = 1 end
         changed[name] = true
       end
     end
@@ -348,9 +429,28 @@ local apply = {
 local function has_room(names)
   for _, name in ipairs(names) do
     local pool = pools[name]
-    if pool and (pool.taken >= pool.working or now < pool.paused) then return false end
+    if pool and (now < pool.paused or pool.taken >= pool.working) then
+      -- A try: only for a request that is in no other pool, as a 429 for it can only be about this one.
+      local search = pool.search
+      if now < pool.paused or not search or #names > 1 or pool.working < pool.limit or pool.taken > pool.limit
+          or (search.trying == 0 and now < search.try_at) then
+        return false
+      end
+    end
   end
   return true
+end
+
+-- One past the limit begins a try.
+local function begin_tries(names)
+  for _, name in ipairs(names) do
+    local pool = pools[name]
+    local search = pool and pool.search
+    if search and search.trying == 0 and pool.taken == pool.limit + 1 then
+      search.trying, search.full_at, search.accepted = 1, -1, 0
+      if search.try_at > 0 then search.floor, search.try_at = pool.limit, 0 end
+    end
+  end
 end
 
 local function head_of(queue)
@@ -406,6 +506,7 @@ local function grant_all()
     elseif awake then
       drop_ticket(best.id)
       add_lease(best.id, owner, best.ticket.p, 0, now + fetch_s_of(owner), best.member)
+      begin_tries(best.ticket.p)
       call('RPUSH', base .. ':g:' .. owner, best.id)
       look(from)
     else
@@ -479,6 +580,10 @@ local function mind_the_clock()
     end
     for name, pool in pairs(pools) do
       pool.paused, pool.raise = math.max(0, pool.paused - back_s), math.max(0, pool.raise - back_s)
+      if pool.search then
+        pool.search.try_at = math.max(0, pool.search.try_at - back_s)
+        pool.search.full_at, pool.search.close = -1, 0
+      end
       changed[name] = true
     end
     call('HSET', META, 'grants_at', tonumber(call('HGET', META, 'grants_at') or '0') - back_s)
@@ -498,6 +603,10 @@ local function mind_the_clock()
     local raise = math.min(pool.raise, math.max(paused, now + MAX_QUIET_S))
     if paused < pool.paused or raise < pool.raise then
       pool.paused, pool.raise = paused, raise
+      changed[name] = true
+    end
+    if pool.search and pool.search.try_at > now + MAX_WAIT_S then
+      pool.search.try_at = now + MAX_WAIT_S
       changed[name] = true
     end
   end
@@ -549,6 +658,7 @@ local is_larger = false
 for name, limit in pairs(batch.limits) do
   if not pools[name] then
     pools[name] = new_pool(limit)
+    if is_in(batch.discovers, name) then discover(pools[name], limit) end
     changed[name], is_larger = true, true
   end
 end
@@ -602,7 +712,12 @@ if not resync and not ended then
   end
   call('DEL', base .. ':g:' .. me)
 end
-for name in pairs(changed) do call('HSET', POOLS, name, cjson.encode(pools[name])) end
+for name in pairs(changed) do
+  local pool = pools[name]
+  -- Kept when a fixed limit takes its place: a later search begins there.
+  if pool.search then pool.found = pool.limit end
+  call('HSET', POOLS, name, cjson.encode(pool))
+end
 if batch.full or ended or batch.seq % 10 == 0 then
   for _, key in ipairs({META, POOLS, LEASES, EXPIRY, TICKETS, QUEUES, SEEN, ALIVE}) do call('EXPIRE', key, KEEP_S) end
 end
@@ -613,6 +728,7 @@ local next_at = grants_at > now and grants_at or math.huge
 for _, pool in pairs(pools) do
   if pool.paused > now then next_at = math.min(next_at, pool.paused) end
   if pool.raise > now then next_at = math.min(next_at, pool.raise) end
+  next_at = math.min(next_at, next_look(pool) or next_at)
 end
 for _, key in ipairs({EXPIRY, ALIVE}) do
   local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')

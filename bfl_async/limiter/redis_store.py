@@ -127,6 +127,7 @@ class RedisStore:
                 # The name of the book, if it is empty.
                 "new_epoch": uuid.uuid4().hex,
                 "limits": batch.limits,
+                "discovers": batch.discovers,
                 "lease_s": batch.lease_s,
                 # A far process needs longer to fetch a grant, and must not lose its place by that.
                 "fetch_s": min(_MAX_FETCH_S, max(FETCH_S, _FETCH_ROUND_TRIPS * self._round_trip_s)),

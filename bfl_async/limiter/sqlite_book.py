@@ -112,7 +112,7 @@ class Book:
     def _step(self, batch: Batch, now: float) -> StepReply:
         self._now, self._batch, self._lost, self._ended, self._arrivals = now, batch, [], [], []
         epoch = self._open_epoch()
-        self._tables.read_pools(batch.limits)
+        self._tables.read_pools(batch.limits, batch.discovers)
         # Before the operations: a lease that ran out is gone for them.
         self._let_time_pass()
         resync = not self._follows_the_last(batch)
@@ -142,7 +142,8 @@ class Book:
         """Return the name of this book; a new one, if the book is empty or from before the machine started."""
         book = self._tables.rows("SELECT epoch, now FROM book")
         if book and float(book[0][1]) > self._now + 1.0:
-            # The clock of the machine starts anew with it.
+            # The clock of the machine starts anew with it. Which limits were found holds on.
+            self._tables.db.execute("UPDATE searches SET state = NULL")
             for table in ("book", "pools", "leases", "tickets", "sessions"):
                 self._tables.db.execute(f"DELETE FROM {table}")
             book = []
@@ -185,6 +186,7 @@ class Book:
         """Return the seconds until time alone may change something."""
         pools = self._tables.pools.values()
         ends = [at for pool in pools for at in (pool.paused_until, pool.raise_at) if at > self._now]
+        ends += [at for pool in pools if (at := pool.next_look(self._now)) is not None]
         for table in ("leases", "sessions"):
             ends += [
                 float(row[0]) for row in self._tables.rows(f"SELECT min(ends_at) FROM {table}") if row[0]
@@ -222,6 +224,7 @@ class Book:
                 # Counted from the moment of the raise, not from now: no process may have made a step for a while.
                 pool.raise_limit()
                 pool.raise_at = pool.next_raise(pool.raise_at) or 0.0
+            pool.look(self._now)
 
     def _apply(self, op: Op) -> None:
         match op:
@@ -350,6 +353,7 @@ class Book:
             return
         for pool in self._tables.of(lease.pools):
             pool.confirmed()
+            pool.accepted(self._now)
         if task_id == name:
             return
         # From here on the task's id names the lease, so that other processes can follow the task.
@@ -362,11 +366,13 @@ class Book:
 
     def _set_limits(self, limits: Mapping[str, int]) -> None:
         for name, limit in limits.items():
-            pool = self._tables.pools.get(name)
-            if pool is None:
-                self._tables.pools[name] = Pool(limit, limit)
-            elif pool.limit != limit:
-                pool.resize(limit)
+            pool = self._tables.pools.setdefault(name, Pool(limit, limit))
+            assert self._batch is not None
+            if name in self._batch.discovers:
+                self._tables.discover(name, limit)
+            else:
+                pool.fix(limit)
+            if pool.working == pool.limit:
                 pool.raise_at = 0.0
 
     def _grant_all(self) -> None:
@@ -380,8 +386,7 @@ class Book:
             fitting = [
                 (head[0], head[1], text)
                 for text, head in lines.items()
-                if head is not None
-                and all(pool.has_room(self._now) for pool in self._tables.of(as_names(text)))
+                if head is not None and self._has_room(as_names(text))
             ]
             if not fitting:
                 return
@@ -394,4 +399,10 @@ class Book:
             self._tables.add_lease(
                 name, owner, as_names(text), self._now + FETCH_S, state=LeaseState.GRANTED, arrival=arrival
             )
+            for pool in self._tables.of(as_names(text)):
+                pool.granted()
             lines[text] = self._tables.head(text)
+
+    def _has_room(self, names: Sequence[str]) -> bool:
+        pools = self._tables.of(names)
+        return all(pool.has_room(self._now, alone=len(pools) == 1) for pool in pools)

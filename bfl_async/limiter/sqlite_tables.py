@@ -7,16 +7,18 @@ changes them.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import cast
 
 from bfl_async.limiter.learning import PoolRule
 from bfl_async.limiter.liveness import is_alive, this_process
+from bfl_async.limiter.search import Search
 
 
 class LeaseState(IntEnum):
@@ -41,6 +43,7 @@ CREATE TABLE IF NOT EXISTS book (epoch TEXT NOT NULL, arrivals INTEGER NOT NULL,
 CREATE TABLE IF NOT EXISTS pools (
   name TEXT PRIMARY KEY, most INTEGER, working INTEGER, quiet_s REAL, probing INTEGER, paused_until REAL,
   raise_at REAL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS searches (name TEXT PRIMARY KEY, found INTEGER NOT NULL, state TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS leases (
   number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, owner TEXT NOT NULL, told INTEGER NOT NULL,
   pools TEXT NOT NULL, arrival INTEGER NOT NULL, ends_at REAL NOT NULL);
@@ -111,7 +114,7 @@ class Tables:
 
     # --- pools ----------------------------------------------------------------------------------------
 
-    def read_pools(self, limits: Mapping[str, int]) -> None:
+    def read_pools(self, limits: Mapping[str, int], discovers: Sequence[str]) -> None:
         """Read the pools, add those of `limits` that are missing, and count."""
         rows = self.db.execute(
             "SELECT name, most, working, quiet_s, probing, paused_until, raise_at FROM pools"
@@ -126,12 +129,34 @@ class Tables:
         for text, number in self.db.execute("SELECT pools, count(*) FROM tickets GROUP BY pools"):
             for pool in self.of(as_names(text)):
                 pool.queued += number
+        for name, state in self.db.execute("SELECT name, state FROM searches WHERE state IS NOT NULL"):
+            # A release that knows no searches may have dropped the pool.
+            if name in self.pools:
+                self.pools[name].search = Search(**json.loads(state))
         # No stored row names these yet: they count the leases and tickets that come from now on.
         for name, limit in limits.items():
-            self.pools.setdefault(name, Pool(limit, limit))
+            if name not in self.pools:
+                self.pools[name] = Pool(limit, limit)
+                if name in discovers:
+                    self.discover(name, limit)
+
+    def discover(self, name: str, start: int) -> None:
+        """Find out a pool's limit, from where an earlier search has ended."""
+        found = self.number("SELECT found FROM searches WHERE name = ?", name)
+        self.pools[name].discover(found or start)
 
     def write_pools(self) -> None:
         """Store what the rules of the pools have learnt."""
+        # A table of its own: earlier releases write all columns of `pools`, and know no others.
+        self.db.execute("UPDATE searches SET state = NULL")
+        self.db.executemany(
+            "INSERT OR REPLACE INTO searches VALUES (?, ?, ?)",
+            [
+                (name, pool.limit, json.dumps(asdict(pool.search)))
+                for name, pool in self.pools.items()
+                if pool.search is not None
+            ],
+        )
         self.db.executemany(
             "INSERT OR REPLACE INTO pools VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
