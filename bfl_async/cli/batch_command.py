@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from pathlib import Path
 import click
 
 from bfl_async import Batch, Budget, Timeouts
+from bfl_async._config import ACCOUNT, DEFAULT_ACCOUNT, DISCOVER
 from bfl_async.batch.counting import reserved_names
 from bfl_async.batch.naming import DEFAULT_TEMPLATE, NameTemplate
 from bfl_async.cli.files import InputError, check_folder, is_pipe
 from bfl_async.cli.interrupts import Interrupts
+from bfl_async.cli.limit_option import Limit
 from bfl_async.cli.opening import open_client
 from bfl_async.cli.output import say
 from bfl_async.cli.rows import Rows
@@ -33,8 +36,11 @@ from bfl_async.cli.show_status import LEDGER_NAME
 from bfl_async.cli.threads import in_thread, in_thread_until_stopped
 from bfl_async.errors import ConfigError
 from bfl_async.types.entries import EntryState
+from bfl_async.types.statistics import Statistics
 
-_SLOTS = 12
+_SLOTS = DEFAULT_ACCOUNT
+# From this share of its time on, slots have limited a run.
+_LIMITED_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class BatchOptions:
     output: Path
     ledger: Path | None
     name: str | None
-    limit: int | None
+    limit: Limit | None
     retry_ambiguous: bool
     retry_failed: bool
     retry_moderated: bool
@@ -68,8 +74,8 @@ class BatchOptions:
 
     @property
     def slots(self) -> int:
-        """Active tasks at a time."""
-        return self.limit if self.limit is not None else _SLOTS
+        """Active tasks at a time, as far as they are known before the run."""
+        return self.limit if isinstance(self.limit, int) else _SLOTS
 
     def for_plan(self) -> PlanOptions:
         """Return what they say of entries that the ledger holds already."""
@@ -105,6 +111,7 @@ async def generate_rows(options: BatchOptions, interrupts: Interrupts) -> int:
         await planning.check(planned)
     check_folder(options.output)
     timeouts = None if options.timeout is None else Timeouts(task=options.timeout)
+    began = time.monotonic()
     async with AsyncExitStack() as stack:
         bfl = await open_client(
             stack, sandbox=options.sandbox, limit=options.limit, timeouts=timeouts, budget=planning.budget()
@@ -120,7 +127,22 @@ async def generate_rows(options: BatchOptions, interrupts: Interrupts) -> int:
             and_earlier=options.and_earlier,
         )
         beside = planning.plan_beside if is_beside else None
-        return await run_batch(bfl, run, rows, planned=planned, plan_beside=beside, interrupts=interrupts)
+        code = await run_batch(bfl, run, rows, planned=planned, plan_beside=beside, interrupts=interrupts)
+        _say_what_limited(bfl.statistics(), options.limit, time.monotonic() - began)
+        return code
+
+
+def _say_what_limited(statistics: Statistics, limit: Limit | None, seconds: float) -> None:
+    """Report that slots have limited a run, and how to find out whether the account may have more."""
+    account = statistics.pools[ACCOUNT]
+    share = statistics.slots_full_s / seconds if seconds > 0 else 0.0
+    if share < _LIMITED_SHARE:
+        return
+    says = f"all {account.limit} slots were taken for {share:.0%} of the run"
+    if limit == DISCOVER:
+        say(f"{says}; the account allows {account.limit}, as far as was found out")
+    else:
+        say(f"{says}: if the account may have more active tasks, --limit discover finds out how many")
 
 
 class _Planning:

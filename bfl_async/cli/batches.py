@@ -9,6 +9,7 @@ import click
 
 from bfl_async.cli.exit_codes import exit_code_of
 from bfl_async.cli.fields import row_options
+from bfl_async.cli.limit_option import LIMIT
 from bfl_async.cli.opening import sandbox_option
 from bfl_async.cli.output import print_line, say
 from bfl_async.cli.root import cli
@@ -17,6 +18,7 @@ from bfl_async.errors import BFLError
 
 if TYPE_CHECKING:
     from bfl_async.cli.interrupts import Interrupts
+    from bfl_async.cli.limit_option import Limit
     from bfl_async.cli.rows import Rows
 
 
@@ -27,7 +29,7 @@ class BatchArguments(TypedDict):
     output: Path
     ledger: Path | None
     name: str | None
-    limit: int | None
+    limit: Limit | None
     retry_ambiguous: bool
     retry_failed: bool
     retry_moderated: bool
@@ -47,7 +49,9 @@ class BatchArguments(TypedDict):
 @click.option("--name", "name", metavar="TEMPLATE",
               help="The images' names, of index slug model seed task_id key ext.  "
               "[default: {index:05}-{slug}.{ext}]")  # fmt: skip
-@click.option("--limit", type=click.IntRange(min=1), help="Active tasks at a time.  [default: 12]")
+@click.option("--limit", type=LIMIT, metavar="N|discover",
+              help="Active tasks at a time, or `discover` to find out how many the account may have.  "
+              "[default: 12]")  # fmt: skip
 @click.option(
     "--retry-ambiguous", is_flag=True, help="Send again what may have been made: some is paid twice."
 )

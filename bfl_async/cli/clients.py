@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-from bfl_async import Adaptive, AsyncBFL, Budget, LimiterError, Timeouts
+from bfl_async import Adaptive, AsyncBFL, Budget, LimiterError, Limits, Timeouts
 from bfl_async._config import resolve_base_url
 from bfl_async.cli.cache import load_timings, save_timings
+from bfl_async.cli.limit_option import Limit
 from bfl_async.cli.output import say
 from bfl_async.limiter import FileLimiter, RedisLimiter
 from bfl_async.protocols.limiter import Limiter
 
 # Active tasks of an account whose limit was not given.
 _ACCOUNT = 12
+# Source: BFL documentation of 2026, read 2026-09-25: most endpoints allow 24.
+_TRUE_ACCOUNT = 24
+
+
+def _limits_of(limit: Limit | None) -> Limits:
+    return Limits(account=limit if limit is not None else _ACCOUNT)
 
 
 async def open_sandboxed(
     stack: AsyncExitStack,
     *,
     speed: float,
-    limit: int | None,
+    limit: Limit | None,
     timeouts: Timeouts | None,
     budget: Budget | None,
 ) -> AsyncBFL:
@@ -27,37 +34,39 @@ async def open_sandboxed(
     # Other runs need not wait for the server's modules.
     from bfl_async.sandbox import Sandbox
 
-    account = limit if limit is not None else _ACCOUNT
-    server = await stack.enter_async_context(Sandbox(limit=account, speed=speed))
+    # One that is searched for is that of most accounts.
+    slots = _TRUE_ACCOUNT if limit == "discover" else limit if limit is not None else _ACCOUNT
+    server = await stack.enter_async_context(Sandbox(limit=slots, speed=speed))
     return await stack.enter_async_context(
-        AsyncBFL(server.key, base_url=server.url, limits=account, timeouts=timeouts, budget=budget)
+        AsyncBFL(server.key, base_url=server.url, limits=_limits_of(limit), timeouts=timeouts, budget=budget)
     )
 
 
 async def open_shared(
     stack: AsyncExitStack,
     *,
-    limit: int | None,
+    limit: Limit | None,
     timeouts: Timeouts | None,
     budget: Budget | None,
     submits: bool,
     redis: str | None,
 ) -> AsyncBFL:
     """Open a client of the account, with what earlier runs have learnt; what this one learns is kept."""
-    account = limit if limit is not None else _ACCOUNT
+    limits = _limits_of(limit)
     base_url = resolve_base_url(None, allow_http=False)
 
     async def enter(limiter: Limiter | None) -> AsyncBFL:
         polling = Adaptive(timings=load_timings(base_url))
         return await stack.enter_async_context(
-            AsyncBFL(limits=account, limiter=limiter, polling=polling, timeouts=timeouts, budget=budget)
+            AsyncBFL(limits=limits, limiter=limiter, polling=polling, timeouts=timeouts, budget=budget)
         )
 
+    shared = None if limit is None else limits
     bfl: AsyncBFL | None = None
     if redis is not None:
-        bfl = await enter(await stack.enter_async_context(RedisLimiter(redis, limits=limit)))
+        bfl = await enter(await stack.enter_async_context(RedisLimiter(redis, limits=shared)))
     elif submits:
-        limiter = await stack.enter_async_context(FileLimiter(limits=limit))
+        limiter = await stack.enter_async_context(FileLimiter(limits=shared))
         try:
             bfl = await enter(limiter)
         except LimiterError as exc:

@@ -14,24 +14,36 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from bfl_async import AsyncBFL
+from bfl_async._config import DEFAULT_ACCOUNT, account_hash, state_folder
 from bfl_async._version import __version__
 from bfl_async.cli.cache import cache_folder
 from bfl_async.cli.doctor_host import examine_host, proxy_finding
 from bfl_async.cli.doctor_key import examine_key
 from bfl_async.cli.exit_codes import ExitCode
-from bfl_async.cli.findings import Finding, Level, Place, place_of, reason_of, run_blocking, within_check_time
+from bfl_async.cli.findings import (
+    CHECK_S,
+    Finding,
+    Level,
+    Place,
+    place_of,
+    reason_of,
+    run_blocking,
+    within_check_time,
+)
 from bfl_async.cli.output import print_json, print_line
 from bfl_async.errors import (
     AuthenticationError,
     BFLError,
+    ConfigError,
     InsufficientCreditsError,
 )
 from bfl_async.ledger.schema import has_wal_bug
+from bfl_async.limiter.file import found_limit
 
 _ACCOUNT_CHECKS = ("key", "credits")
 _LITTLE_CREDIT = 10.0  # credits: a few images
@@ -55,6 +67,7 @@ async def examine(*, as_json: bool, sandbox: bool) -> int:
         else:
             place = place_of()
         findings = await findings_of(place)
+        slots = await slots_of(place)
     code = exit_code_of_findings(findings)
     if as_json:
         print_json(
@@ -62,12 +75,14 @@ async def examine(*, as_json: bool, sandbox: bool) -> int:
                 "ok": code == 0,
                 "exit_code": code,
                 "checks": [asdict(each) for each in findings],
+                "slots": slots,
                 "versions": versions(),
             }
         )
     else:
         for each in findings:
             print_line(str(each))
+        print_line(f"     slots: {slots}")
     return code
 
 
@@ -148,6 +163,19 @@ def cache_finding() -> Finding:
             "cache folder", "warn", "this user has no home folder", "set XDG_CACHE_HOME and XDG_STATE_HOME"
         )
     return folder_finding("cache folder", folder)
+
+
+async def slots_of(place: Place) -> str:
+    """Say how many active tasks a run takes, and how to find out how many the account may have."""
+    found: int | None = None
+    if place.key is not None and place.base_url is not None:
+        account = account_hash(place.key, place.base_url)
+        with suppress(ConfigError, TimeoutError):
+            async with asyncio.timeout(CHECK_S):
+                found = await run_blocking(lambda: found_limit(state_folder(), account))
+    if found is not None:
+        return f"a run with --limit discover found that {found} tasks may be active"
+    return f"runs take {DEFAULT_ACCOUNT} active tasks; batch --limit discover finds out how many the account may have"
 
 
 def folder_finding(name: str, folder: Path) -> Finding:

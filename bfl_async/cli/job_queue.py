@@ -11,6 +11,7 @@ import procrastinate
 import psycopg
 
 from bfl_async.batch.requests import Given, key_of
+from bfl_async.cli.limit_option import Limit
 from bfl_async.cli.opening import open_client
 from bfl_async.cli.output import print_json, print_line, say
 from bfl_async.cli.rows import Rows
@@ -76,7 +77,7 @@ class JobQueue:
         self,
         output: Path,
         *,
-        limit: int,
+        limit: Limit,
         redis: str | None,
         concurrency: int | None,
         heartbeat_s: float,
@@ -85,7 +86,8 @@ class JobQueue:
         """Work on jobs until a signal; return the exit code."""
         async with self._open() as app, AsyncExitStack() as stack:
             bfl = await open_client(stack, sandbox=False, limit=limit, redis=redis)
-            say(f"working with {limit} slots into {str(output)!r}; the first signal stops it")
+            slots = f"{limit} slots" if limit != "discover" else "as many slots as the account has"
+            say(f"working with {slots} into {str(output)!r}; the first signal stops it")
             await worker(
                 app,
                 bfl,

@@ -10,6 +10,7 @@ import click
 
 from bfl_async.cli.fields import row_options
 from bfl_async.cli.files import check_folder, is_pipe
+from bfl_async.cli.limit_option import LIMIT, Limit
 from bfl_async.cli.running import run_command
 
 if TYPE_CHECKING:
@@ -70,8 +71,9 @@ def enqueue(rows: Rows, dsn: str | None, run: str) -> int:
 @_dsn_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("out"), show_default=True,
               help="Folder for the images; one that all machines see, or one each.")  # fmt: skip
-@click.option("--limit", type=click.IntRange(min=1), default=12, show_default=True,
-              help="Active tasks of the account: of this machine's workers together, with --redis of all.")  # fmt: skip
+@click.option("--limit", type=LIMIT, metavar="N|discover", default=12, show_default=True,
+              help="Active tasks of the account, or `discover` to find it out: of this machine's workers together, "
+              "with --redis of all.")  # fmt: skip
 @click.option("--redis", envvar="BFL_REDIS_URL", metavar="URL",
               help="Share the limit with workers on other machines.  [env: BFL_REDIS_URL]")  # fmt: skip
 @click.option("--jobs", "concurrency", type=click.IntRange(min=1),
@@ -82,7 +84,7 @@ def enqueue(rows: Rows, dsn: str | None, run: str) -> int:
 def worker_command(
     dsn: str | None,
     output: Path,
-    limit: int,
+    limit: Limit,
     redis: str | None,
     concurrency: int | None,
     heartbeat_s: float,

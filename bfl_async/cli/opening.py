@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from bfl_async import AsyncBFL, Budget, Timeouts
+    from bfl_async.cli.limit_option import Limit
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -21,7 +22,7 @@ async def open_client(
     stack: AsyncExitStack,
     *,
     sandbox: bool,
-    limit: int | None = None,
+    limit: Limit | None = None,
     timeouts: Timeouts | None = None,
     budget: Budget | None = None,
     submits: bool = True,
@@ -30,7 +31,7 @@ async def open_client(
     """Open a client, against an embedded sandbox if asked for.
 
     Args:
-        limit: Active tasks of the account; None: what those who share it were told, else 12.
+        limit: Active tasks of the account; "discover": find it out. None: what those who share it were told, else 12.
         submits: Slots are needed; they are shared with all other runs of this user.
         redis: A Redis server through which slots are shared between machines instead.
     """

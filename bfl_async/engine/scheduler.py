@@ -397,6 +397,7 @@ class Scheduler:
             credits_spent=round(self._spending.credits, 6),
             latency=self.timings.statistics(),
             budget_left_usd=self._spending.left_usd,
+            slots_full_s=self._slots.full_s(),
         )
 
     # --- the end ----------------------------------------------------------------------------------------

@@ -6,9 +6,11 @@ A limiter may come from outside. A call that fails must leave no entry without a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
+from bfl_async._config import ACCOUNT
 from bfl_async.engine.entry import Entry
 from bfl_async.engine.gate import SpendingGate
 from bfl_async.engine.open_entries import OpenEntries
@@ -44,6 +46,9 @@ class Slots:
         # How many entries wait for their next attempt after a failure: those with a `requeue_timer`. The limiter does
         # not see them.
         self._resting = 0
+        # For how long requests waited for the account's slots, and since when they do; None: none waits for one.
+        self._full_s = 0.0
+        self._full_since: float | None = None
         self._closed = False
 
     def close(self) -> None:
@@ -78,6 +83,7 @@ class Slots:
             self._call(self._limiter.release, entry.lease)
             self._leave_gate(entry)
             raise
+        self._look()
         if entry in gate.parked:
             # It is counted here; the limiter does not refuse it later, when the gate opens.
             entry.lease.bounded = False
@@ -141,6 +147,7 @@ class Slots:
     def confirm(self, entry: Entry) -> None:
         """Note an accepted submit. If it was the probe, those that waited for it may go."""
         self._call(self._limiter.confirm, entry.lease)
+        self._look()
         for parked in self.gate.accept(entry):
             self.enqueue(parked)
 
@@ -150,6 +157,7 @@ class Slots:
             self._limiter.refuse(entry.lease, retry_after_s=retry_after_s)
         except Exception as exc:
             self._failed(entry, exc)
+        self._look()
 
     # --- out --------------------------------------------------------------------------------------------
 
@@ -167,6 +175,7 @@ class Slots:
             self._limiter.release(entry.lease)
         # Last: the next probe takes the place in the queue that is free by now.
         self._leave_gate(entry)
+        self._look()
 
     def _leave_gate(self, entry: Entry) -> None:
         """Take a request from the gate. If it was the probe, the next one in line becomes the probe."""
@@ -187,6 +196,26 @@ class Slots:
     def position(self, entry: Entry) -> int | None:
         """How many requests are before this one; None when it is not queued."""
         return self._limiter.position(entry.lease)
+
+    def full_s(self) -> float:
+        """For how many seconds requests have waited while all slots of the account were taken."""
+        # A snapshot may be taken outside of the loop; the time since the last change is then not in it.
+        with contextlib.suppress(RuntimeError):
+            self._look()
+        return self._full_s
+
+    def _look(self) -> None:
+        """Count the time since the last look, if requests waited for the account's slots then."""
+        try:
+            pool = self._limiter.statistics().get(ACCOUNT)
+        except Exception:
+            # A limiter from outside with a bug: whoever needs its numbers meets it.
+            pool = None
+        now = asyncio.get_running_loop().time()
+        if self._full_since is not None:
+            self._full_s += now - self._full_since
+        is_full = pool is not None and pool.queued > 0 and pool.taken >= pool.working
+        self._full_since = now if is_full else None
 
     def statistics(self) -> dict[str, PoolStatistics]:
         """A snapshot of the pools."""

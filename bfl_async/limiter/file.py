@@ -21,11 +21,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from bfl_async._config import Limits, state_folder
+from bfl_async._config import ACCOUNT, Limits, state_folder
 from bfl_async.limiter._shared import SharedLimiter
 from bfl_async.limiter.sqlite_book import VERSION, Book, open_book
 from bfl_async.limiter.steps import Batch, StepReply, Store, StoreAwayError
@@ -67,7 +67,28 @@ class FileLimiter(SharedLimiter):
         return f"the limiter's folder {str(self._folder)!r}"
 
     def _make_store(self, account: str, session: str, wake: Callable[[], None]) -> Store:
-        return _FileStore(self._folder / f"slots-{VERSION}-{account}.db", session, wake)
+        return _FileStore(_file_of(self._folder, account), session, wake)
+
+
+def found_limit(folder: Path, account: str) -> int | None:
+    """Return the limit that limiters in this folder have found for an account; None if none was found. Blocks.
+
+    Args:
+        account: Its hash; see `AccountLimiter.use_account`.
+    """
+    path = _file_of(folder, account)
+    try:
+        # Read only: a look must not make the file.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)) as db:
+            row = db.execute("SELECT found FROM searches WHERE name = ?", (ACCOUNT,)).fetchone()
+    except sqlite3.Error:
+        # There is no file, or an earlier release made it.
+        return None
+    return None if row is None else int(row[0])
+
+
+def _file_of(folder: Path, account: str) -> Path:
+    return folder / f"slots-{VERSION}-{account}.db"
 
 
 _Work: TypeAlias = "tuple[Batch, asyncio.Future[StepReply]]"

@@ -45,6 +45,9 @@ class Statistics:
     `credits_spent` is what the server has stated: the receipts, each replaced by the cost of the task's end where one
     is stated. A moderated or failed task counts in it with its receipt, and in the budget not at all.
     `budget_left_usd` is what may still be asked for; None where no budget was set.
+    `slots_full_s` is for how many seconds, from 0 up, requests waited while all slots of the account were taken.
+    If it is most of a run, the run was limited by slots: `Limits(account="discover")` finds out whether the account
+    may have more of them.
     """
 
     queued: int
@@ -64,3 +67,4 @@ class Statistics:
     latency: Mapping[str, LatencyStatistics] = field(default_factory=dict)
     refused_overlap: int = 0
     budget_left_usd: float | None = None
+    slots_full_s: float = 0.0
