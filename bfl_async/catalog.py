@@ -1,4 +1,6 @@
-"""What this release knows of the API's models: `CATALOG`, one row a model, and `describe`, a model's fields.
+"""What is known of the API's models: `CATALOG`, one row a model, and `describe`, a model's fields.
+
+`load(path)` reads BFL's OpenAPI description, for models that are newer than this release.
 
 python -m bfl_async.catalog                          lists the models
 python -m bfl_async.catalog --compare openapi.json   lists where BFL's OpenAPI file says otherwise
@@ -15,8 +17,20 @@ from pathlib import Path
 from bfl_async.models.catalog import CATALOG, SOURCES, ModelInfo, model_info
 from bfl_async.models.compare import Difference, compare
 from bfl_async.models.describe import FieldInfo, describe
+from bfl_async.models.known import Catalog, load
 
-__all__ = ["CATALOG", "SOURCES", "Difference", "FieldInfo", "ModelInfo", "compare", "describe", "model_info"]
+__all__ = [
+    "CATALOG",
+    "SOURCES",
+    "Catalog",
+    "Difference",
+    "FieldInfo",
+    "ModelInfo",
+    "compare",
+    "describe",
+    "load",
+    "model_info",
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from bfl_async.client.stream import OutcomeStream
+    from bfl_async.models.known import Catalog
     from bfl_async.polling.protocol import Polling
     from bfl_async.protocols.limiter import Limiter
     from bfl_async.protocols.observer import Observer
@@ -78,6 +79,8 @@ class AsyncBFL(RequestCalls, AccountCalls):
         observer: Is told what happens to each request, see `bfl_async.events`; None: nothing is told or made.
         webhook: Where the server delivers finished tasks, such as `bfl_async.webhooks.WebhookReceiver`. None:
             tasks are polled. With one they are polled slowly besides: a delivery that is lost costs time only.
+        catalog: The models that calls may name: `bfl_async.catalog.load(path)` adds those of BFL's OpenAPI file that
+            are newer than this release. None: the release's.
         transport: Carries the HTTP calls; None: aiohttp.
         session: A session to use, which is never closed here. It should drop connections that idle for 15 s,
             as ours does: a submit on a stale connection ends as `AmbiguousSubmitError`.
@@ -109,6 +112,7 @@ class AsyncBFL(RequestCalls, AccountCalls):
         budget: Budget | None = None,
         observer: Observer | None = None,
         webhook: Webhook | None = None,
+        catalog: Catalog | None = None,
         transport: Transport | None = None,
         session: aiohttp.ClientSession | None = None,
         default_headers: Mapping[str, str] | None = None,
@@ -120,12 +124,10 @@ class AsyncBFL(RequestCalls, AccountCalls):
     ) -> None:
         # An error passes through this frame, and tracebacks may show local variables.
         api_key = cast("str | KeyFunction | None", conceal(api_key))
-        proxy = cast("str | None", conceal(proxy))
-        base_url = cast("str | None", conceal(base_url))
+        proxy, base_url = cast("str | None", conceal(proxy)), cast("str | None", conceal(base_url))
         default_headers, query = (opening.conceal_headers(each) for each in (default_headers, query))
         # In this order: the first argument that is wrong is the one that is reported.
         opening.check_connections(transport, session, proxy, default_headers, query, trusted_hosts)
-        policy = polling if polling is not None else Adaptive()
         settings = opening.Settings(
             transport=transport,
             limiter=limiter,
@@ -142,10 +144,11 @@ class AsyncBFL(RequestCalls, AccountCalls):
             budget=opening.usable_budget(budget),
             observer=opening.usable_observer(observer),
             webhook=opening.usable_webhook(webhook),
-            polling=policy,
+            catalog=opening.usable_catalog(catalog),
+            polling=(policy := polling if polling is not None else Adaptive()),
             traits=traits_of(policy),
         )
-        # Shared with the client's views. Of its state nothing is kept here.
+        # Shared with the client's views: of its state nothing is kept here.
         self._life: Life = Life(settings)
 
     # --- opening and closing ----------------------------------------------------------------------------

@@ -36,6 +36,7 @@ from bfl_async.transport.http import HTTPTransport, user_agent
 if TYPE_CHECKING:
     import aiohttp
 
+    from bfl_async.models.known import Catalog
     from bfl_async.polling.protocol import Polling, Traits
     from bfl_async.protocols.observer import Observer
     from bfl_async.protocols.transport import Transport
@@ -74,6 +75,7 @@ class Settings:
     budget: Budget | None
     observer: Observer | None
     webhook: Webhook | None
+    catalog: Catalog | None
 
 
 # --- checks, in the order in which `AsyncBFL.__init__` makes them ---------------------------------------
@@ -178,6 +180,13 @@ def usable_webhook(webhook: Webhook | None) -> Webhook | None:
     if webhook is not None and not callable(getattr(webhook, "expect", None)):
         raise ConfigError(f"webhook takes a WebhookReceiver(url, secret), not {type(webhook).__name__}")
     return webhook
+
+
+def usable_catalog(catalog: Catalog | None) -> Catalog | None:
+    """Return the catalog, if there is one."""
+    if catalog is not None and not callable(getattr(catalog, "request", None)):
+        raise ConfigError(f"catalog takes bfl_async.catalog.load(path), not {type(catalog).__name__}")
+    return catalog
 
 
 def conceal_headers(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:

@@ -64,7 +64,9 @@ class RequestCalls(ClientBase):
         """
         scheduler = self._life.check()
         return self._handle_of(
-            scheduler.admit(_request(request_or_model, fields, extra_body), priority=self._rank(priority))
+            scheduler.admit(
+                self._request(request_or_model, fields, extra_body), priority=self._rank(priority)
+            )
         )
 
     @typed
@@ -96,8 +98,28 @@ class RequestCalls(ClientBase):
             its slot stays taken until the server settles it.
         """
         self._life.check()
-        request = _request(request_or_model, fields, extra_body)
+        request = self._request(request_or_model, fields, extra_body)
         return self._handle_of(await self._send(request, timeout, priority))
+
+    def _request(
+        self,
+        request_or_model: ImageRequest | str,
+        fields: dict[str, object],
+        extra_body: Mapping[str, object] | None,
+    ) -> ImageRequest:
+        """Return the request that was given, or make it by its model's name, of the client's catalog if it has one."""
+        if isinstance(request_or_model, str):
+            catalog = self._life.settings.catalog
+            make = request if catalog is None else catalog.request
+            return make(request_or_model, extra_body=extra_body, **fields)
+        if fields:
+            names = ", ".join(fields)
+            raise InvalidRequestError(
+                f"fields go with a model's name, not with a request: {names}",
+                errors=[(name, "given beside a request") for name in fields],
+            )
+        checked = as_request(request_or_model)
+        return checked if extra_body is None else checked.with_extra_body(extra_body)
 
     async def _send(
         self,
@@ -158,7 +180,9 @@ class RequestCalls(ClientBase):
         scheduler = self._life.check()
         deadline = self._deadline(timeout)
         entry = scheduler.admit(
-            _request(request_or_model, fields, extra_body), priority=self._rank(priority), deadline=deadline
+            self._request(request_or_model, fields, extra_body),
+            priority=self._rank(priority),
+            deadline=deadline,
         )
         try:
             await entry.wait_settled(deadline)
@@ -229,18 +253,3 @@ class RequestCalls(ClientBase):
         entry = await self._send(request, timeout, priority, any_endpoint=True)
         assert entry.submit_reply is not None
         return entry.submit_reply
-
-
-def _request(
-    request_or_model: ImageRequest | str, fields: dict[str, object], extra_body: Mapping[str, object] | None
-) -> ImageRequest:
-    if isinstance(request_or_model, str):
-        return request(request_or_model, extra_body=extra_body, **fields)
-    if fields:
-        names = ", ".join(fields)
-        raise InvalidRequestError(
-            f"fields go with a model's name, not with a request: {names}",
-            errors=[(name, "given beside a request") for name in fields],
-        )
-    checked = as_request(request_or_model)
-    return checked if extra_body is None else checked.with_extra_body(extra_body)

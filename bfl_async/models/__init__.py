@@ -82,8 +82,6 @@ _MODULES = {
     "FLUX tools": "tools",
 }
 
-_WEBHOOK_FIELDS = {"webhook_url", "webhook_secret"}
-
 
 def _home(row: ModelInfo) -> str:
     return "retired" if row.state == "retired" else _MODULES[row.family]
@@ -274,4 +272,4 @@ def as_request(item: object) -> ImageRequest:
 
 def takes_webhook(item: object) -> bool:
     """True for a request whose schema has the fields of a webhook; of one that is not known, nobody can say."""
-    return isinstance(item, ImageRequest) and type(item).model_fields.keys() >= _WEBHOOK_FIELDS
+    return isinstance(item, ImageRequest) and item.takes_webhook

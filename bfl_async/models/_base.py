@@ -27,6 +27,7 @@ from bfl_async.models.open_values import ExtraBody, dump_extra_body, load_open, 
 from bfl_async.types.common import JSON
 
 EXTRA_BODY = "extra_body"
+WEBHOOK_FIELDS = frozenset({"webhook_url", "webhook_secret"})
 
 ExtraFields = SkipJsonSchema[
     Annotated[
@@ -74,6 +75,11 @@ class ImageRequest(BaseModel):
     def has_files(self) -> bool:
         """True when `body` reads or encodes files: it then belongs in a worker thread."""
         return any(map(is_heavy, self.media().values())) or is_heavy(self.extra_body)
+
+    @property
+    def takes_webhook(self) -> bool:
+        """True if the model's schema has the fields of a webhook."""
+        return type(self).model_fields.keys() >= WEBHOOK_FIELDS
 
     def media(self) -> dict[str, object]:
         """Return the images and videos that were given, by field."""

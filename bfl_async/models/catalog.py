@@ -89,7 +89,8 @@ class ModelInfo(NamedTuple):
         pools: Narrower limits that the model counts in, besides the account's.
         task_s: Seconds after which a task is no longer followed.
         result_s: Seconds that a result's URL lasts, where the URL itself does not say.
-        state: "current"; "beta", "deprecated" by BFL's own words; "retired": out of BFL's OpenAPI file.
+        state: "current"; "beta", "deprecated" by BFL's own words; "retired": out of BFL's OpenAPI file; "described":
+            known from a description alone; "unknown": known from its name alone.
         replaced_by: What to use instead of a retired model.
     """
 
@@ -103,7 +104,7 @@ class ModelInfo(NamedTuple):
     pools: tuple[str, ...] = ()
     task_s: float = _IMAGE_TASK_S
     result_s: float = 600.0
-    state: Literal["current", "beta", "deprecated", "retired", "unknown"] = "current"
+    state: Literal["current", "beta", "deprecated", "retired", "described", "unknown"] = "current"
     replaced_by: str = ""
 
     @property

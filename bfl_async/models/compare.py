@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from bfl_async.models import CATALOG, request_classes
 from bfl_async.models._base import ImageRequest
+from bfl_async.models.openapi import body_schema, generating
 
 # JSON as `json.loads` gives it: its shape is looked at, never trusted.
 _Schema: TypeAlias = Mapping[str, Any]
@@ -31,24 +32,19 @@ class Difference:
 
 def compare(openapi: _Schema) -> list[Difference]:
     """Return where an OpenAPI file differs from this release, by model and field."""
-    theirs = dict(_generating(openapi))
+    theirs = dict(generating(openapi))
     found = [Difference(name, "", "new endpoint") for name in theirs if name not in CATALOG]
     for name, row in CATALOG.items():
         if name in theirs:
-            found += _compare_model(name, openapi, theirs[name])
+            found += _compare_model(name, openapi, body_schema(theirs[name]))
         elif row.state != "retired":
             found.append(Difference(name, "", "gone"))
     return found
 
 
-def _generating(openapi: _Schema) -> Iterator[tuple[str, _Schema]]:
-    """The endpoints that make a task, with the schemas of their bodies."""
-    for path, calls in openapi.get("paths", {}).items():
-        post = calls.get("post", {})
-        content = post.get("requestBody", {}).get("content", {}).get("application/json", {})
-        answer = post.get("responses", {}).get("200", {})
-        if path.startswith("/v1/") and content.get("schema") and "AsyncResponse" in str(answer):
-            yield path.removeprefix("/v1/"), content["schema"]
+def compare_model(name: str, openapi: _Schema) -> list[Difference]:
+    """Return where an OpenAPI file differs from this release in one model that both know."""
+    return list(_compare_model(name, openapi, body_schema(dict(generating(openapi))[name])))
 
 
 def _compare_model(name: str, openapi: _Schema, body: _Schema) -> Iterator[Difference]:

@@ -8,15 +8,16 @@ import json
 import os
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
 
 from bfl_async import ImageRequest, InvalidRequestError, request
-from bfl_async.catalog import CATALOG, compare, main
+from bfl_async.catalog import CATALOG, compare, load, main
 from bfl_async.models import request_classes
 from bfl_async.models._base import media_rules
 from tests.media import png
@@ -253,12 +254,14 @@ def bodies(openapi: dict[str, Any], model: str) -> Iterator[tuple[dict[str, Any]
         yield body, judge.is_valid(body) and is_well_formed(model, body)
 
 
-def judged(model: str, body: dict[str, Any]) -> tuple[InvalidRequestError | None, ImageRequest | None]:
+def judged(
+    model: str, body: dict[str, Any], make: Callable[..., ImageRequest] = request
+) -> tuple[InvalidRequestError | None, ImageRequest | None]:
     """Our verdict on a body: what is wrong with it, or the request."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            made: ImageRequest = request(model, **body)
+            made = make(model, **body)
         except InvalidRequestError as exc:
             return exc, None
     return None, made
@@ -274,5 +277,44 @@ def test_classes_judge_as_json_schema_does(widened: dict[str, Any], model: str) 
         if made is not None:
             assert made.body().keys() == body.keys(), "a field left out is not sent, and a given one is"
             json.dumps(made.body())
+        counts[valid] += 1
+    assert min(counts.values()) >= BODIES // 10, counts
+
+
+# --- models that only the description knows ----------------------------------------------------------------------
+
+_FORMATS = jsonschema.FormatChecker(formats=())
+
+
+@_FORMATS.checks("uri", raises=ValueError)
+def _is_uri(value: object) -> bool:
+    if not isinstance(value, str):
+        return True
+    parts = urlsplit(value)
+    return bool(parts.scheme) and bool(parts.netloc)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_described_models_judge_as_json_schema_does(
+    openapi: dict[str, Any], model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release that does not know a model checks it by the description alone; any text may stand for a file."""
+    monkeypatch.delitem(CATALOG, model)
+    catalog = load(_FILE)
+    assert catalog.described == (model,)
+    schema = openapi["paths"][f"/v1/{model}"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    judge = jsonschema.Draft202012Validator(
+        {**schema, "components": openapi["components"]}, format_checker=_FORMATS
+    )
+    maker = Bodies(openapi, set(), f"{model} described")
+    counts = {True: 0, False: 0}
+    for _ in range(BODIES):
+        body = maker.body(schema)
+        if maker.rng.random() < 0.2:
+            body = {name: float(value) if type(value) is int else value for name, value in body.items()}
+        valid = judge.is_valid(body)
+        problem, made = judged(model, body, catalog.request)
+        assert (problem is None) == valid, (body, problem)
+        assert made is None or made.body() == body
         counts[valid] += 1
     assert min(counts.values()) >= BODIES // 10, counts
