@@ -1,4 +1,4 @@
-"""The commands that tell of models and prices. They ask nobody: what they know is this release's catalog."""
+"""The commands about models and prices. They know this release's catalog, and what `models --update` has stored."""
 
 from __future__ import annotations
 
@@ -12,15 +12,33 @@ from bfl_async.errors import BFLError
 
 @click.command()
 @click.argument("name", required=False, type=MODEL_NAME)
+@click.option(
+    "--update",
+    "source",
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE|URL]",
+    help="Read BFL's OpenAPI description, list what is new, and keep it. Without a value: the host's own.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def models(name: str | None, as_json: bool) -> int:
+def models(name: str | None, source: str | None, as_json: bool) -> int:
     """List the models, or the fields of one.
+
+    With --update, models that are newer than this release are known from then on: their requests are checked by the
+    description, and take files. Their prices stay unknown.
 
     \b
     Examples:
       bfl-async models
       bfl-async models flux-2-pro --json
+      bfl-async models --update
     """
+    if source is not None:
+        if name is not None:
+            raise click.UsageError("--update reads all models: give no NAME with it")
+        from bfl_async.cli.update_catalog import run_update
+
+        return run_update(source, as_json=as_json)
     from bfl_async.cli import catalog_text
 
     if name is None:

@@ -10,10 +10,10 @@ import click
 
 from bfl_async._config import Limits
 from bfl_async.cli.output import SCHEMA, json_text, print_json, print_line
+from bfl_async.cli.stored_catalog import current_catalog
 from bfl_async.errors import InvalidRequestError
 from bfl_async.models import ImageRequest, ModelInfo, catalog
-from bfl_async.models.catalog import CATALOG
-from bfl_async.models.describe import FieldInfo, describe
+from bfl_async.models.describe import FieldInfo
 from bfl_async.models.pricing import estimate
 
 # Of a column; longer texts are cut where they are not the last.
@@ -22,7 +22,8 @@ _WIDEST = 44
 
 def print_models(*, as_json: bool) -> None:
     """Print all models."""
-    rows = list(CATALOG.values())
+    known = current_catalog()
+    rows = [known.info(name) for name in known]
     if as_json:
         listed = [{"schema": SCHEMA, **_model_facts(row)} for row in rows]
         print_line(json_text(listed))
@@ -40,10 +41,11 @@ def print_model(name: str, *, as_json: bool) -> None:
         click.UsageError: The catalog does not know it.
     """
     try:
-        fields = describe(name)
+        known = current_catalog()
+        fields = known.describe(name)
     except InvalidRequestError as exc:
         raise click.UsageError(f"{exc}; `bfl-async models` lists those that it knows") from exc
-    info = CATALOG[name]
+    info = known.info(name)
     if as_json:
         print_json({**_model_facts(info), "fields": [_field_facts(field) for field in fields]})
         return

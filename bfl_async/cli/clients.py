@@ -9,6 +9,7 @@ from bfl_async._config import resolve_base_url
 from bfl_async.cli.cache import load_timings, save_timings
 from bfl_async.cli.limit_option import Limit
 from bfl_async.cli.output import say
+from bfl_async.cli.stored_catalog import current_catalog
 from bfl_async.limiter import FileLimiter, RedisLimiter
 from bfl_async.protocols.limiter import Limiter
 
@@ -38,7 +39,14 @@ async def open_sandboxed(
     slots = _TRUE_ACCOUNT if limit == "discover" else limit if limit is not None else _ACCOUNT
     server = await stack.enter_async_context(Sandbox(limit=slots, speed=speed))
     return await stack.enter_async_context(
-        AsyncBFL(server.key, base_url=server.url, limits=_limits_of(limit), timeouts=timeouts, budget=budget)
+        AsyncBFL(
+            server.key,
+            base_url=server.url,
+            limits=_limits_of(limit),
+            timeouts=timeouts,
+            budget=budget,
+            catalog=current_catalog(),
+        )
     )
 
 
@@ -58,7 +66,14 @@ async def open_shared(
     async def enter(limiter: Limiter | None) -> AsyncBFL:
         polling = Adaptive(timings=load_timings(base_url))
         return await stack.enter_async_context(
-            AsyncBFL(limits=limits, limiter=limiter, polling=polling, timeouts=timeouts, budget=budget)
+            AsyncBFL(
+                limits=limits,
+                limiter=limiter,
+                polling=polling,
+                timeouts=timeouts,
+                budget=budget,
+                catalog=current_catalog(),
+            )
         )
 
     shared = None if limit is None else limits

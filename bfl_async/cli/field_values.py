@@ -13,17 +13,22 @@ from bfl_async.errors import InvalidRequestError
 if TYPE_CHECKING:
     from bfl_async.models import ImageRequest
     from bfl_async.models.describe import FieldInfo
+    from bfl_async.models.known import Catalog
 
 _URLS = ("http://", "https://", "data:")
 
 
-@lru_cache(maxsize=64)
 def fields_by_name(model: str) -> dict[str, FieldInfo]:
     """Return a model's fields; none for a name that the catalog does not know, which goes as it is."""
-    from bfl_async.models.describe import describe
+    from bfl_async.cli.stored_catalog import current_catalog
 
+    return _fields_by_name(current_catalog(), model)
+
+
+@lru_cache(maxsize=64)
+def _fields_by_name(known: Catalog, model: str) -> dict[str, FieldInfo]:
     try:
-        return {field.name: field for field in describe(model)}
+        return {field.name: field for field in known.describe(model)}
     except InvalidRequestError:
         return {}
 
@@ -121,10 +126,11 @@ def make(model: str, fields: Mapping[str, object], *, allow_unknown: bool) -> Im
     Raises:
         InvalidRequestError: A field does not fit.
     """
-    from bfl_async.models import request
+    from bfl_async.cli.stored_catalog import current_catalog
 
+    known = current_catalog()
     try:
-        return request(model, **fields)
+        return known.request(model, **fields)
     except InvalidRequestError as exc:
         refused = {path.partition(".")[0] for path, _ in exc.errors} & (fields.keys() - {"extra_body"})
         if not allow_unknown or not refused:
@@ -133,7 +139,7 @@ def make(model: str, fields: Mapping[str, object], *, allow_unknown: bool) -> Im
     moved = {name: value for name, value in fields.items() if name in refused}
     kept = {name: value for name, value in fields.items() if name not in refused}
     # What a row itself puts into its `extra_body` goes before a default of the command line.
-    return request(
+    return known.request(
         model, **{**kept, "extra_body": {**moved, **(extra if isinstance(extra, Mapping) else {})}}
     )
 

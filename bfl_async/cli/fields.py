@@ -41,9 +41,10 @@ class _ModelName(click.ParamType[str]):
         param: click.Parameter,  # noqa: ARG002 - click's signature
         incomplete: str,
     ) -> list[CompletionItem[str]]:
-        from bfl_async.models.catalog import CATALOG
+        from bfl_async.cli.stored_catalog import current_catalog
 
-        return [CompletionItem(name) for name in CATALOG if name.startswith(incomplete)]
+        known = current_catalog(is_quiet=True)
+        return [CompletionItem(name) for name in known if name.startswith(incomplete)]
 
 
 MODEL_NAME = _ModelName()

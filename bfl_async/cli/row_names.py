@@ -8,12 +8,16 @@ import shlex
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from bfl_async.cli.field_values import fields_by_name
 from bfl_async.cli.files import InputError
-from bfl_async.models import CATALOG
+from bfl_async.cli.stored_catalog import current_catalog
 from bfl_async.models._base import EXTRA_BODY
 from bfl_async.runtime.text import printable
+
+if TYPE_CHECKING:
+    from bfl_async.models.known import Catalog
 
 # A message names what is wrong; it does not repeat a row.
 _MAX_MESSAGE_CHARS = 1_000
@@ -61,10 +65,14 @@ def field_of(column: str) -> str:
     return re.sub(r"[ -]+", "_", column.strip().lower())
 
 
-@lru_cache(maxsize=1)
 def known_fields() -> frozenset[str]:
     """Return what a column may be named for."""
-    names = frozenset({"id", "model", EXTRA_BODY}).union(*(fields_by_name(model) for model in CATALOG))
+    return _known_fields(current_catalog())
+
+
+@lru_cache(maxsize=1)
+def _known_fields(known: Catalog) -> frozenset[str]:
+    names = frozenset({"id", "model", EXTRA_BODY}).union(*(fields_by_name(model) for model in known))
     return frozenset(name for name in names if not is_operators(name))
 
 

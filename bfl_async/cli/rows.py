@@ -30,8 +30,9 @@ from bfl_async.cli.row_names import (
     quoted,
 )
 from bfl_async.cli.row_reader import Row, RowReader
+from bfl_async.cli.stored_catalog import current_catalog
 from bfl_async.errors import InvalidRequestError
-from bfl_async.models import CATALOG, ImageRequest, check_model_name, plain_number
+from bfl_async.models import ImageRequest, check_model_name, plain_number
 from bfl_async.models._base import EXTRA_BODY
 from bfl_async.models.input_files import FileWithin
 from bfl_async.runtime.text import printable
@@ -222,16 +223,17 @@ class Rows:
         Raises:
             RowError: It is not one, or not in the catalog.
         """
-        if model in CATALOG or model == self._model:
+        known = current_catalog()
+        if model in known or model == self._model:
             return
         try:
             check_model_name(model, is_foreign=True)
         except InvalidRequestError as exc:
             raise RowError(f"{where}: model: {exc}") from exc
         if not self._allow_unknown_models:
-            near = difflib.get_close_matches(model, CATALOG, 1)
+            near = difflib.get_close_matches(model, known, 1)
             raise RowError(
-                f"{where}: {quoted(model)} is not in this release's catalog of models"
+                f"{where}: {quoted(model)} is not in the catalog of models"
                 f"{f'; did you mean {near[0]!r}?' if near else ''}; --allow-unknown-models lets rows name new ones"
             )
 

@@ -117,7 +117,10 @@ def _unknown(schema: ModelSchema, shape: Shape, names: list[str]) -> list[Fault]
     """Return the faults of fields that the description does not name: a typing mistake would cost an image."""
     taken = list(shape.fields)
     listed = ", ".join(taken[:_SHOWN_FIELDS]) + (", ..." if len(taken) > _SHOWN_FIELDS else "")
-    return [((name,), f"{schema.name} has no such field; it takes {listed}") for name in names]
+    return [
+        ((name,), f"{schema.name} has no such field; it takes {listed}; extra_body sends others")
+        for name in names
+    ]
 
 
 def _shapes_for(schema: ModelSchema, fields: Mapping[str, object]) -> tuple[Shape, ...]:

@@ -56,7 +56,7 @@ def quote_of(request: Request) -> Quote:
     match price:
         case None:
             if info.state == "unknown":
-                return Quote(None, f"{request.model} is not in this release's catalog")
+                return Quote(None, f"no price is known: {request.model} is not in this release's catalog")
             return Quote(None, f"no price of {request.model} is published")
         case Flat():
             return _flat(request, price)
