@@ -55,9 +55,9 @@ def credits_command(as_json: bool, sandbox: bool) -> int:
 def doctor(as_json: bool, sandbox: bool) -> int:
     """Check what generating needs, and say what to do.
 
-    Looks at key, host, clock, proxy, credits, folders, versions and extras: a line each, `ok`, `warn` or `FAIL`.
-    Exit code 0 unless one FAILs: 4 for key and credits alone, else 1. What --json prints has all versions, for a bug
-    report, and of the key its last four characters.
+    Looks at key, host, clock, proxy, credits, folders, catalog, versions and extras: a line each, `ok`, `warn` or
+    `FAIL`. Exit code 0 unless one FAILs: 4 for key and credits alone, else 1. What --json prints has all versions, for
+    a bug report, and of the key its last four characters.
 
     \b
     Examples:

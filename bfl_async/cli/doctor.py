@@ -22,6 +22,7 @@ from bfl_async import AsyncBFL
 from bfl_async._config import DEFAULT_ACCOUNT, account_hash, state_folder
 from bfl_async._version import __version__
 from bfl_async.cli.cache import cache_folder
+from bfl_async.cli.doctor_catalog import catalog_finding
 from bfl_async.cli.doctor_host import examine_host, proxy_finding
 from bfl_async.cli.doctor_key import examine_key
 from bfl_async.cli.exit_codes import ExitCode
@@ -122,6 +123,7 @@ async def findings_of(place: Place) -> list[Finding]:
                 "FAIL",
             ),
             within_check_time("cache folder", lambda: run_blocking(cache_finding)),
+            within_check_time("catalog", lambda: run_blocking(catalog_finding)),
             within_check_time("sqlite", lambda: run_blocking(lambda: sqlite_finding(sqlite3.sqlite_version))),
             within_check_time("versions", lambda: run_blocking(versions_finding)),
             within_check_time("extras", lambda: run_blocking(extras_finding)),

@@ -40,10 +40,19 @@ def current_catalog(*, is_quiet: bool = False) -> Catalog:
     Args:
         is_quiet: Do not warn of a description that cannot be used.
     """
-    catalog, problem = _read(os.environ.get("XDG_DATA_HOME"), os.environ.get("HOME"))
+    catalog, problem = _read(*_places())
     if problem and not is_quiet:
         _warn_once(problem)
     return catalog
+
+
+def stored_problem() -> str:
+    """Return why the stored description cannot be used; "" if it can be, or there is none."""
+    return _read(*_places())[1]
+
+
+def _places() -> tuple[str | None, str | None]:
+    return os.environ.get("XDG_DATA_HOME"), os.environ.get("HOME")
 
 
 @lru_cache(maxsize=1)

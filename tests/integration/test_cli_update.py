@@ -97,6 +97,37 @@ def test_an_estimate_says_that_the_price_is_unknown(run: Run, description: Path)
     assert "style: Input should be 'plain' or 'rich'" in err
 
 
+def _catalog_check(run: Run) -> dict[str, str]:
+    checks = json.loads(run("doctor", "--sandbox", "--json")[1])["checks"]
+    found: dict[str, str] = next(check for check in checks if check["name"] == "catalog")
+    return found
+
+
+def test_doctor_names_the_models_that_the_release_does_not_know(run: Run, description: Path) -> None:
+    """As long as there are any: their prices are unknown."""
+    assert _catalog_check(run)["what"].endswith("no description is stored")
+    run("models", "--update", description)
+    found = _catalog_check(run)
+    assert found["level"] == "warn"
+    assert found["what"].endswith("stored 0 days ago knows 1 that this release does not: flux-9")
+    description.write_bytes(describe_api(body_of(FIELDS), path="/v1/flux-pro-1.1"))
+    run("models", "--update", description)
+    found = _catalog_check(run)
+    assert (found["level"], found["what"]) == (
+        "ok", "this release has every model of a description stored 0 days ago",
+    )  # fmt: skip
+
+
+def test_doctor_warns_of_a_stored_description_that_is_broken(run: Run) -> None:
+    """And says what repairs it."""
+    path = stored_path()
+    assert path is not None
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"{}")
+    found = _catalog_check(run)
+    assert (found["level"], found["todo"]) == ("warn", "run bfl-async models --update")
+
+
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_description_is_not_kept(run: Run, tmp_path: Path, case: str) -> None:
     """It is an error, and what was known stays."""

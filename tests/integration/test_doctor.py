@@ -26,7 +26,8 @@ from bfl_async.cli.findings import Finding, key_finding
 from bfl_async.sandbox import Sandbox
 
 CHECKS = [
-    "key", "host", "clock", "credits", "proxy", "output folder", "cache folder", "sqlite", "versions", "extras"
+    "key", "host", "clock", "credits", "proxy", "output folder", "cache folder", "catalog", "sqlite",
+    "versions", "extras",
 ]  # fmt: skip
 
 
