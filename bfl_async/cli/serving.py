@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import ssl
 
     from bfl_async.cli.interrupts import Interrupts
+    from bfl_async.sandbox import Sandbox
 
 
 class SandboxArguments(TypedDict):
@@ -32,6 +33,7 @@ class SandboxArguments(TypedDict):
     host: str
     key: str
     limit: int
+    openapi: Path | None
     speed: float
     tls_cert: Path | None
     tls_key: Path | None
@@ -59,6 +61,12 @@ _SECONDS = click.FloatRange(min=0, max=3_600)
 )
 @click.option("--key", default="sandbox-key", show_default=True, help="The API key that it takes.")
 @click.option("--limit", type=click.IntRange(min=1), default=12, show_default=True, help="Active tasks.")
+@click.option(
+    "--openapi",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Serve the models that this OpenAPI description describes, checked against its schemas.",
+)
 @click.option(
     "--speed",
     type=click.FloatRange(min=0, min_open=True),
@@ -139,26 +147,40 @@ def _tls_of(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
     return context
 
 
-async def _serve(options: SandboxArguments, tls: ssl.SSLContext | None, interrupts: Interrupts) -> int:
-    # Other commands need not wait for the server's modules.
-    import asyncio
+def _sandbox_of(options: SandboxArguments, tls: ssl.SSLContext | None) -> Sandbox:
+    """The server that the options describe.
 
+    Raises:
+        ValueError: The OpenAPI description cannot be used.
+    """
     from bfl_async.sandbox import Sandbox
 
-    stopped = asyncio.Event()
-    sandbox = Sandbox(
+    return Sandbox(
         port=options["port"],
         host=options["host"],
         key=options["key"],
         limit=options["limit"],
         speed=options["speed"],
         tls=tls,
+        openapi=options["openapi"],
         webhook_scheme=options["webhook_scheme"],
         webhook_polling_url=options["webhook_polling_url"],
         submit_rtt_s=options["submit_rtt"],
         poll_rtt_s=options["poll_rtt"],
         rewrite_prompts=options["rewrite_prompts"],
     )
+
+
+async def _serve(options: SandboxArguments, tls: ssl.SSLContext | None, interrupts: Interrupts) -> int:
+    # Other commands need not wait for the server's modules.
+    import asyncio
+
+    stopped = asyncio.Event()
+    try:
+        sandbox = _sandbox_of(options, tls)
+    except ValueError as exc:
+        say(f"error: {exc}")
+        return ExitCode.USAGE
     try:
         with interrupts.stopping_with(stopped.set, is_regular=True):
             async with sandbox as server:

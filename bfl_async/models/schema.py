@@ -72,6 +72,11 @@ class Node:
     text: str = ""
     media: MediaKind | None = None
 
+    @property
+    def is_combined(self) -> bool:
+        """Whether other schemas judge the same value as well."""
+        return bool(self.any_of or self.one_of or self.all_of)
+
     def parts(self) -> Iterator[Node]:
         """Yield the nodes directly beneath this one."""
         yield from (*self.prefix, *self.any_of, *self.one_of, *self.all_of)
@@ -117,7 +122,7 @@ def judge(value: object, node: Node, place: Place = ()) -> object:
         value = _judged_list(list(value), node, place)
     elif isinstance(value, Mapping):
         value = _judged_object(value, node, place)
-    elif not (_is_json(value) or node.any_of or node.one_of or node.all_of):
+    elif not (_is_json(value) or node.is_combined):
         raise Mismatch([(place, "Input was not a valid JSON value")])
     return _combined(value, node, place)
 
@@ -269,7 +274,7 @@ def _judged_list(value: list[object], node: Node, place: Place) -> list[object]:
     for at, item in enumerate(value):
         rule = node.prefix[at] if at < len(node.prefix) else node.items
         try:
-            judged.append(judge(item, rule if rule is not None else _ANYTHING, (*place, at)))
+            judged.append(_judged_inner(item, rule, node, (*place, at)))
         except Mismatch as exc:
             faults += exc.faults
     if faults:
@@ -289,7 +294,7 @@ def _judged_object(value: Mapping[object, object], node: Node, place: Place) -> 
             faults.append(((*place, name), "Extra inputs are not permitted"))
         else:
             try:
-                judged[name] = judge(inner, rule or node.others or _ANYTHING, (*place, name))
+                judged[name] = _judged_inner(inner, rule or node.others, node, (*place, name))
             except Mismatch as exc:
                 faults += exc.faults
     if faults:
@@ -298,6 +303,13 @@ def _judged_object(value: Mapping[object, object], node: Node, place: Place) -> 
 
 
 _ANYTHING = Node()
+
+
+def _judged_inner(value: object, rule: Node | None, node: Node, place: Place) -> object:
+    """Return a value within another; where nothing is said of it here, an alternative may say that it is a file."""
+    if rule is None and node.is_combined:
+        return value
+    return judge(value, rule or _ANYTHING, place)
 
 
 def _combined(value: object, node: Node, place: Place) -> object:

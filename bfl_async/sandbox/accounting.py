@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeAlias
 
 from bfl_async.sandbox.clock import Clock
-from bfl_async.sandbox.models import MODELS, Draw, Model, Order, draw
+from bfl_async.sandbox.models import Draw, Model, Order, draw
 from bfl_async.sandbox.rules import Json
 from bfl_async.sandbox.tasks import IN_FLIGHT, SandboxTask, TaskCounts
 from bfl_async.sandbox.webhooks import webhook_of
@@ -131,6 +131,7 @@ class Accounting:
             cost=model.cost(order),
             cost_told=model.cost_at_submit and order.length_known,
             order=order,
+            facts=model,
             prompt=order.prompt,
             seed=seed if isinstance(seed, int) else made_up_seed,
         )
@@ -209,7 +210,7 @@ class Accounting:
         task.status = task.ends_as
         self._charge_end(task)
         self.active -= 1
-        self._active_by_pool[MODELS[task.model].pool] -= 1
+        self._active_by_pool[task.facts.pool] -= 1
         self._ended.append(task.id)
         if task.webhook is not None:
             self._deliver(task)

@@ -6,6 +6,7 @@
 import itertools
 import ssl
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +14,7 @@ from aiohttp import web
 
 from bfl_async.sandbox.accounting import Accounting, ServiceTime
 from bfl_async.sandbox.clock import Clock
+from bfl_async.sandbox.described import DescribedAPI
 from bfl_async.sandbox.faults import Faults, Setting
 from bfl_async.sandbox.foreign import ForeignHost
 from bfl_async.sandbox.serving import Serving
@@ -76,6 +78,10 @@ class Sandbox:
         port: 0: any free one.
         hosts: Names under which it is reached, such as that of a container. Requests for a host that is neither one
             of these, nor `host`, nor localhost, nor an address are refused with 421.
+        openapi: BFL's OpenAPI file, or another. The models that it describes are served, and no others; bodies are
+            checked against its schemas, and `/openapi.json` answers with it. None: the models that the sandbox knows.
+    Raises:
+        ValueError: `speed` is not positive, or `openapi` is a file that cannot be used.
     """
 
     key: str
@@ -92,6 +98,7 @@ class Sandbox:
     webhook_polling_url: bool
     webhook_delay_s: float
     webhook_late_s: float
+    utilities: Utilities
     revoked: bool = False
     foreign_active: int = 0
 
@@ -124,16 +131,17 @@ class Sandbox:
         tls: ssl.SSLContext | None = None,
         port: int = 0,
         hosts: Collection[str] = (),
+        openapi: Path | str | None = None,
     ) -> None:
         if not speed > 0:
             raise ValueError(f"speed must be above 0, not {speed}")
         self.key, self.limit, self.credits, self.speed, self.retain = key, limit, credits, speed, retain
         self.pools = {"flux-kontext-max": 6, "video": 5} if pools is None else dict(pools)
-        self.service_s, self.result_ttl_s = service_s, result_ttl_s
+        self.service_s, self.result_ttl_s, self.utilities = service_s, result_ttl_s, Utilities()
         self.submit_rtt_s, self.poll_rtt_s = submit_rtt_s, poll_rtt_s
         self.rewrite_prompts, self.webhook_polling_url = rewrite_prompts, webhook_polling_url
         self.webhook_delay_s, self.webhook_late_s = webhook_delay_s, webhook_late_s
-        self.utilities: Utilities = Utilities()
+        self.described: DescribedAPI | None = None if openapi is None else DescribedAPI(openapi)
         self.faults: Faults = Faults(faults or {}, seed=seed, foreign=foreign)
         self._host, self._port, self._hosts, self._tls = host, port, tuple(hosts), tls
         self._webhooks = Webhooks(self.faults, scheme=webhook_scheme)

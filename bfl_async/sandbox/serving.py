@@ -22,6 +22,7 @@ from bfl_async.sandbox import answers, control, orders, rules
 from bfl_async.sandbox.accounting import Account, Accounting
 from bfl_async.sandbox.answers import json_response
 from bfl_async.sandbox.clock import Clock
+from bfl_async.sandbox.described import DescribedAPI, understand
 from bfl_async.sandbox.faults import ENDS, REFUSALS
 from bfl_async.sandbox.foreign import ForeignHost
 from bfl_async.sandbox.models import MODELS, Order
@@ -55,6 +56,7 @@ class Served(Account, control.Controlled, Protocol):
     rewrite_prompts: bool
     webhook_polling_url: bool
     utilities: Utilities
+    described: DescribedAPI | None
 
     @property
     def url(self) -> str: ...
@@ -112,6 +114,8 @@ class Serving:
         app.router.add_get("/v1/get_result", self._answer_poll)
         app.router.add_get("/v1/credits", self._answer_credits)
         app.router.add_get("/results/{id}/{file}", self._answer_download)
+        if (api := self._sandbox.described) is not None:
+            app.router.add_get("/openapi.json", api.answer)
         control.add_routes(app, self._sandbox)
         app.router.add_route("*", "/{path:.*}", self._answer_unknown)
         app.on_response_prepare.append(answers.spare_browsers)
@@ -172,7 +176,8 @@ class Serving:
         self, name: str, key: str | None, raw: bytes, content_type: str | None
     ) -> SandboxTask | web.Response:
         """Accept a task, or say why it is refused."""
-        model = MODELS.get(name)
+        api = self._sandbox.described
+        model = (MODELS if api is None else api.models).get(name)
         # Routes come before keys: a path that is not one of the API's is a 404 whatever the key (inferred: GET /v1/
         # answers 404 without one).
         if model is None:
@@ -181,8 +186,7 @@ class Serving:
             return self._refuse(*refusal)
         try:
             body = rules.parse(raw, content_type)
-            fields = rules.check(name, body)
-            order = orders.take(model, fields, drafted=self._look_up(fields))
+            fields, order = understand(api, model, body, self._look_up)
         except rules.RulesBroken as exc:
             return self._refuse(exc.status, exc.detail)
         if self._sandbox.credits < model.cost(order):
@@ -200,7 +204,7 @@ class Serving:
         order = task.order
         # As recorded: flux-dev tells no size when it tells no cost. What video tells was not recorded:
         # here no size, as megapixels alone say nothing about it.
-        told = task.cost_told and MODELS[task.model].family != "video"
+        told = task.cost_told and task.facts.family != "video"
         receipt = _receipt(
             task.id,
             polled_at,
@@ -302,7 +306,7 @@ class Serving:
         if task is None or task.status == _NOT_FOUND:
             return 404, answers.poll_body(task_id, _NOT_FOUND)
         if not task.ended:
-            word = MODELS[task.model].status_in_flight(share_of(task, now))
+            word = task.facts.status_in_flight(share_of(task, now))
             return 200, answers.poll_body(task_id, word, progress=progress_of(task, now))
         body = answers.poll_body(
             task_id,
@@ -321,7 +325,7 @@ class Serving:
         output_format = task.output_format
         prompt = self._told_prompt(task)
         sample = self._result_url(task, f"sample.{output_format}", media_type_of(output_format))
-        match MODELS[task.model].family:
+        match task.facts.family:
             case "flux1":
                 return {
                     "sample": sample,
@@ -349,11 +353,7 @@ class Serving:
         return f"Rewritten by the sandbox: {task.prompt}" if rewritten else task.prompt
 
     def _result_url(self, task: SandboxTask, file: str, media_type: str) -> str:
-        ttl_s = (
-            MODELS[task.model].result_ttl_s
-            if self._sandbox.result_ttl_s is None
-            else self._sandbox.result_ttl_s
-        )
+        ttl_s = task.facts.result_ttl_s if self._sandbox.result_ttl_s is None else self._sandbox.result_ttl_s
         # The first answer carries the URL that was signed at the end (recorded, December 2025); each later one carries
         # a URL that is signed anew (captured, August 2026).
         now = self._clock.now()

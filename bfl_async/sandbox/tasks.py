@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
-from bfl_async.sandbox.models import MODELS, Order
+from bfl_async.sandbox.models import Model, Order
 from bfl_async.sandbox.rules import Json
 from bfl_async.sandbox.webhooks import Webhook
 
@@ -24,6 +24,7 @@ class SandboxTask:
     cost: float  # credits, charged on acceptance; 0 once they are given back
     cost_told: bool  # in the reply to the submit; otherwise it stands in the last poll
     order: Order  # the result to make
+    facts: Model  # what the sandbox knows of `model`
     polls: int = 0
     seen_at: float | None = None  # the server's decision in the first poll that saw the end, or its delivery
     prompt: str = ""
@@ -104,7 +105,7 @@ def share_of(task: SandboxTask, now: float) -> float:
 
 def progress_of(task: SandboxTask, now: float) -> float | None:
     """The share of the computing that is done, rounded down to the model's steps; None before the first step."""
-    steps = MODELS[task.model].progress_steps
+    steps = task.facts.progress_steps
     if not steps:
         return None
     return int(share_of(task, now) * steps) / steps or None
