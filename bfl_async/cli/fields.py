@@ -161,9 +161,9 @@ class GivenFields:
         Raises:
             InvalidRequestError: The model cannot be asked for it.
         """
-        from bfl_async.models.sizes import size_fields
+        from bfl_async.cli.stored_catalog import current_catalog
 
-        return size_fields(model, self.aspect_ratio, self.megapixels)
+        return current_catalog().size_fields(model, self.aspect_ratio, self.megapixels)
 
 
 _SIZES = frozenset({"width", "height", "aspect_ratio"})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bfl_async.errors import ConfigError, InvalidRequestError
@@ -13,7 +14,9 @@ from bfl_async.models.compare import Difference, compare_model
 from bfl_async.models.describe import FieldInfo, describe
 from bfl_async.models.described import described_request
 from bfl_async.models.openapi import MAX_BYTES, Description, ModelSchema, read
+from bfl_async.models.schema import Node
 from bfl_async.models.schema_text import fields_of_schema
+from bfl_async.models.sizes import bounds_of_sides, fields_within, size_fields
 from bfl_async.runtime.text import printable
 
 
@@ -102,6 +105,25 @@ class Catalog:
         names = {(field.mode, field.name) for field in own}
         return (*own, *(field for field in fields if (field.mode, field.name) not in names))
 
+    def size_fields(
+        self, model: str, aspect_ratio: str | None = None, megapixels: float | None = None
+    ) -> Mapping[str, object]:
+        """Return the fields that give a request this size, as `bfl_async.models.sizes.size_fields` does.
+
+        Args:
+            model: The path after `/v1/`.
+            aspect_ratio: Width to height, such as `16:9`; None: 1:1 where megapixels are given.
+            megapixels: The size will have at most so many, of 1,048,576 px.
+        Raises:
+            InvalidRequestError: The model cannot be asked for that.
+        """
+        schema = self._described.get(model)
+        if schema is None or model in CATALOG:
+            return size_fields(model, aspect_ratio, megapixels)
+        fields = {name: node for shape in schema.shapes for name, node in shape.fields.items()}
+        bounds = bounds_of_sides(*_side(fields["width"])) if {"width", "height"} <= fields.keys() else None
+        return fields_within(model, aspect_ratio, megapixels, bounds, has_ratio="aspect_ratio" in fields)
+
     def info(self, model: str) -> ModelInfo:
         """Return the row of a model: a careful guess of pools and times, and no price, for what has no row here."""
         row = model_info(model)
@@ -135,6 +157,15 @@ class Catalog:
                 yield Difference(name, shown, "new field" if key in new else "gone")
             elif old[key] != new[key]:
                 yield Difference(name, shown, f"{_words(old[key])} -> {_words(new[key])}")
+
+
+def _side(node: Node) -> tuple[int, int, int]:
+    """Return the least and the largest side, and their step, in px; 0 where the schema does not say."""
+    least, most, step = node.minimum or 0, node.maximum or 0, node.multiple_of or 0
+    for part in (*node.any_of, *node.one_of, *node.all_of):
+        inner = _side(part)
+        least, most, step = least or inner[0], most or inner[1], step or inner[2]
+    return math.ceil(least), int(most), int(step)
 
 
 def _words(field: FieldInfo) -> str:

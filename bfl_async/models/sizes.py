@@ -41,7 +41,7 @@ class Size(NamedTuple):
     height: int
 
 
-class _Bounds(NamedTuple):
+class Bounds(NamedTuple):
     """What a model takes: sides in px, both ends included, and pixels of the whole image."""
 
     least: int
@@ -80,13 +80,37 @@ def size_fields(
     Raises:
         InvalidRequestError: The model cannot be asked for that.
     """
+    classes = request_classes(check_model_name(model))
+    has_ratio = not classes or any("aspect_ratio" in cls.model_fields for cls in classes)
+    bounds = next((_bounds_of(cls) for cls in classes if _has_sides(cls)), None)
+    return fields_within(model, aspect_ratio, megapixels, bounds, has_ratio=has_ratio)
+
+
+def bounds_of_sides(least: int, most: int, step: int) -> Bounds:
+    """Return what a model takes, by the schema of its width; 0 where the schema does not say."""
+    step = step or _STEP_PX
+    # Of the whole image, where a side alone is not bounded.
+    most_px = most**2 if most else int(_MAX_MP * MP)
+    least = max(1, math.ceil(least / step)) * step
+    return Bounds(least, (most or most_px // least) // step * step, step, most_px)
+
+
+def fields_within(
+    model: str, aspect_ratio: str | None, megapixels: float | None, bounds: Bounds | None, *, has_ratio: bool
+) -> Mapping[str, object]:
+    """Return the fields of `size_fields`, for a model of which these facts are known.
+
+    Args:
+        bounds: Of its width and height; None for a model without them.
+        has_ratio: Whether it has an `aspect_ratio`.
+    Raises:
+        InvalidRequestError: The model cannot be asked for that.
+    """
     if aspect_ratio is None and megapixels is None:
         return {}
-    classes = request_classes(check_model_name(model))
-    has_sides = any(_has_sides(cls) for cls in classes)
-    has_ratio = not classes or any("aspect_ratio" in cls.model_fields for cls in classes)
-    if has_sides and (megapixels is not None or not has_ratio):
-        width, height = size_for(model, "1:1" if aspect_ratio is None else aspect_ratio, megapixels)
+    if bounds is not None and (megapixels is not None or not has_ratio):
+        ratio = "1:1" if aspect_ratio is None else aspect_ratio
+        width, height = _fitting(model, ratio, _checked(megapixels), bounds)
         return {"width": width, "height": height}
     if megapixels is not None:
         _refuse(model, "megapixels", "this model has no width and height that could be computed from it")
@@ -95,15 +119,18 @@ def size_fields(
     return {"aspect_ratio": aspect_ratio}
 
 
-@functools.lru_cache(maxsize=256)
 def _size_for(model: str, aspect_ratio: str, megapixels: float | None) -> Size:
-    ratio = ratio_of(aspect_ratio)
-    if ratio is None:
-        _refuse(model, "aspect_ratio", f"'{printable(str(aspect_ratio), 40)}' is not a ratio such as 16:9")
     cls = next((cls for cls in request_classes(check_model_name(model)) if _has_sides(cls)), None)
     if cls is None:
         _refuse(model, "width", "this model has no width and height in this release's catalog")
-    bounds = _bounds_of(cls)
+    return _fitting(model, aspect_ratio, megapixels, _bounds_of(cls))
+
+
+@functools.lru_cache(maxsize=256)
+def _fitting(model: str, aspect_ratio: str, megapixels: float | None, bounds: Bounds) -> Size:
+    ratio = ratio_of(aspect_ratio)
+    if ratio is None:
+        _refuse(model, "aspect_ratio", f"'{printable(str(aspect_ratio), 40)}' is not a ratio such as 16:9")
     px = int((_USUAL_MP if megapixels is None else megapixels) * MP)
     if megapixels is not None:
         _check_room(model, aspect_ratio, ratio, px, bounds)
@@ -117,13 +144,13 @@ def _size_for(model: str, aspect_ratio: str, megapixels: float | None) -> Size:
     return size
 
 
-def _room(ratio: float, bounds: _Bounds) -> tuple[float, float]:
+def _room(ratio: float, bounds: Bounds) -> tuple[float, float]:
     """Return the smallest and the largest number of pixels at a ratio."""
     long = max(ratio, 1 / ratio)
     return bounds.least**2 * long, min(bounds.most**2 / long, bounds.most_px)
 
 
-def _check_room(model: str, aspect_ratio: str, ratio: float, px: int, bounds: _Bounds) -> None:
+def _check_room(model: str, aspect_ratio: str, ratio: float, px: int, bounds: Bounds) -> None:
     least, most = _room(ratio, bounds)
     if not least <= px <= most:
         # Rounded inwards, so that both ends can be asked for.
@@ -132,7 +159,7 @@ def _check_room(model: str, aspect_ratio: str, ratio: float, px: int, bounds: _B
         _refuse(model, "megapixels", f"at {aspect_ratio} this model takes {room}: {_shown(bounds)}")
 
 
-def _best(ratio: float, px: int, bounds: _Bounds) -> Size | None:
+def _best(ratio: float, px: int, bounds: Bounds) -> Size | None:
     """Return the size that is nearest to a ratio and a number of pixels, of which it has no more."""
     best: tuple[float, Size] | None = None
     for width in range(bounds.least, min(bounds.most, px // bounds.least) + 1, bounds.step):
@@ -155,7 +182,7 @@ def _has_sides(cls: type[ImageRequest]) -> bool:
 
 
 @functools.cache
-def _bounds_of(cls: type[ImageRequest]) -> _Bounds:
+def _bounds_of(cls: type[ImageRequest]) -> Bounds:
     least, most, step = 1, 0, 0
     for item in _metadata_of(cls, "width"):
         match item:
@@ -165,11 +192,7 @@ def _bounds_of(cls: type[ImageRequest]) -> _Bounds:
                 most = _whole(value)
             case annotated_types.MultipleOf(value):
                 step = _whole(value)
-    step = step or _STEP_PX
-    # Of the whole image, where a side alone is not bounded.
-    most_px = most**2 if most else int(_MAX_MP * MP)
-    least = math.ceil(least / step) * step
-    return _Bounds(least, (most or most_px // least) // step * step, step, most_px)
+    return bounds_of_sides(least, most, step)
 
 
 def _metadata_of(cls: type[ImageRequest], name: str) -> Iterable[object]:
@@ -188,7 +211,7 @@ def _whole(value: object) -> int:
     return number
 
 
-def _shown(bounds: _Bounds) -> str:
+def _shown(bounds: Bounds) -> str:
     sides = f"sides from {bounds.least} to {bounds.most} px in steps of {bounds.step}"
     return f"{sides}, {bounds.most_px / MP:.3g} MP in all"
 

@@ -98,6 +98,25 @@ def test_the_price_is_unknown(catalog: Catalog) -> None:
     assert (row.price, row.state, row.family) == (None, "described", "FLUX.9")
 
 
+def test_a_size_is_computed_within_the_bounds_of_the_description(tmp_path: Path) -> None:
+    """As for the release's models; one with a ratio of its own is sent that."""
+    catalog = catalog_of(tmp_path, describe_api(body_of({**FIELDS, "height": FIELDS["width"]}, "prompt")))
+    size = catalog.size_fields("flux-9", "16:9", 2)
+    catalog.request("flux-9", prompt="x", **size)
+    width, height = size["width"], size["height"]
+    assert isinstance(width, int)
+    assert isinstance(height, int)
+    assert 1.8 * 1024 * 1024 < width * height <= 2 * 1024 * 1024
+    assert abs(width / height - 16 / 9) < 0.1
+    assert (width % 16, height % 16) == (0, 0)
+    with pytest.raises(InvalidRequestError, match="megapixels"):
+        catalog.size_fields("flux-9", "1:1", 9)
+    ratios = {"prompt": {"type": "string"}, "aspect_ratio": {"enum": ["1:1", "16:9"]}}
+    catalog = catalog_of(tmp_path, describe_api(body_of(ratios)))
+    assert catalog.size_fields("flux-9", "16:9") == {"aspect_ratio": "16:9"}
+    assert catalog.size_fields("flux-pro-1.1", "1:1") == {"width": 1024, "height": 1024}
+
+
 # --- verdicts -------------------------------------------------------------------------------------------------------
 
 GOOD: tuple[dict[str, Any], ...] = (
