@@ -96,7 +96,7 @@ def _facts(body: _Schema, root: _Schema) -> dict[str, dict[str, object]]:
     facts: dict[str, dict[str, object]] = {}
     for name, field in body.get("properties", {}).items():
         alternatives = _alternatives_of(field, root)
-        default = field.get("default")
+        default = None if isinstance(field, bool) else field.get("default")
         if default == [] or not any(_allows(one, default) for one in alternatives):
             default = None  # one that its own bounds refuse, such as a width of 0, can only be left out
         facts[name] = {
@@ -114,7 +114,13 @@ def _allows(one: _Schema, value: object) -> bool:
     return bool(one.get("minimum", value) <= value <= one.get("maximum", value))
 
 
-def _resolved(schema: _Schema, root: _Schema) -> _Schema:
+def _resolved(schema: _Schema | bool, root: _Schema) -> _Schema:
+    # True stands for a schema that takes anything.
+    if isinstance(schema, bool):
+        return {}
+    inner = schema.get("allOf")
+    if isinstance(inner, list) and len(inner) == 1 and "properties" not in schema:
+        return _resolved(inner[0], root)
     reference = schema.get("$ref")
     if not isinstance(reference, str):
         return schema
@@ -140,11 +146,11 @@ _TELLING = (
 
 def _normal(alternatives: list[_Schema], root: _Schema) -> list[dict[str, object]]:
     """The alternatives in one form and order; enumerations and constants are put together."""
-    words: set[object] = set()
+    words: list[object] = []
     others: list[dict[str, object]] = []
     for one in alternatives:
         if "const" in one or "enum" in one:
-            words |= set(one["enum"] if "enum" in one else [one["const"]])
+            words += one["enum"] if "enum" in one else [one["const"]]
             continue
         normal: dict[str, object] = {
             key: _number(one[key]) for key in _TELLING if one.get(key) is not None
@@ -157,7 +163,8 @@ def _normal(alternatives: list[_Schema], root: _Schema) -> list[dict[str, object
             ]
         others.append(normal)
     if words:
-        others.append({"enum": sorted(words, key=str)})
+        # By their texts: a word may be a list, which no set can hold.
+        others.append({"enum": list({str(word): word for word in sorted(words, key=str)}.values())})
     return sorted(others, key=str)
 
 

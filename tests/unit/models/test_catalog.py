@@ -324,6 +324,30 @@ def test_a_newer_field_of_a_known_model_is_sent(tmp_path: Path) -> None:
     assert catalog.info("flux-pro-1.1") == CATALOG["flux-pro-1.1"]
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        True, {"enum": [{"a": 1}, [2], None]}, {"const": {"a": 1}}, {"default": {"a": [1]}},
+        {"type": ["string", "null"]}, {"minimum": 1, "exclusiveMinimum": True}, {"allOf": [{"type": "string"}]},
+        {"items": True}, {"prefixItems": [True]}, {"anyOf": [True]}, {"anyOf": []},
+        {"default": 5, "enum": [5]}, {"default": 5, "minimum": True},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("field", ["glow", "width", "output_format"])
+def test_odd_schemas_of_a_known_model_are_compared(tmp_path: Path, odd: Any, field: str) -> None:
+    """Whatever a description that can be read says of a field, and in whatever form."""
+    from bfl_async.models.openapi import read
+
+    fields = {"prompt": {"type": "string"}, field: odd}
+    for body in (body_of(fields), {"allOf": [body_of(fields)]}):
+        data = describe_api(body, path="/v1/flux-pro-1.1")
+        catalog = catalog_of(tmp_path, data)
+        assert Catalog().changes(read(data))
+        assert catalog.describe("flux-pro-1.1")
+        with pytest.raises(InvalidRequestError):
+            catalog.request("flux-pro-1.1", prompt="x", blur=1)
+
+
 def test_changes_name_what_is_new_changed_and_gone(tmp_path: Path) -> None:
     """Between two descriptions, by model and field."""
     from bfl_async.models.openapi import read
