@@ -25,7 +25,7 @@ SIDED = sorted(
 @pytest.mark.parametrize("megapixels", [None, 0.25, 0.5, 1, 1.5, 2, 4])
 def test_a_size_is_one_that_the_model_takes(model: str, ratio: str, megapixels: float | None) -> None:
     """Its class is the judge; what cannot be done is refused, and not rounded away."""
-    flux1 = not model.startswith(("flux-2", "flux-tools"))
+    flux1 = not model.startswith(("flux-2", "flux-3", "flux-tools"))
     wide, high = map(float, ratio.split(":"))
     if not flux1:
         fits = True
