@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import (
     TYPE_CHECKING,
     NamedTuple,
@@ -68,3 +68,9 @@ class Statistics:
     refused_overlap: int = 0
     budget_left_usd: float | None = None
     slots_full_s: float = 0.0
+
+    def __setstate__(self, state: Sequence[object]) -> None:
+        # A pickle of an earlier release ends before the newest facts.
+        newest = (field.default for field in fields(self)[len(state) :])
+        for name, value in zip(self.__slots__, (*state, *newest), strict=True):
+            object.__setattr__(self, name, value)

@@ -28,6 +28,7 @@ from bfl_async import (
     Limits,
     Outcome,
     Result,
+    Size,
     Statistics,
     TaskFailedError,
     TaskStatus,
@@ -73,6 +74,7 @@ VALUES: dict[str, object] = {
     "Limits": Limits(account=3, queue=4),
     "Outcome": Outcome(0, FluxDev(prompt="a"), "t", None, ERROR),
     "Reply": reply(200, status("Ready"), x_a="b"),
+    "Size": Size(1024, 768),
     "Result": RESULT,
     "Statistics": Statistics(
         1, 2, 3, 4, {"account": PoolStatistics(12, 12, 4, 1)}, 1, 2, 3, 4, 5, 6, 7, 8, 9.0,
@@ -84,7 +86,7 @@ VALUES: dict[str, object] = {
     "UsageReport": UsageReport("done", {"a": 1}),
 }  # fmt: skip
 BOUND_TO_A_LOOP = {"AsyncBFL", "Batch", "OutcomeStream", "TaskHandle"}
-NO_CLASSES = {"Flux3Video", "MediaSource", "request", "__version__"}
+NO_CLASSES = {"Flux3Video", "MediaSource", "request", "size_for", "__version__"}
 
 
 def test_every_public_name_is_a_value_or_bound_to_a_loop() -> None:
