@@ -107,9 +107,10 @@ async def test_all_is_well_with_a_sandbox(
 
 
 def test_embedded_sandbox_needs_neither_key_nor_network(capsys: pytest.CaptureFixture[str]) -> None:
-    """A line a check, in order, and exit code 0."""
+    """A line a check, in order, one about slots, and exit code 0."""
     assert main(["doctor", "--sandbox"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    *lines, slots = capsys.readouterr().out.splitlines()
+    assert slots.startswith("     slots: runs take 12 active tasks; ")
     assert [re.fullmatch(r"(ok  |warn|FAIL) ([\w ]+): .+", line)[2] for line in lines] == CHECKS  # type: ignore[index]  # None fails the test
     assert lines[0] == "ok   key: that of the embedded sandbox"
 
