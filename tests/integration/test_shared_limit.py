@@ -17,7 +17,7 @@ from tests.redis import redis_or_skip
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(400)]
 
-PROCESSES, TASKS, KILL_TASKS, SEED = 4, 400, 160, 11
+PROCESSES, TASKS, KILL_TASKS, SEED = 4, 250, 110, 11
 
 
 redis = pytest.fixture(scope="module")(redis_or_skip)
