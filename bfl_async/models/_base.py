@@ -42,7 +42,7 @@ ExtraFields = SkipJsonSchema[
 class ImageRequest(BaseModel):
     """One generation, checked on this side. Frozen; fields left out are not sent.
 
-    Args:
+    Attributes:
         extra_body: Fields, values and bounds that this release does not know: sent unchecked and unchanged, merged
             last, so that one may replace a field. A file may stand where its base64 belongs.
     Raises:
