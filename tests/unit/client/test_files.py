@@ -30,6 +30,7 @@ from bfl_async.types import JSON
 from tests.fake import FakeAPI, reply
 from tests.load import Instant, max_rss_mb
 from tests.media import png
+from tests.waiting import wait_until
 
 
 def sent(api: FakeAPI) -> list[JSON]:
@@ -118,12 +119,27 @@ async def test_caller_who_leaves_while_a_file_is_read_sends_nothing() -> None:
     assert api.posts == []
 
 
+class Held(Flux2Pro):
+    """Its files come when the test says so."""
+
+    def body(self) -> Mapping[str, JSON]:
+        _began.set()
+        assert _may_end.wait(30)
+        return super().body()
+
+
+_began, _may_end = threading.Event(), threading.Event()
+
+
 async def test_client_closes_while_files_are_read() -> None:
     """Invariant 9: what was not sent is withdrawn; the closing does not wait for a disk."""
     api = FakeAPI(submit_s=0, service_s=0)
-    async with api.client(interval=0.01) as bfl:
-        handles = [bfl.submit_nowait(Slow(prompt="x", input_image=png(64, 64))) for _ in range(8)]
-        await asyncio.sleep(0.01)
+    try:
+        async with api.client(interval=0.01) as bfl:
+            handles = [bfl.submit_nowait(Held(prompt="x", input_image=png(64, 64))) for _ in range(8)]
+            await wait_until(_began.is_set)
+    finally:
+        _may_end.set()
     for handle in handles:
         with pytest.raises(ClientClosedError):
             await handle
