@@ -382,7 +382,7 @@ def _is_proxy(url: str) -> bool:
 
 
 def resolve_base_url(base_url: str | None, *, allow_http: bool) -> str:
-    """Return the base URL without a slash at its end: the argument, else `BFL_BASE_URL`, else the API's.
+    """Return the base URL: the argument, else `BFL_BASE_URL`, else the API's; without a slash or `/v1` at its end.
 
     Raises:
         ConfigError: It is not a URL, or plain http to a host that is not this machine.
@@ -405,7 +405,8 @@ _NO_URL = "is not a URL: use https://host[:port], 'eu', 'us', or leave it out"
 def _base_url_in(raw: str, *, allow_http: bool) -> tuple[str | None, str]:
     """Return what is wrong with a base URL, None if nothing is, and the URL."""
     url = raw.strip().strip("\"'").rstrip("/") or DEFAULT_BASE_URL
-    url = _REGIONS.get(url, url)
+    # Every path of a call begins with `/v1`. Other SDKs have it in their base URLs, and so have the pages of hosts.
+    url = _REGIONS.get(url, url).removesuffix("/v1").rstrip("/")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

@@ -67,7 +67,8 @@ class AsyncBFL(RequestCalls, AccountCalls):
         api_key: The key; None: `BFL_API_KEY`. For keys that rotate a function, plain or async, that returns the
             key: it is called before each call that carries it and must not block. While it fails, nothing is
             sent; that counts as a connection that could not be made.
-        base_url: The API; None: `BFL_BASE_URL`, else `https://api.bfl.ai`. "eu" and "us" are the regions.
+        base_url: The API; None: `BFL_BASE_URL`, else `https://api.bfl.ai`. "eu" and "us" are the regions. A `/v1` at
+            its end is left out, since each call has it.
         limits: Active tasks that the account may have, or `Limits` with pools and bounds.
         limiter: Who grants slots; None: one of this client's own, made from `limits`. Clients that share an
             account in one process share one limiter, whose limits then count instead of `limits`. For several
