@@ -205,13 +205,14 @@ class RequestCalls(ClientBase):
         the same handle.
 
         Args:
-            task_id: The server's id.
+            task_id: The server's id. One that begins with `immediate-` was made here, for a result that came with the
+                answer to its submit: there is no task to follow.
             polling_url: As received with the receipt; None: the base URL's own `/v1/get_result?id=`. One that
                 must not be sent the key ends the handle with `UntrustedURLError`.
             model: For its pools and deadline; None: the account's pool alone.
             cost: Credits stated in the receipt.
         Raises:
-            InvalidRequestError: The id or the model is none.
+            InvalidRequestError: The id or the model is none, or the id is of a result that came without a task.
             ClientClosedError, ConfigError: The client is not open here.
         """
         scheduler = self._life.check()

@@ -132,6 +132,9 @@ class Deliveries:
         # Only an end that the server would have delivered says something of deliveries, and only for a submit of ours.
         came_through = webhook is None or webhook.comes_through
         seen = isinstance(settlement, Ready | Moderated) and not entry.attached
+        if isinstance(settlement, Ready) and settlement.images:
+            # The answer to the submit was the end, and no task exists that could report one.
+            seen = False
         expectation.end(missed=seen and entry.delivery is None)
         if came_through and webhook is not None and not webhook.comes_through:
             self._replan_polls()

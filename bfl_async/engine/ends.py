@@ -5,7 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from bfl_async.engine.entry import Entry
-from bfl_async.errors import AmbiguousSubmitError, BFLError, ClientClosedError, TaskError, TaskRecord
+from bfl_async.errors import (
+    AmbiguousSubmitError,
+    BFLError,
+    ClientClosedError,
+    InvalidRequestError,
+    TaskError,
+    TaskRecord,
+)
 from bfl_async.types.lifecycle import State
 from bfl_async.types.replies import Lost, Settlement, Unsent
 
@@ -40,6 +47,15 @@ def closed_while_submitting() -> Lost:
         AmbiguousSubmitError(
             "the client was closed before the submit was answered: a task may exist and be paid"
         )
+    )
+
+
+def immediate_error(task_id: str) -> InvalidRequestError:
+    """Return the error of attaching what came with the answer to its submit."""
+    return InvalidRequestError(
+        f"{task_id} is not a task: its image came with the answer to the submit, and the server keeps no task that "
+        "could be attached; an image that was not saved then is lost",
+        errors=[("task_id", "names a result that came without a task")],
     )
 
 

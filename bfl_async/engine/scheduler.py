@@ -23,7 +23,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
 from bfl_async._config import ACCOUNT, Timeouts
-from bfl_async.engine.ends import closed_error, closed_unsent, closed_while_submitting
+from bfl_async.engine.ends import closed_error, closed_unsent, closed_while_submitting, immediate_error
 from bfl_async.engine.entry import Entry
 from bfl_async.engine.look_ahead import LookAhead, NoLookAhead
 from bfl_async.engine.open_entries import OpenEntries
@@ -40,10 +40,12 @@ from bfl_async.protocols.limiter import EarlyGrants, Lease, Limiter
 from bfl_async.results.download import Downloads
 from bfl_async.runtime.cancellation import is_cancelled
 from bfl_async.runtime.time import TimeLimit
+from bfl_async.types.held import is_own_id
 from bfl_async.types.lifecycle import State
 from bfl_async.types.replies import (
     Accepted,
     Busy,
+    Immediate,
     Lost,
     Receipt,
     Refused,
@@ -201,7 +203,13 @@ class Scheduler:
     def attach(
         self, task_id: str, *, polling_url: str | None, model: str | None, cost: float | None
     ) -> Entry:
-        """Follow a task that exists already; it takes its slots at once."""
+        """Follow a task that exists already; it takes its slots at once.
+
+        Raises:
+            InvalidRequestError: The id is of a result that came without a task.
+        """
+        if is_own_id(task_id):
+            raise immediate_error(task_id)
         known = self._entries.by_task.get(task_id)
         if known is not None:
             # One poller serves all who follow a task.
@@ -309,6 +317,8 @@ class Scheduler:
             if entry.journal is not None:
                 # Durable before the first poll: a run that is killed from here on finds the task again.
                 await entry.journal.submitted(answer.receipt)
+        elif isinstance(answer, Immediate):
+            await self._take_result(entry, answer, sent_at)
         elif isinstance(answer, Unknown) and entry.delivery is not None:
             # The webhook brought what the answer would have said: nothing is lost.
             known = entry.delivery
@@ -318,6 +328,15 @@ class Scheduler:
             return False
         # A delivery that overtook the answer may have ended the task in `accept`.
         return entry.settlement is None
+
+    async def _take_result(self, entry: Entry, answer: Immediate, sent_at: float) -> None:
+        """Apply an answer that is the result: accepted and Ready, in one step where no task can be asked for."""
+        receipt = Receipt(answer.task_id, None, answer.poll.cost)
+        self._steps.accept(entry, receipt, began_at=sent_at)
+        # An id of ours leads to nothing. A journal keeps the mark of a possible submit until the image is saved.
+        if entry.journal is not None and not is_own_id(answer.task_id):
+            await entry.journal.submitted(receipt)
+        self._steps.finish_at_once(entry, answer)
 
     async def _may_send(self, entry: Entry) -> bool:
         """Record that the request may have been sent, where that is to be durable; False if it must not be."""

@@ -41,10 +41,12 @@ from bfl_async.protocols.limiter import Limiter
 from bfl_async.results.download import Downloads
 from bfl_async.results.result import Result
 from bfl_async.runtime.time import TimeBudget
+from bfl_async.status import TaskStatus
 from bfl_async.types.lifecycle import State
 from bfl_async.types.replies import (
     Answered,
     Busy,
+    Immediate,
     Lost,
     NotSent,
     Ready,
@@ -289,16 +291,24 @@ class Steps:
         if isinstance(settlement, Ready) and not entry.attached:
             self._learn(entry)
 
+    def finish_at_once(self, entry: Entry, answer: Immediate) -> None:
+        """End a request whose submit was answered with its result. Its slot is free: the server has no task."""
+        entry.status = TaskStatus.READY
+        entry.seen_at = asyncio.get_running_loop().time()
+        self.finish(entry, Ready(answer.poll, answer.images))
+
     def _result_of(self, entry: Entry, settlement: Ready) -> Result:
         record = entry.record()
         assert record is not None
+        # Its `Date` says how long the result's URL lasts. A poll from before a delivery would be too old for that.
+        source = entry.poll_reply if entry.delivery is None else None
         return Result.of(
             settlement.reply,
             task=record,
             downloads=self._downloads,
-            # Its `Date` says how long the result's URL lasts. A poll from before a delivery would be too old for that.
-            polled=entry.poll_reply if entry.delivery is None else None,
+            polled=entry.submit_reply if settlement.images else source,
             request_id=entry.request_id,
+            images=settlement.images,
         )
 
     def _learn(self, entry: Entry) -> None:

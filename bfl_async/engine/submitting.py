@@ -1,13 +1,16 @@
 """One submit: the request becomes bytes, the bytes become a POST, and the reply becomes a `SubmitAnswer`.
 
+A reply that is larger than any receipt may hold images, and is judged in a worker thread.
+
 Nothing here knows of slots or states. What an answer means for money is decided by `wire.submit_verdicts`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from bfl_async.engine.entry import Entry
@@ -23,8 +26,9 @@ from bfl_async.runtime.cancellation import is_cancelled
 from bfl_async.runtime.text import printable
 from bfl_async.runtime.threads import Threads
 from bfl_async.runtime.time import TimeLimit
+from bfl_async.types import bounds as _bounds
 from bfl_async.types.common import JSON
-from bfl_async.types.replies import NotSent, Refused, SubmitAnswer
+from bfl_async.types.replies import Answered, Immediate, NotSent, Refused, Reply, SubmitAnswer
 from bfl_async.wire.encoding import chars_of, dump_json, encode_body
 from bfl_async.wire.redaction import texts_in
 from bfl_async.wire.submit_verdicts import judge_submit, judge_submit_error
@@ -106,15 +110,31 @@ class Submitter:
                 raise
             # A transport from outside: whether anything was sent is for it to say, and it does not.
             return judge_submit_error(_caused(TransportError("the call was cancelled, and not by us"), exc))
-        entry.submit_reply = reply
-        answer = judge_submit(
-            reply,
+        judge = functools.partial(
+            judge_submit,
             model=entry.info.name,
             now=time.time(),
             texts=encoded.texts,
             any_endpoint=entry.any_endpoint,
         )
+        if len(reply.body) <= _bounds.RECEIPT.max_bytes:
+            answer = judge(reply)
+        else:
+            answer = await self._judge_large(judge, reply)
+            if not isinstance(answer, Answered):
+                # What is not read is not kept either.
+                reply = reply._replace(body=reply.body[: _bounds.ACCOUNT.max_bytes])
+        # Without the base64: it is in the result.
+        entry.submit_reply = answer.reply if isinstance(answer, Immediate) else reply
         return _naming_extra(answer, entry.request)
+
+    async def _judge_large(self, judge: Callable[[Reply], SubmitAnswer], reply: Reply) -> SubmitAnswer:
+        """Judge a reply that may hold images, in a thread."""
+        try:
+            return await self._encoders.run(judge, reply)
+        except OSError as exc:
+            # No thread could be started.
+            return judge_submit_error(_caused(TransportError(f"the reply could not be read: {exc}"), exc))
 
     async def aclose(self, timeout: float) -> None:
         """End the threads, once what they encode is done."""

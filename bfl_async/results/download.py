@@ -12,11 +12,11 @@ import asyncio
 import contextlib
 import errno
 import random
-import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Self, TypeAlias, TypeVar, TypeVarTuple, cast
 
 from bfl_async._config import check_timeout
 from bfl_async.errors import (
@@ -30,17 +30,23 @@ from bfl_async.errors import (
     UntrustedURLError,
 )
 from bfl_async.protocols.transport import StreamingTransport, Transport
-from bfl_async.results.incoming import Download, Incoming, Part, Place, with_media_suffix
+from bfl_async.results.held import check_held
+from bfl_async.results.incoming import Download, Incoming, Part, Place
+from bfl_async.results.writing import Beside, move_to, save_error, too_slow_error
 from bfl_async.runtime.cancellation import is_cancelled
 from bfl_async.runtime.tasks import check_loop, new_task
 from bfl_async.runtime.threads import Threads
 from bfl_async.runtime.time import TimeLimit
 from bfl_async.status import TaskStatus
+from bfl_async.types.held import HeldImage, is_own_id
 from bfl_async.types.replies import Reply
 from bfl_async.wire.errors import http_date, retry_after_s
 from bfl_async.wire.redaction import request_id_of
 from bfl_async.wire.replies import expiry_of, parse_poll, result_path, sample_url
 from bfl_async.wire.submit_verdicts import download_backoff_s, repeats_download
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _MAX_SIGNED_ANEW = 3  # a server that signs anew and refuses again is not asked for ever
 # Where the caller sets no bound and the URL states no end: as long as BFL keeps a result (10 minutes).
@@ -81,6 +87,13 @@ class Downloads:
         # Removals of `.part` files.
         self._removals: set[asyncio.Task[None]] = set()
 
+    @classmethod
+    def without_client(cls) -> Self:
+        """Return one for images that are held already, closed from the beginning: it has no transport to ask."""
+        made = cls(cast("Transport", None), random.Random())
+        made.close()
+        return made
+
     @property
     def closed(self) -> bool:
         """True once the client is closed."""
@@ -109,10 +122,13 @@ class Downloads:
         request_id: int,
         place: Place | None = None,
         unchecked: bool = False,
+        held: HeldImage | None = None,
     ) -> Download:
         """Return what is behind a result's URL; see `Result.read`.
 
         Args:
+            held: The image itself, where it came with the answer to the submit: nothing is asked of the network, and
+                the client may be closed.
             place: Chooses the file for the bytes. The caller must then call `discard` at the end, whatever came of it.
                 None keeps them in memory.
             unchecked: Take bytes of any type, whole or not.
@@ -123,7 +139,11 @@ class Downloads:
         began_at = self._loop.time()
         got: Download | BFLError | None = None
         try:
-            got = await self._fetch_within(task, url, expires_at, timeout, tries, place, unchecked)
+            if held is None:
+                got = await self._fetch_within(task, url, expires_at, timeout, tries, place, unchecked)
+            else:
+                check = partial(check_held, unchecked=unchecked)
+                got = await self._in_thread(check, held, place, task["task_id"])
         except BFLError as exc:
             got = exc
             raise
@@ -133,6 +153,12 @@ class Downloads:
             if self._on_ended is not None and got is not None:
                 self._on_ended(request_id, task, tries.count, self._loop.time() - began_at, got)
         return got
+
+    async def _in_thread(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Run work in a thread of the client's, or in one of the loop's once the client is closed."""
+        if self.closed:
+            return await asyncio.to_thread(work, *args)
+        return await self._threads.run(work, *args)
 
     async def _discard_newest(self, tries: _Tries) -> None:
         part = None if tries.incoming is None else tries.incoming.part
@@ -161,7 +187,7 @@ class Downloads:
 
     async def _remove(self, part: Part) -> None:
         try:
-            await self._threads.run(part.abandon)
+            await self._in_thread(part.abandon)
         except (OSError, asyncio.CancelledError):
             # There are no threads any more.
             part.abandon()
@@ -176,6 +202,7 @@ class Downloads:
         timeout: float | None,
         request_id: int,
         unchecked: bool = False,
+        held: HeldImage | None = None,
     ) -> Path:
         """Fetch and write; return the path written; see `Result.save`."""
         began_at = self._loop.time()
@@ -185,8 +212,9 @@ class Downloads:
             expires_at=expires_at,
             timeout=timeout,
             request_id=request_id,
-            place=_Beside(path, task["task_id"]),
+            place=Beside(path, task["task_id"]),
             unchecked=unchecked,
+            held=held,
         )
         bound = check_timeout(timeout)
         # The bytes have arrived, so the write gets a second of its own even if the download took all of the time.
@@ -195,17 +223,17 @@ class Downloads:
         is_written = False
         try:
             async with limit:
-                written = await self._threads.run(_write, path, download)
+                written = await self._in_thread(move_to, path, download)
                 is_written = True
                 return written
         except TimeoutError as exc:
             if not limit.expired:
                 raise
-            raise _too_slow(path, task) from exc
+            raise too_slow_error(path, task) from exc
         except OSError as exc:
             if isinstance(exc, SaveError):
                 raise
-            if self.closed:
+            if self.closed and held is None:
                 raise closed_error(task) from exc
             raise save_error(path, exc, task["task_id"]) from exc
         finally:
@@ -386,6 +414,9 @@ class Downloads:
 
     async def _signed_anew(self, task: TaskRecord) -> str | None:
         """Poll once: the URL that the server gives now, "" if it did not say, None if the task is gone."""
+        if is_own_id(task["task_id"]):
+            # There never was one.
+            return None
         try:
             reply = await self._transport.poll(task["polling_url"] or result_path(task["task_id"]))
         except (BFLError, OSError):
@@ -406,6 +437,12 @@ class Downloads:
 
 def closed_error(task: TaskRecord) -> ClientClosedError:
     """Return the error of a result whose client is closed."""
+    if is_own_id(task["task_id"]):
+        return ClientClosedError(
+            f"the client of {task['task_id']} is closed: the result came without a task, so nothing can be attached; "
+            "its URL is in .url",
+            task_id=task["task_id"],
+        )
     return ClientClosedError(
         f"the client of task {task['task_id']} is closed: open one and await "
         "bfl.attach(task_id, polling_url=...), see .tasks, to get a result that can be read",
@@ -429,54 +466,9 @@ def _is_past(expires_at: float | None, reply: Reply | None, *, refused: bool) ->
     return now >= expires_at - 1.0  # `Date` and `se` count whole seconds
 
 
-class _Beside:
-    """A `.part` file beside its target."""
-
-    def __init__(self, target: Path, task_id: str) -> None:
-        self._target = target
-        self._task_id = task_id
-
-    def new_part(self) -> Path:
-        """See `Place.new_part`."""
-        self._target.parent.mkdir(parents=True, exist_ok=True)
-        # File systems count bytes.
-        stem = self._target.name.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore")
-        return self._target.with_name(f"{stem}.{secrets.token_hex(4)}.part")
-
-    def error(self, exc: Exception) -> SaveError:
-        """See `Place.error`."""
-        return save_error(self._target, exc, self._task_id)
-
-
-def _write(path: Path, download: Download) -> Path:
-    """Give the file its name, whole and flushed; return its path. Blocks."""
-    target = with_media_suffix(path, download.suffix)
-    download.move(target)
-    return target
-
-
-def _too_slow(path: Path, task: TaskRecord) -> SaveError:
-    return SaveError(
-        f"cannot write {str(path)!r}: the disk did not finish in time; choose another folder with -o or save(path)",
-        task_id=task["task_id"],
-        filename=str(path),
-    )
-
-
 def _disk_error(incoming: Incoming) -> SaveError:
     assert incoming.part is not None
     return incoming.part.place.error(OSError(errno.ETIMEDOUT, "the disk did not take the bytes in time"))
-
-
-def save_error(path: Path, exc: Exception, task_id: str) -> SaveError:
-    """Return the error of a file that could not be written."""
-    reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
-    return SaveError(
-        f"cannot write {str(path)!r}: {reason}; choose another folder with -o or save(path)",
-        task_id=task_id,
-        errno=getattr(exc, "errno", None),
-        filename=str(path),
-    )
 
 
 __all__ = ["Download", "Downloads", "closed_error", "save_error"]

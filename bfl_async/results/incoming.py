@@ -49,15 +49,16 @@ RESULT_TYPES = {
 }
 """Everything that a result can be, by its media type."""
 
-_ANYTHING = "application/octet-stream"
+ANYTHING = "application/octet-stream"
+"""The media type of bytes that were not checked."""
 _UNCHECKED = ResultType(".bin", _VIDEO_BYTES)
 # Suffixes that a file of a result may have. Everything else behind a dot, as in "flux-pro-1.1", is part of the name.
 _SUFFIXES = frozenset(
     {each.suffix for each in RESULT_TYPES.values()}
     | {_UNCHECKED.suffix, ".jpeg", ".jpe", ".jfif", ".m4v", ".mov"}
 )
-# The first bytes tell the type. The list of brands in an MP4 or AVIF is within so many.
-_HEAD_BYTES = 512
+HEAD_BYTES = 512
+"""The first bytes tell the type. The list of brands in an MP4 or AVIF is within so many."""
 # A JPEG's end mark is looked for in so much: some writers put padding behind it.
 _TAIL_BYTES = 4_096
 # Boxes of an MP4 that are looked at. A whole one has about ten, and one in fragments two for each second or so.
@@ -308,7 +309,7 @@ class Incoming:
                 f"{self._media_type or 'a result'} may have"
             )
         self._buffer.write(chunk)
-        if not self._media_type and self.size >= _HEAD_BYTES:
+        if not self._media_type and self.size >= HEAD_BYTES:
             self._recognise()
         if self.part is not None and self._buffer.tell() >= _SPILL_BYTES:
             held, self._buffer = self._buffer, io.BytesIO()
@@ -331,14 +332,14 @@ class Incoming:
             DownloadError: No result is of such a type, or this large.
         """
         self._buffer.seek(0)
-        found = kind_of(self._buffer.read(_HEAD_BYTES))
+        found = kind_of(self._buffer.read(HEAD_BYTES))
         self._buffer.seek(0, io.SEEK_END)
         if found not in RESULT_TYPES:
             if not self._unchecked:
                 raise DownloadError(
                     f"the image host sent {self._said()}, which are no image or video that a result is"
                 )
-            found = _ANYTHING
+            found = ANYTHING
         self._media_type = found
         self._max_bytes = RESULT_TYPES.get(found, _UNCHECKED).max_bytes
         known = max(self.size, self._announced() or 0)
@@ -426,6 +427,8 @@ def _box_problem(file: BinaryIO, size: int) -> str | None:
 
 
 __all__ = [
+    "ANYTHING",
+    "HEAD_BYTES",
     "RESULT_TYPES",
     "Download",
     "Incoming",

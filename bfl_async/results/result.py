@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +15,7 @@ from bfl_async.models import model_info
 from bfl_async.results.download import Downloads, closed_error
 from bfl_async.results.incoming import Download, Place
 from bfl_async.types.common import JSON
+from bfl_async.types.held import HeldImage
 from bfl_async.types.replies import PollReply, Reply
 from bfl_async.wire.json import number_of
 from bfl_async.wire.replies import draft_cache_url, expiry_of, sample_url
@@ -25,17 +26,19 @@ class ResultFacts:
     """What is known of a finished generation.
 
     Attributes:
-        task_id: The server's id.
+        task_id: The server's id; `immediate-` and 32 digits where the answer to the submit was the result, and no
+            task exists that could be attached.
         model: The model's name; None for an attached task whose model was not given.
-        url: The signed URL, exactly as received; "" when the answer held none.
+        url: The signed URL, exactly as received; "" when the answer held none, or the image itself.
         seed: The seed used; may exceed 32 bits.
         prompt: The prompt used; some models rewrite it.
         cost: Credits (1 credit = 0.01 USD); the settled cost where the server states one.
-        expires_at: When the URL ends, in Unix seconds.
+        expires_at: When the URL ends, in Unix seconds; None where the image itself came.
         duration: Seconds that the server worked, where it says so.
         raw: The whole answer, unknown fields included.
         draft_cache: Of a draft video: what `Flux3VideoDraftEnhance` takes to make the full one.
-        reply: The HTTP reply of the poll that found it; None where a webhook told.
+        reply: The HTTP reply of the poll that found it, or of the submit where that held the result; None where a
+            webhook told.
     """
 
     task_id: str
@@ -55,6 +58,17 @@ class ResultFacts:
     )  # what fetches its bytes; None where nothing does any more
     _request_id: int = field(default=0, compare=False)  # of its events
     _file: Path | None = field(default=None, compare=False)  # where it was saved last; written by save()
+    _others: tuple[Self, ...] = field(default=(), compare=False)  # see `others`
+    # The image, where it came with the answer to the submit. It is pickled as well: no task has it.
+    _held: HeldImage | None = field(default=None, compare=False)
+
+    @property
+    def others(self) -> tuple[Self, ...]:
+        """Further results of the same answer, from hosts that make several images of one request; usually empty.
+
+        Their `cost` is None, since the first one has it.
+        """
+        return self._others
 
     def _record(self) -> TaskRecord:
         return TaskRecord(
@@ -108,8 +122,13 @@ class Result(ResultFacts):
         downloads: Downloads,
         polled: Reply | None,
         request_id: int,
+        images: Sequence[HeldImage | str] = (),
     ) -> Result:
-        """Make a result from the poll that found the task Ready."""
+        """Make a result from the poll that found the task Ready.
+
+        Args:
+            images: Those that came with the answer to the submit; the first one is the result.
+        """
         found: Mapping[str, JSON] = reply.result or {}
         url = sample_url(reply.result)
         ended = number_of(found.get("end_time"))
@@ -118,14 +137,16 @@ class Result(ResultFacts):
         if duration is None and started is not None and ended is not None:
             duration = ended - started
         seed, prompt = found.get("seed"), found.get("prompt")
-        return cls(
+        held = images[0] if images and isinstance(images[0], HeldImage) else None
+        life_s = model_info(task["model"]).result_s
+        first = cls(
             task_id=task["task_id"],
             model=task["model"],
             url=url,
             seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
             prompt=prompt if isinstance(prompt, str) else None,
             cost=reply.cost if reply.cost is not None else task["cost"],
-            expires_at=expiry_of(url) or (ended or time.time()) + model_info(task["model"]).result_s,
+            expires_at=None if held else expiry_of(url) or (ended or time.time()) + life_s,
             duration=duration,
             raw=reply.raw,
             polling_url=task["polling_url"],
@@ -133,7 +154,18 @@ class Result(ResultFacts):
             reply=polled,
             _source=downloads,
             _request_id=request_id,
+            _held=held,
         )
+        return (
+            replace(first, _others=tuple(first._with(image) for image in images[1:])) if images[1:] else first
+        )
+
+    def _with(self, image: HeldImage | str) -> Self:
+        """Return the result of another image of the same answer."""
+        if isinstance(image, HeldImage):
+            return replace(self, url="", expires_at=None, cost=None, _held=image)
+        expires_at = expiry_of(image) or time.time() + model_info(self.model).result_s
+        return replace(self, url=image, expires_at=expires_at, cost=None, _held=None)
 
     async def read(self, *, timeout: float | None = 60.0) -> bytes:
         """Download the image or video and return its bytes as they came.
@@ -142,6 +174,9 @@ class Result(ResultFacts):
         some seconds. The bytes are checked: length, type, and that the file is whole. They are a JPEG, PNG, WebP, AVIF,
         HEIC, GIF or JPEG XL of at most 64 MiB, or an MP4 of at most 512 MiB, by their own first bytes and whatever the
         server calls them. All of them are held in memory; `save` holds 1 MiB.
+
+        An image that came with the answer to the submit is asked of no host. It has 64 MiB at most, can be read when
+        the client is closed, and is pickled with its result, since there is no task that could be attached.
 
         Args:
             timeout: Seconds for all of it, the polls for a fresh URL included. None: until the URL's end, or 600 s
@@ -189,13 +224,18 @@ class Result(ResultFacts):
                 timeout=timeout,
                 request_id=self._request_id,
                 unchecked=unchecked,
+                held=self._held,
             )
         )
 
     def _downloads(self) -> Downloads:
-        if not isinstance(self._source, Downloads):
+        source = self._source if isinstance(self._source, Downloads) else None
+        if self._held is not None and (source is None or source.closed):
+            # It needs no client, and belongs to no loop.
+            return Downloads.without_client()
+        if source is None:
             raise closed_error(self._record())
-        return self._source
+        return source
 
     async def _fetch(self, timeout: float | None, place: Place | None = None) -> Download:
         """Download; with a place, `_discard` must be called at the end."""
@@ -206,6 +246,7 @@ class Result(ResultFacts):
             timeout=timeout,
             request_id=self._request_id,
             place=place,
+            held=self._held,
         )
 
     def _discard(self, download: Download) -> None:

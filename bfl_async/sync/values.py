@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import (
     TYPE_CHECKING,
@@ -12,6 +14,7 @@ from typing import (
 from bfl_async.client.handle import HandleFacts
 from bfl_async.results.download import closed_error
 from bfl_async.results.outcome import ResultOrError
+from bfl_async.results.result import Result as AsyncResult
 from bfl_async.results.result import ResultFacts
 
 if TYPE_CHECKING:
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     from bfl_async.client.handle import TaskHandle as AsyncTaskHandle
     from bfl_async.errors import BFLError
     from bfl_async.results.outcome import Outcome as AsyncOutcome
-    from bfl_async.results.result import Result as AsyncResult
     from bfl_async.sync.portal import Portal, T
     from bfl_async.types.lifecycle import Update
 
@@ -33,7 +35,8 @@ class Result(ResultFacts):
     @classmethod
     def _of(cls, result: AsyncResult, portal: Portal) -> Self:
         made = cls.__new__(cls)
-        made.__dict__.update(result.__dict__, _source=(result, portal))
+        others = tuple(cls._of(other, portal) for other in result.others)
+        made.__dict__.update(result.__dict__, _source=(result, portal), _others=others)
         return made
 
     def read(self, *, timeout: float | None = 60.0) -> bytes:
@@ -49,12 +52,22 @@ class Result(ResultFacts):
         )
 
     def _fetched(self, fetch: Callable[[AsyncResult], Awaitable[T]]) -> T:
-        if self._source is None:  # after unpickling
+        if self._source is not None:
+            result, portal = cast("tuple[AsyncResult, Portal]", self._source)
+            if portal.is_running:
+                return portal.call(lambda: fetch(result))
+        if self._held is None:
             raise closed_error(self._record())
-        result, portal = cast("tuple[AsyncResult, Portal]", self._source)
-        if not portal.is_running:
-            raise closed_error(self._record())
-        return portal.call(lambda: fetch(result))
+        # After unpickling, or after the close. It asks no host, and needs no more than some loop.
+        detached = AsyncResult.__new__(AsyncResult)
+        detached.__dict__.update(self.__dict__, _source=None)
+
+        async def fetched() -> T:
+            return await fetch(detached)
+
+        with ThreadPoolExecutor(1, "bfl-held") as thread:
+            # This thread may run a loop already.
+            return thread.submit(asyncio.run, fetched()).result()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ process was suspended.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Literal
+from typing import Literal, TypeVarTuple
 
 import aiohttp
 import yarl
@@ -24,6 +24,7 @@ from bfl_async.errors import (
 )
 from bfl_async.protocols.transport import Sink
 from bfl_async.runtime.cancellation import is_cancelled
+from bfl_async.runtime.threads import Threads
 from bfl_async.runtime.time import TimeLimit
 from bfl_async.transport.body import Body
 from bfl_async.transport.failures import (
@@ -44,8 +45,15 @@ from bfl_async.transport.sessions import Sessions
 from bfl_async.types import bounds as _bounds
 from bfl_async.types.replies import Reply
 
-# Of what the transport cannot tell apart: a submit or a call of `post`, a question of any kind.
+Ts = TypeVarTuple("Ts")
+
+# Of what the transport cannot tell apart: a question of any kind.
 _MAX_REPLY_BYTES = max(_bounds.ACCOUNT.max_bytes, _bounds.RECEIPT.max_bytes)
+# A larger reply is unpacked and masked in a thread, so that it does not hold up the loop.
+_LARGE_BYTES = 256 * 2**10
+_THREADS = 4
+# For a thread that is at work when the transport is closed.
+_CLOSE_S = 2.0
 # Held in memory, of a caller that gives no sink.
 _MAX_DOWNLOAD_BYTES = 512 * 2**20
 _NO_TIMEOUTS = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
@@ -62,11 +70,16 @@ class Calls:
         self._sessions = sessions
         self._proxies = proxies
         self._mask = mask
+        self._threads = Threads("bfl-replies", _THREADS)
         self._closed = False
 
     def close(self) -> None:
         """Begin no call, and end those on their way with `ClientClosedError` once the sessions are closed."""
         self._closed = True
+
+    async def aclose(self) -> None:
+        """End the threads."""
+        await self._threads.aclose(_CLOSE_S)
 
     async def call(
         self,
@@ -97,7 +110,8 @@ class Calls:
             proxy = self._proxies.find(url)
             async with limit, _request(session, method, url, proxy, headers, body) as response:
                 if keyed:
-                    return await self._read_reply(response, _max_bytes(response.status, url), limit, headers)
+                    max_bytes = _max_bytes(method, response.status, url)
+                    return await self._read_reply(response, max_bytes, limit, headers)
                 if sink is not None:
                     if 200 <= response.status < 300:
                         await pour(response, sink, limit, next_s)
@@ -175,7 +189,7 @@ class Calls:
         encoding = response.headers.get("Content-Encoding", "")
         if encoding and content:
             try:
-                content = inflate(content, encoding, max_bytes)
+                content = await self._run(len(content), inflate, content, encoding, max_bytes)
             except ValueError as exc:
                 if is_good:
                     raise aiohttp.ClientPayloadError(str(exc)) from None
@@ -185,7 +199,14 @@ class Calls:
                 raise too_large(response, max_bytes)
             content = content[:max_bytes]
         mask = self._mask.with_key(headers.get("x-key", ""))
-        return Reply(response.status, mask.headers(response.headers), mask.body(content))
+        content = await self._run(len(content), mask.body, content)
+        return Reply(response.status, mask.headers(response.headers), content)
+
+    async def _run(self, size: int, work: Callable[[*Ts], bytes], *args: *Ts) -> bytes:
+        """Do work on a reply of that size: at once on a small one, in a thread on a large one."""
+        if size <= _LARGE_BYTES:
+            return work(*args)
+        return await self._threads.run(work, *args)
 
 
 def _request(
@@ -214,10 +235,12 @@ def _request(
     )
 
 
-def _max_bytes(status: int, url: str) -> int:
+def _max_bytes(method: str, status: int, url: str) -> int:
     """Return how much of a reply to a keyed call is read; see `types.bounds`."""
     if not 200 <= status < 300:
         return _bounds.ERROR.max_bytes
+    if method == "POST":
+        return _bounds.SUBMIT_BYTES
     if "/get_result" in url:
         return _bounds.POLL.max_bytes
     return _bounds.CREDITS.max_bytes if url.partition("?")[0].endswith("/v1/credits") else _MAX_REPLY_BYTES

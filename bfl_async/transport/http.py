@@ -170,6 +170,7 @@ class HTTPTransport:
         """Close the sessions, unless they are the caller's. Calls on their way end with `ClientClosedError`."""
         self._calls.close()
         await self._sessions.aclose()
+        await self._calls.aclose()
 
     async def submit(self, path: str, body: bytes) -> Reply:
         """POST to the base URL, once; see `Transport.submit`."""

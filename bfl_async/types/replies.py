@@ -11,6 +11,7 @@ from bfl_async.errors import BFLError, ReplyShapeError
 from bfl_async.status import TaskStatus
 from bfl_async.types.bounds import ACCOUNT, is_within
 from bfl_async.types.common import JSON, distinct
+from bfl_async.types.held import HeldImage
 
 
 @distinct
@@ -117,7 +118,28 @@ class Answered(NamedTuple):
     reply: Reply
 
 
-SubmitAnswer: TypeAlias = Accepted | Refused | Busy | NotSent | Unknown | Answered
+@distinct
+class Immediate(NamedTuple):
+    """The answer to a submit is the result itself.
+
+    Attributes:
+        task_id: The server's where it named one that can be asked for, else one of `types.held.new_own_id`.
+        poll: What a poll would have answered. `raw` has no base64.
+        images: Their bytes, or their URLs; at least one.
+        reply: The HTTP reply without the base64.
+    """
+
+    task_id: str
+    poll: PollReply
+    images: tuple[HeldImage | str, ...]
+    reply: Reply
+
+    def __repr__(self) -> str:
+        # Neither signed URLs nor prompts.
+        return f"Immediate(task_id={self.task_id!r}, {len(self.images)} images)"
+
+
+SubmitAnswer: TypeAlias = Accepted | Immediate | Refused | Busy | NotSent | Unknown | Answered
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -227,9 +249,10 @@ class Delivery:
 
 @distinct
 class Ready(NamedTuple):
-    """The server has a result."""
+    """The server has a result. `images`: those that came with the answer to the submit, see `Immediate`."""
 
     reply: PollReply
+    images: tuple[HeldImage | str, ...] = ()
 
 
 class Moderated(_WithError):

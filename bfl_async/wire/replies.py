@@ -17,6 +17,7 @@ from bfl_async.runtime.text import MAX_TEXT, printable
 from bfl_async.status import TaskStatus, status_from
 from bfl_async.types import bounds as _bounds
 from bfl_async.types.common import JSON
+from bfl_async.types.held import is_own_id
 from bfl_async.types.replies import PollReply, Receipt
 from bfl_async.wire.json import number_of, read_body
 from bfl_async.wire.redaction import HiddenTexts, hide
@@ -43,6 +44,9 @@ def task_id_of(data: Mapping[str, JSON]) -> tuple[str, bool] | None:
             found = str(found)
         if isinstance(found, str) and found.strip():
             kept = _shown_id(found)
+            if is_own_id(kept):
+                # Ours are never the server's.
+                return f"server:{kept}", False
             return kept, kept == found and not _is_damaged(kept)
     return None
 

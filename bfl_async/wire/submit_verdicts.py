@@ -13,6 +13,7 @@ from bfl_async.errors import AmbiguousSubmitError, BFLError, ConfigError, Connec
 from bfl_async.types import bounds as _bounds
 from bfl_async.types.replies import Accepted, Answered, Busy, NotSent, Refused, Reply, SubmitAnswer, Unknown
 from bfl_async.wire.errors import status_error
+from bfl_async.wire.immediate import immediate_of
 from bfl_async.wire.json import Content, read_body
 from bfl_async.wire.redaction import HiddenTexts, body_text, request_id_of
 from bfl_async.wire.replies import makes_task, receipt_of
@@ -36,6 +37,8 @@ def judge_submit(
 ) -> SubmitAnswer:
     """Return what a submit's reply means: the table of invariant 2.
 
+    A reply of more than `types.bounds.RECEIPT` should be judged in a thread: it may hold images.
+
     Args:
         now: Unix time, for a `Retry-After` that is a date.
         texts: Of the request, by field: what no message may show.
@@ -47,6 +50,9 @@ def judge_submit(
         if any_endpoint and (not reply.body or (content.is_json and not makes_task(content.data))):
             return Answered(reply)
         receipt = receipt_of(content.data)
+        immediate = immediate_of(reply, receipt)
+        if immediate is not None:
+            return Answered(reply) if any_endpoint else immediate
         if receipt is not None:
             return Accepted(receipt)
         why = "its answer names no task that can be read"
