@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 
 import pytest
 
 from tests.live.checks import BUDGET_USD, CHECKS
+from tests.live.report import Finding, report
 
-FOUND = pytest.StashKey[dict[str, list[str]]]()  # by check, of those that were tried at the API
+
+@dataclass
+class Found:
+    """What was tried at the API, by check, and what that cost."""
+
+    findings: dict[str, Finding] = field(default_factory=dict)
+    spent_usd: float = 0.0
+
+
+FOUND = pytest.StashKey[Found]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make room for what is found."""
-    config.stash[FOUND] = {}
+    config.stash[FOUND] = Found()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -28,9 +39,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print where the API differs from the sandbox."""
-    if found := config.stash[FOUND]:
-        terminalreporter.section("where the API differs from the sandbox")
-        for check, lines in found.items():
-            for line in lines or ["nowhere"]:
-                terminalreporter.write_line(f"{check}: {line}")
+    """Print the one table."""
+    found = config.stash[FOUND]
+    if found.findings:
+        terminalreporter.section("the API and the sandbox")
+        for line in report(found.findings, found.spent_usd):
+            terminalreporter.write_line(line)

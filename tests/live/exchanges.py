@@ -6,9 +6,18 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bfl_async import TaskStatus
 from bfl_async.types import Reply, Transport
+
+
+class Difference(NamedTuple):
+    """One row of the report: what was looked at, and what each of the two answered."""
+
+    what: str
+    api: object
+    sandbox: object
 
 
 @dataclass(frozen=True)
@@ -73,15 +82,26 @@ def _fields(path: str, value: object) -> Iterable[tuple[str, str]]:
 
 @dataclass
 class Recorder:
-    """A transport that notes what goes through another one."""
+    """A transport that notes what goes through another one.
+
+    Attributes:
+        bodies: What the submits said.
+        replies: What they were answered.
+        named: What is added to the name of each call.
+    """
 
     inner: Transport
     exchanges: list[Exchange] = field(default_factory=list)
+    bodies: list[dict[str, object]] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+    named: str = ""
 
     async def submit(self, path: str, body: bytes) -> Reply:
         """See `Transport.submit`."""
+        self.bodies.append(json.loads(body))
         reply = await self.inner.submit(path, body)
-        self.exchanges.append(Exchange.of(f"POST {path}", reply))
+        self.replies.append(reply)
+        self._note(f"POST {path}", reply)
         return reply
 
     async def poll(self, url: str) -> Reply:
@@ -89,39 +109,42 @@ class Recorder:
         reply = await self.inner.poll(url)
         path = url.partition("?")[0]
         asks_for_task = not path.startswith("/v1/") or path == "/v1/get_result"
-        self.exchanges.append(Exchange.of("a poll" if asks_for_task else f"GET {path}", reply))
+        self._note("a poll" if asks_for_task else f"GET {path}", reply)
         return reply
 
     async def download(self, url: str, *, timeout: float) -> Reply:
         """See `Transport.download`."""
         reply = await self.inner.download(url, timeout=timeout)
-        self.exchanges.append(Exchange.of("a download", reply))
+        self._note("a download", reply)
         return reply
 
     async def aclose(self) -> None:
         """See `Transport.aclose`."""
         await self.inner.aclose()
 
+    def _note(self, call: str, reply: Reply) -> None:
+        self.exchanges.append(Exchange.of(call + self.named, reply))
 
-def differences(real: Sequence[Exchange], sandbox: Sequence[Exchange]) -> list[str]:
+
+def differences(real: Sequence[Exchange], sandbox: Sequence[Exchange]) -> list[Difference]:
     """Say where the API's answers differ from the sandbox's to the same calls.
 
     Chance decides how often a task is polled and what each poll finds, so kinds of exchanges are compared, and a
     status is told only where this release does not know it.
     """
-    found: list[str] = []
+    found: list[Difference] = []
     ours, theirs = _by_kind(sandbox), _by_kind(real)
     for kind, group in theirs.items():
         words = {each.word for each in group} - {None}
         if kind in ours:
             found += _between(kind, group, ours[kind])
         elif not words:
-            found.append(f"{kind}: the sandbox gave no such answer")
+            found.append(Difference(kind, "answered so", "never answered so"))
         elif not words <= set(TaskStatus):
-            found.append(f"{kind}: this release does not know that status")
+            found.append(Difference(kind, "a status that this release does not know", "never answered so"))
     for kind, group in ours.items():
         if kind not in theirs and all(each.word is None for each in group):
-            found.append(f"{kind}: only the sandbox answered so")
+            found.append(Difference(kind, "never answered so", "answered so"))
     return found
 
 
@@ -132,31 +155,34 @@ def _by_kind(exchanges: Iterable[Exchange]) -> dict[str, list[Exchange]]:
     return groups
 
 
-def _between(kind: str, real: list[Exchange], sandbox: list[Exchange]) -> Iterable[str]:
-    for what, theirs, ours in (
-        ("HTTP status", *_values(real, sandbox, "status_code")),
-        ("content type", *_values(real, sandbox, "content_type")),
-    ):
+def _between(kind: str, real: list[Exchange], sandbox: list[Exchange]) -> Iterable[Difference]:
+    for what, name in (("HTTP status", "status_code"), ("content type", "content_type")):
+        theirs, ours = _values(real, name), _values(sandbox, name)
         if theirs != ours:
-            yield f"{kind}: {what} {_list(theirs)} from the API, {_list(ours)} from the sandbox"
+            yield Difference(f"{kind}: {what}", _list(theirs), _list(ours))
     theirs_typed, ours_typed = _types(real), _types(sandbox)
-    for names, missing in ((theirs_typed, ours_typed), (ours_typed, theirs_typed)):
-        if new := sorted(f"{path} ({_list(names[path])})" for path in names.keys() - missing.keys()):
-            yield f"{kind}: only the {'API' if names is theirs_typed else 'sandbox'} has the field {', '.join(new)}"
+    only = [
+        ", ".join(sorted(f"{path} ({_list(names[path])})" for path in names.keys() - others.keys()))
+        for names, others in ((theirs_typed, ours_typed), (ours_typed, theirs_typed))
+    ]
+    if any(only):
+        yield Difference(f"{kind}: fields that the other one has not", *(names or "none" for names in only))
     for path in sorted(theirs_typed.keys() & ours_typed.keys()):
         one, other = theirs_typed[path] - {"null"}, ours_typed[path] - {"null"}
         if one and other and one != other:
-            yield f"{kind}: {path} is {_list(one)} from the API, {_list(other)} from the sandbox"
+            yield Difference(f"{kind}: type of {path}", _list(one), _list(other))
     their_headers = frozenset().union(*(each.headers for each in real))
     our_headers = frozenset().union(*(each.headers for each in sandbox))
-    if only := sorted(their_headers - our_headers):
-        yield f"{kind}: only the API sends the header {', '.join(only)}"
-    if only := sorted(our_headers - their_headers):
-        yield f"{kind}: only the sandbox sends the header {', '.join(only)}"
+    if their_headers != our_headers:
+        yield Difference(
+            f"{kind}: headers that the other one has not",
+            ", ".join(sorted(their_headers - our_headers)) or "none",
+            ", ".join(sorted(our_headers - their_headers)) or "none",
+        )
 
 
-def _values(real: list[Exchange], sandbox: list[Exchange], name: str) -> tuple[set[str], set[str]]:
-    return {str(getattr(each, name)) for each in real}, {str(getattr(each, name)) for each in sandbox}
+def _values(exchanges: list[Exchange], name: str) -> set[str]:
+    return {str(getattr(each, name)) for each in exchanges}
 
 
 def _types(exchanges: list[Exchange]) -> dict[str, set[str]]:
