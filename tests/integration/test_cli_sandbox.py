@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import ssl
 import subprocess
@@ -21,6 +20,7 @@ from typing import Any, cast
 import pytest
 
 from bfl_async.cli import main
+from tests.tls import certificate_in
 
 HOOK = "http://127.0.0.1:9/hook"
 
@@ -121,19 +121,7 @@ def test_round_trips_take_their_time() -> None:
 
 def test_https_is_served_with_the_given_certificate(tmp_path: Path) -> None:
     """Under the name that the certificate has."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs the openssl program")
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        [
-            openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-            "-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", "/CN=localhost",
-            "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-        ],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
+    cert, key = certificate_in(tmp_path)
     context = ssl.create_default_context(cafile=str(cert))
     with serving("--tls-cert", str(cert), "--tls-key", str(key)) as variables:
         assert variables["BFL_BASE_URL"].startswith("https://127.0.0.1:")
