@@ -14,6 +14,7 @@ from bfl_async.errors import (
     SaveError,
 )
 from bfl_async.types.entries import EntryState, Fact, LedgerEntry
+from bfl_async.types.held import is_own_id
 from bfl_async.types.lifecycle import State
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from bfl_async.batch.shelf import Shelf
     from bfl_async.engine.entry import Entry
     from bfl_async.models import ImageRequest
+    from bfl_async.results.result import Result
     from bfl_async.types.common import JSON
     from bfl_async.types.replies import Receipt
 
@@ -154,6 +156,24 @@ class Item:
         self._unwritten = {
             name: value for name, value in self._unwritten.items() if facts.get(name, self) is not value
         }
+
+    def note_ready(self, result: Result, *, is_end: bool) -> None:
+        """Note that there is an image.
+
+        Args:
+            is_end: It is not saved, and the caller makes the last change.
+        """
+        facts: dict[str, Fact] = {"ready_at": time.time(), "cost": result.cost}
+        if is_own_id(result.task_id):
+            # Not as "ready", from which the next run would fetch it: until it is saved, it is nowhere else.
+            facts |= {"task_id": result.task_id, "submitted_at": time.time()}
+            is_end = True
+        if is_end:
+            # Written with the state that it gets.
+            self._unwritten |= facts
+        elif self.state is not EntryState.READY:
+            # Not waited for: if it is lost, the next run polls once more. The image must not wait for a flush.
+            self.change(EntryState.READY, facts)
 
     def _move_to(self, state: EntryState) -> None:
         counts = self._shelf.counts

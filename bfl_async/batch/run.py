@@ -21,6 +21,7 @@ from bfl_async.batch.saving import Saver, kept_result
 from bfl_async.batch.verdicts import (
     HOPELESS,
     KILLED,
+    NOT_KEPT,
     UNKNOWN,
     ended_from_elsewhere,
     entry_state_of,
@@ -43,6 +44,7 @@ from bfl_async.runtime.ordered import OrderedSet
 from bfl_async.runtime.tasks import new_task
 from bfl_async.runtime.text import printable
 from bfl_async.types.entries import EntryState, Fact, LedgerEntry
+from bfl_async.types.held import is_own_id
 from bfl_async.types.replies import Lost, Ready, Unsent
 
 if TYPE_CHECKING:
@@ -113,6 +115,8 @@ class BatchRun:
         self._line: deque[Item] = deque()
         # Coroutines that write down an end or save an image. Each holds one outcome of `_held`.
         self._finishing: set[asyncio.Task[None]] = set()
+        # Of these, the ones that save an image which no server has: a close lets them end.
+        self._keeping: set[asyncio.Task[None]] = set()
         # Outcomes that were begun and not handed out. Every way out of a finishing coroutine either hands its outcome
         # out or takes it back, or the run would wait for it forever.
         self._held = 0
@@ -246,12 +250,18 @@ class BatchRun:
 
     async def _refuse(self, item: Item, error: InvalidRequestError) -> None:
         """Write down that an entry cannot be sent."""
-        facts: dict[str, Fact] = {"error": error_text(error), "ended_at": time.time()}
+        await self._note_end(item, EntryState.FAILED, error_text(error))
+        self._hand_out(item, error=error)
+
+    async def _note_end(self, item: Item, state: EntryState, error: str, **facts: Fact) -> None:
+        """Write down an end without an image."""
+        # A task that goes on has no end yet: the next run follows it.
+        if state is not EntryState.SUBMITTED:
+            facts["ended_at"] = time.time()
         try:
-            await self._shelf.durable(item.change(EntryState.FAILED, facts))
+            await self._shelf.durable(item.change(state, {"error": error, **facts}))
         except LedgerError as exc:
             self._halt(exc)
-        self._hand_out(item, error=error)
 
     async def _taken(self, item: Item) -> Entry:
         """Hand an entry to the engine, as soon as the budget has room for it."""
@@ -323,7 +333,11 @@ class BatchRun:
         assert settlement is not None
         state = entry_state_of(settlement, is_attached=item.is_attached)
         if isinstance(settlement, Ready):
-            self._finish_with(self._bring_home(item, entry))
+            saving = self._finish_with(self._bring_home(item, entry))
+            if is_own_id(entry.task_id or ""):
+                # It came without a receipt, and the image is nowhere else.
+                self.note_accepted()
+                self._keeping.add(saving)
         elif isinstance(settlement, Lost) and isinstance(settlement.error, ClientClosedError):
             # The ledger has the task's id, and the next run attaches it, so nothing is written.
             self._halt(error)
@@ -340,14 +354,16 @@ class BatchRun:
             self._finish_with(self._write_down(item, entry, state, error))
         self.touched()
 
-    def _finish_with(self, work: Coroutine[object, object, None]) -> None:
+    def _finish_with(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         self._held += 1
         task = new_task(work)
         self._finishing.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._finishing.discard(task)
+        self._keeping.discard(task)
         # In both cases it has handed nothing out.
         if task.cancelled():
             if not self._is_left:
@@ -360,25 +376,13 @@ class BatchRun:
         self.touched()
 
     async def _write_down(self, item: Item, entry: Entry, state: EntryState, error: BFLError) -> None:
-        # A task that goes on has no end yet: the next run follows it.
-        facts: dict[str, Fact] = {"error": error_text(error), "cost": entry.paid}
-        if state is not EntryState.SUBMITTED:
-            facts["ended_at"] = time.time()
-        try:
-            await self._shelf.durable(item.change(state, facts))
-        except LedgerError as exc:
-            self._halt(exc)
+        await self._note_end(item, state, error_text(error), cost=entry.paid)
         self._hand_out(item, error=error)
 
     async def _give_up(self, item: Item) -> None:
         """Report an entry that is in flight and whose task is not known: an earlier run could not record it."""
         error = AmbiguousSubmitError(UNKNOWN)
-        try:
-            await self._shelf.durable(
-                item.change(EntryState.AMBIGUOUS, {"error": error_text(error), "ended_at": time.time()})
-            )
-        except LedgerError as exc:
-            self._halt(exc)
+        await self._note_end(item, EntryState.AMBIGUOUS, error_text(error))
         self._hand_out(item, error=error)
 
     async def _bring_home(self, item: Item, entry: Entry) -> None:
@@ -386,35 +390,35 @@ class BatchRun:
         shelf, result = self._shelf, entry.result
         assert result is not None
         seen_at = asyncio.get_running_loop().time()
-        ready: dict[str, Fact] = {"ready_at": time.time(), "cost": result.cost}
         error: BFLError | None = None
+        item.note_ready(result, is_end=shelf.folder is None)
         try:
             if shelf.folder is None:
-                ready |= {"ended_at": time.time(), "result": json.dumps(kept_result(item, result))}
-                await shelf.durable(item.change(EntryState.READY, ready))
+                end: dict[str, Fact] = {
+                    "ended_at": time.time(),
+                    "result": json.dumps(kept_result(item, result)),
+                }
+                await shelf.durable(item.change(EntryState.READY, end))
             else:
-                # Not waited for: if it is lost, the next run polls once more. The image must not wait for a flush.
-                if item.state is not EntryState.READY:
-                    item.change(EntryState.READY, ready)
                 async with shelf.downloads:
                     await self._saver.save(item, result, seen_at)
-        except ClientClosedError as exc:
-            # The entry stays "ready", which is true, and the next run fetches the image: there is no outcome to report.
-            self._held -= 1
-            self._halt(exc)
-            return
-        except (LedgerError, SaveError) as exc:
-            error = exc
-            await item.wait_written()
-            self._halt(exc)
         except BFLError as exc:
-            # Of the download. Unless a repetition is hopeless, the next run asks for a fresh URL and tries again.
             error = exc
-            state = EntryState.FAILED if isinstance(exc, HOPELESS) else EntryState.READY
-            try:
-                await shelf.durable(item.change(state, {"error": error_text(exc), "ended_at": time.time()}))
-            except LedgerError as worse:
-                self._halt(worse)
+            if is_own_id(result.task_id) and item.file is None and not isinstance(exc, LedgerError):
+                # No server has it any more, and it may be paid.
+                await self._note_end(item, EntryState.FAILED, f"{error_text(exc)}; {NOT_KEPT}")
+            elif isinstance(exc, ClientClosedError):
+                # The entry stays "ready", which is true, and the next run fetches the image: no outcome to report.
+                self._held -= 1
+                self._halt(exc)
+                return
+            elif not isinstance(exc, LedgerError | SaveError):
+                # Of the download. Unless a repetition is hopeless, the next run asks for a fresh URL and tries again.
+                state = EntryState.FAILED if isinstance(exc, HOPELESS) else EntryState.READY
+                await self._note_end(item, state, error_text(exc))
+            if isinstance(exc, LedgerError | SaveError):
+                await item.wait_written()
+                self._halt(exc)
         self._hand_out(item, result=result, error=error)
 
     def _hand_out(self, item: Item, *, result: Result | None = None, error: BFLError | None = None) -> None:
@@ -476,7 +480,7 @@ class BatchRun:
             # Also for the receipt to be durable: until then a paid task is known to this process alone.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_S):
-                    while any(item.is_on_its_way for item in self._open):
+                    while self._keeping or any(item.is_on_its_way for item in self._open):
                         await self._changed.wait()
         finally:
             for item in list(self._open):

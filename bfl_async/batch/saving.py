@@ -1,20 +1,23 @@
 """An image of a batch: from its URL to its file, its entry and its line in the manifest.
 
 In this order, which makes a killed run repeatable: the image is flushed and gets its name, "saved" becomes durable,
-then the manifest lists it.
+then the manifest lists it. An image that came with the answer to its submit has no task, and is lost with a killed run:
+its entry stays "submitting" until it is saved, and is then found as ambiguous, which is true.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from bfl_async.batch.files import NewImage, name_new
 from bfl_async.batch.lister import manifest_line
-from bfl_async.errors import DownloadError
+from bfl_async.errors import BFLError, DownloadError
 from bfl_async.runtime.cancellation import foreign_cancellation_as
 from bfl_async.types.entries import EntryState
 from bfl_async.wire.replies import expiry_of
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from bfl_async.results.result import Result
     from bfl_async.types.common import JSON
     from bfl_async.types.replies import Reply
+
+_log = logging.getLogger("bfl_async")
 
 # Bounds of the time in which a result is fetched: a URL lives for ten minutes.
 _LEAST_DOWNLOAD_S, _MOST_DOWNLOAD_S = 60.0, 600.0
@@ -61,18 +66,58 @@ class Saver:
             lambda: DownloadError("the download was cut off: something that it waited for was cancelled")
         ):
             download = await result._fetch(timeout, NewImage(shelf.parts, result.task_id))
+        # Before the file: the name may contain the seed that the server chose.
+        kept = kept_result(item, result)
         try:
-            await self._name(item, result, download)
+            file, digest = await self._name(item, result, download, kept)
         finally:
             # What was not moved to its name is removed, whatever has failed.
             result._discard(download)
+        # Before the change, which may fail: the error then names the file that exists.
+        item.file = shelf.folder / file
+        kept |= {"sha256": digest, "bytes": download.size}
+        if result.others:
+            kept["others"] = await self._save_others(item, result, timeout, kept)
+        facts = {
+            "file": file, "result": json.dumps(kept), "cost": result.cost, "error": None, "ended_at": time.time()
+        }  # fmt: skip
+        await shelf.durable(item.change(EntryState.SAVED, facts))
+        # Last. A line that is missing is added by the next session; a line without a file would be a lie.
+        if self._lister is not None:
+            self._lister.put(item.row.id, manifest_line(item.row, result.task_id, result.cost, file, kept))
 
-    async def _name(self, item: Item, result: Result, download: Download) -> None:
-        """Give an image that has arrived its name, and note it."""
+    async def _save_others(
+        self, item: Item, result: Result, timeout: float, kept: Mapping[str, JSON]
+    ) -> list[str]:
+        """Save further images of the same answer under numbered names; return these.
+
+        One that cannot be saved is logged: the entry has its image.
+        """
+        shelf = self._shelf
+        assert shelf.parts is not None
+        files: list[str] = []
+        for other in result.others:
+            try:
+                download = await other._fetch(timeout, NewImage(shelf.parts, result.task_id))
+                try:
+                    files.append((await self._name(item, other, download, kept))[0])
+                finally:
+                    other._discard(download)
+            except BFLError as exc:
+                _log.warning(
+                    "a further image of %s was not saved: %s",
+                    result.task_id,
+                    exc,
+                    extra={"bfl_task_id": result.task_id, "bfl_error": type(exc).__name__},
+                )
+        return files
+
+    async def _name(
+        self, item: Item, result: Result, download: Download, kept: Mapping[str, JSON]
+    ) -> tuple[str, str]:
+        """Give an image that has arrived its name; return that, and its SHA-256."""
         shelf = self._shelf
         assert shelf.folder is not None
-        # Before the file: the name may contain the seed that the server chose.
-        kept = kept_result(item, result)
         name = shelf.template.render(
             index=item.index,
             prompt=item.prompt,
@@ -84,7 +129,7 @@ class Saver:
         )
         # An attached entry may have been saved by a run that was killed right after: a file with the same content under
         # this name is then the image, and is taken over.
-        file, digest = await shelf.in_thread(
+        return await shelf.in_thread(
             _save_file,
             shelf.folder,
             name,
@@ -93,16 +138,6 @@ class Saver:
             result.task_id,
             item.row.key,
         )
-        kept |= {"sha256": digest, "bytes": download.size}
-        facts = {
-            "file": file, "result": json.dumps(kept), "cost": result.cost, "error": None, "ended_at": time.time()
-        }  # fmt: skip
-        # Before the change, which may fail: the error then names the file that exists.
-        item.file = shelf.folder / file
-        await shelf.durable(item.change(EntryState.SAVED, facts))
-        # Last. A line that is missing is added by the next session; a line without a file would be a lie.
-        if self._lister is not None:
-            self._lister.put(item.row.id, manifest_line(item.row, result.task_id, result.cost, file, kept))
 
 
 def download_timeout_s(url: str, polled: Reply | None, *, waited_s: float) -> float:

@@ -40,6 +40,11 @@ UNKNOWN = (
     "paid; the request is sent again only with retry_ambiguous"
 )
 
+# What it adds where the image of such an answer could not be saved.
+NOT_KEPT = (
+    "the image came with the answer to the submit, and no server keeps it: it may be paid, and is made again only with "
+    "retry_failed"
+)
 
 _STOPS = (
     InsufficientCreditsError, AuthenticationError, BudgetExceededError, ConnectError, LedgerError, ClientClosedError
