@@ -31,7 +31,7 @@ from bfl_async.batch.files import NewImage
 from bfl_async.batch.naming import NameTemplate
 from bfl_async.batch.requests import rebuild
 from bfl_async.batch.saving import download_timeout_s
-from bfl_async.batch.verdicts import HOPELESS, entry_state_of, error_text
+from bfl_async.batch.verdicts import HOPELESS, NOT_KEPT, entry_state_of, error_text
 from bfl_async.client.client import AsyncBFL
 from bfl_async.engine.entry import Entry
 from bfl_async.engine.entry_point import Engine
@@ -39,17 +39,19 @@ from bfl_async.errors import (
     AuthenticationError,
     BFLError,
     ClientClosedError,
+    DownloadError,
     LedgerError,
     RefusedError,
     UntrustedURLError,
 )
-from bfl_async.jobs.one_delivery import Delivery
+from bfl_async.jobs.one_delivery import Delivery, text_of
 from bfl_async.jobs.records import OPEN, JobRecord, Records
 from bfl_async.jobs.storage import FileStorage, Storage
 from bfl_async.results.result import Result
 from bfl_async.runtime.cancellation import foreign_cancellation_as, is_cancelled, shielded
 from bfl_async.runtime.tasks import new_task
 from bfl_async.types.entries import EntryState, Fact, LedgerEntry
+from bfl_async.types.held import is_own_id
 from bfl_async.types.replies import Answered, Lost, Ready, Settlement, Unsent
 from bfl_async.wire.json import json_object
 
@@ -57,7 +59,8 @@ _log = logging.getLogger("bfl_async")
 
 _PRIORITY = 10  # a batch stands behind single requests of the same client
 _DOWNLOADS = 8
-_WRITE_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)  # between attempts to write down an end
+# Between attempts to write down an end, and to store an image that no server has.
+_WRITE_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 # Tasks of dead workers that are followed at a time. More than one account has slots: none waits for another.
 _MOST_TAKEN_OVER = 2_000
 _PROBE_S = 10.0  # for the answer to a probe of the key
@@ -284,7 +287,9 @@ class Deliverer:
             with shielded():
                 await entry.wait_changed(lambda: not delivery.is_on_its_way)
                 await delivery.flush()
-            if entry.settlement is None or isinstance(entry.settlement, Ready):
+            if entry.settlement is None:
+                raise
+            if isinstance(entry.settlement, Ready) and not is_own_id(entry.task_id or ""):
                 raise
         assert entry.settlement is not None
         return entry.settlement
@@ -352,6 +357,8 @@ class Deliverer:
     ) -> EntryState:
         result = entry.result
         assert result is not None
+        if is_own_id(result.task_id):
+            return await self._keep(delivery, record, result, facts)
         loop = asyncio.get_running_loop()
         seen_at = loop.time()
         timeout = download_timeout_s(result.url, result.reply, waited_s=0.0)
@@ -378,8 +385,7 @@ class Deliverer:
                     "bfl_error": type(exc).__name__,
                 },
             )
-            said = error_text(exc) if isinstance(exc, BFLError) else f"{type(exc).__name__}: {exc}"
-            await self._leave(delivery, EntryState.SUBMITTED, {**facts, "error": said})
+            await self._leave(delivery, EntryState.SUBMITTED, {**facts, "error": text_of(exc)})
             if not isinstance(exc, ClientClosedError):
                 await self.rest(min(self._pause_s, timeout / 10))
             raise DeliverLater(0.0, "its image is not saved yet") from exc
@@ -387,6 +393,48 @@ class Deliverer:
             with shielded():
                 await self._leave(delivery, EntryState.SUBMITTED, facts)
             raise
+        return await self._end(delivery, EntryState.SAVED, facts)
+
+    async def _keep(
+        self, delivery: Delivery, record: JobRecord, result: Result, facts: dict[str, Fact]
+    ) -> EntryState:
+        """Store an image that came with the answer to its submit, and that no server keeps.
+
+        A cancellation waits for that. After a kill the record is found as one that may have been sent.
+        """
+        keeping = new_task(self._keep_now(delivery, record, result, facts))
+        try:
+            await asyncio.wait([keeping])
+        except asyncio.CancelledError:
+            with shielded():
+                await asyncio.wait([keeping])
+            with contextlib.suppress(LedgerError, DeliverLater):
+                keeping.result()
+            raise
+        return keeping.result()
+
+    async def _keep_now(
+        self, delivery: Delivery, record: JobRecord, result: Result, facts: dict[str, Fact]
+    ) -> EntryState:
+        if result.others:
+            _log.warning(
+                "a job keeps one image, and the answer to job %s had %d: send one job for each",
+                record.id,
+                1 + len(result.others),
+                extra={"bfl_task_id": result.task_id, "bfl_model": result.model},
+            )
+        for pause_s in (*_WRITE_PAUSES_S, None):
+            try:
+                async with self._downloads:
+                    with foreign_cancellation_as(_cut_off):
+                        facts["file"], facts["sha256"] = await self._save(record, result, _RESULT_S)
+                break
+            # Of the bytes, which stay as they are, or whatever a storage raises.
+            except Exception as exc:
+                if pause_s is None or isinstance(exc, DownloadError):
+                    facts["error"] = f"{text_of(exc)}; {NOT_KEPT}"
+                    return await self._end(delivery, EntryState.FAILED, facts)
+                await asyncio.sleep(pause_s)
         return await self._end(delivery, EntryState.SAVED, facts)
 
     async def _save(self, record: JobRecord, result: Result, timeout: float) -> tuple[str, str]:

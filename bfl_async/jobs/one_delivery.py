@@ -8,10 +8,9 @@ import logging
 import uuid
 from typing import Any
 
+from bfl_async.batch.verdicts import error_text
 from bfl_async.engine.entry import Entry
-from bfl_async.errors import (
-    LedgerError,
-)
+from bfl_async.errors import BFLError, LedgerError
 from bfl_async.jobs.records import Records
 from bfl_async.runtime.tasks import new_task
 from bfl_async.types.entries import EntryState, Fact
@@ -22,6 +21,11 @@ _log = logging.getLogger("bfl_async")
 
 
 _NOTE_PAUSE_S = 1.0  # between attempts to note a task
+
+
+def text_of(exc: Exception) -> str:
+    """Return what a record says of an error, which may be a storage's own."""
+    return error_text(exc) if isinstance(exc, BFLError) else f"{type(exc).__name__}: {exc}"
 
 
 class Delivery:

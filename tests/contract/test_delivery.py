@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +29,7 @@ from bfl_async.integrations.procrastinate import (
 from bfl_async.integrations.records import Records
 from bfl_async.sandbox import Sandbox
 from bfl_async.types import EntryState, Receipt, Reply
-from tests.fake import FakeAPI, reply, status
+from tests.fake import JPEG, FakeAPI, reply, status
 from tests.integration.postgres import app, dsn, postgres
 from tests.threads import all_threads_taken
 from tests.turns import turns_of_the_loop
@@ -650,3 +651,64 @@ async def test_a_task_that_came_too_late_for_its_job_is_counted(
     assert bfl_sandbox.statistics().accepted == 2
     counts = await records_of(app).counts()
     assert counts[EntryState.SAVED][1] == pytest.approx(bfl_sandbox.statistics().credits_spent)
+
+
+def an_answer() -> Reply:
+    """An answer to a submit that holds the image."""
+    return reply(200, {"data": [{"b64_json": base64.b64encode(JPEG).decode()}], "cost": 3})
+
+
+async def test_an_image_that_came_with_the_answer_is_stored_before_it_is_recorded(
+    app: procrastinate.App, tmp_path: Path
+) -> None:
+    """No server keeps it: until it is stored, the record says that the request may have been sent."""
+    seen: list[EntryState] = []
+
+    class Watched(FolderStorage):
+        async def save_file(self, name: str, part: Path, sha256: str) -> str:
+            seen.append((await record_of(app, job)).state)
+            if len(seen) == 1:
+                raise OSError("not now")
+            return await super().save_file(name, part, sha256)
+
+    job = await one_job(app)
+    api = FakeAPI(submit_s=0.01)
+    api.script_submits(an_answer())
+    async with api.client(interval=0.01) as bfl:
+        desk = Deliverer(bfl, records_of(app), Watched(tmp_path), lease_s=LEASE_S)
+        assert await desk.deliver(job) is EntryState.SAVED
+        assert await desk.deliver(job) is EntryState.SAVED
+    assert seen == [EntryState.SUBMITTING] * 2
+    record = await record_of(app, job)
+    assert record.file is not None
+    assert Path(record.file).read_bytes() == JPEG
+    assert record.cost == 3.0
+    assert (len(api.posts), api.polled) == (1, [])
+
+
+async def test_a_cancelled_delivery_stores_the_image_that_comes_with_the_answer(
+    app: procrastinate.App, tmp_path: Path
+) -> None:
+    """A worker that stops while a host works brings home what is paid."""
+    job = await one_job(app)
+    api = FakeAPI(submit_s=0.3)
+    api.script_submits(an_answer())
+    async with api.client(interval=0.01) as bfl:
+        delivery = asyncio.create_task(deliverer(bfl, app, tmp_path).deliver(job))
+        await wait_until(lambda: bfl.statistics().submitting > 0)
+        delivery.cancel()
+        await asyncio.wait([delivery])
+    assert (await record_of(app, job)).state is EntryState.SAVED
+    assert len(list(tmp_path.glob("*.jpg"))) == 1
+
+
+async def test_an_image_that_came_with_the_answer_and_is_none_ends_as_failed(
+    app: procrastinate.App, tmp_path: Path
+) -> None:
+    """It is said to be paid, and is made again only by `retry_jobs`."""
+    job = await one_job(app)
+    api = FakeAPI(submit_s=0.01)
+    api.script_submits(reply(200, {"data": [{"b64_json": base64.b64encode(b"<html>" * 60).decode()}]}))
+    async with api.client(interval=0.01) as bfl:
+        assert await deliverer(bfl, app, tmp_path).deliver(job) is EntryState.FAILED
+    assert "no server keeps it" in str((await record_of(app, job)).error)
