@@ -12,8 +12,9 @@ import math
 import random
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from draw_layout import layout_picture
@@ -24,6 +25,7 @@ from bfl_async.cli.app import cli
 from bfl_async.cli.catalog_text import price_text
 from bfl_async.cli.exit_codes import ExitCode
 from bfl_async.models import request_classes
+from bfl_async.models.catalog import Flat, PerMegapixel, PerMegapixelSecond, PerSecond
 from bfl_async.polling.book import TimingsBook
 from bfl_async.polling.readings import Reading
 from bfl_async.polling.timings import Timings
@@ -105,11 +107,13 @@ def models_page() -> str:
     ]
     lines = [
         "# Models and prices",
-        "What this release knows of each model. A name that is not here is sent as it is, with one warning.",
+        "What this release knows of each model. A name that is not here is sent as it is, with one warning: see "
+        "[a newer model](../howto/new-models.md). A field that is not here goes into `extra_body`.",
         "Prices are in credits (1 credit = 0.01 USD), as published: what the server states with its answer counts. "
         '"Unknown": none is published. Where two sources contradict each other, an estimate is the lower one and says '
-        '"at least". MP: 1,048,576 px. A model counts in the account\'s pool, and in the one that is named. Seconds: '
-        "the median from accepted to Ready that a client goes by until it has seen times of its own.",
+        '"at least", and a budget sets the higher one aside. MP: 1,048,576 px. A model counts in the account\'s pool, '
+        "and in the one that is named. Seconds: the median from accepted to Ready that a client goes by until it has "
+        "seen times of its own.",
         _table(("model", "price in credits", "source", "pool", "seconds", "state"), rows),
     ]
     for row in CATALOG.values():
@@ -123,12 +127,42 @@ def _model(row: ModelInfo) -> list[str]:
     with_modes = len(classes) > 1
     head = (*(("mode",) if with_modes else ()), "field", "type", "default", "bounds")
     table = [(*((f"`{each.mode}`",) if with_modes else ()), *_field(each)) for each in fields]
-    told = [f"`bfl_async.{cls.__name__}`: {_first_paragraph(cls)}" for cls in classes]
-    return [f"## {row.name} {{ #{_anchor(row.name)} }}", *told, _table(head, table)]
+    told = [f"`bfl_async.{cls.__name__}`: {' '.join(_doc(cls))}" for cls in classes]
+    return [f"## {row.name} {{ #{_anchor(row.name)} }}", *told, *_price(row), _table(head, table)]
 
 
-def _first_paragraph(cls: type) -> str:
-    return " ".join((cls.__doc__ or "").split("\n\n")[0].split())
+def _doc(cls: type) -> list[str]:
+    """The paragraphs of a class's docstring: what it does, and where its fields are from, if only a parent says so."""
+    own, *inherited = [
+        [" ".join(part.split()) for part in (each.__doc__ or "").split("\n\n")] for each in cls.__mro__
+    ]
+    if any(part.startswith("Source:") for part in own):
+        return own
+    return own + [part for parts in inherited for part in parts if part.startswith("Source:")][:1]
+
+
+def _price(row: ModelInfo) -> list[str]:
+    """Each price of a model with its source, where the table has a range; nothing without a price."""
+    match row.price:
+        case None:
+            return []
+        case Flat(_, by_resolution) if by_resolution is not None:
+            told = _listed(by_resolution)
+        case PerSecond(by_mode):
+            told = "; ".join(f"{mode} a second: {_listed(rates)}" for mode, rates in by_mode.items())
+        case PerMegapixelSecond(by_creativity, captured):
+            told = "by `creativity`, for a MP and second: " + _listed(by_creativity)
+            if captured is not None:
+                told += f"; as captured: {_listed(captured)}"
+        case PerMegapixel(_, _, highest) if highest is not None:
+            told = f"{price_text(row)}; by the other source {highest[0]:g} + {highest[1]:g}"
+        case _:
+            told = price_text(row)
+    return [f"Credits: {told}. Source: {_source(row)}."]
+
+
+def _listed(prices: Mapping[Any, float]) -> str:
+    return ", ".join(f"{name} {credits:g}" for name, credits in prices.items())
 
 
 def _field(field: FieldInfo) -> tuple[str, str, str, str]:

@@ -88,8 +88,9 @@ def price_text(info: ModelInfo) -> str:
         case catalog.Flat(_, by_resolution):
             assert by_resolution is not None
             return f"{min(by_resolution.values()):g} to {max(by_resolution.values()):g}, by resolution"
-        case catalog.PerMegapixel(first, further):
-            return f"{first:g} + {further:g} a further MP"
+        case catalog.PerMegapixel(first, further, highest):
+            least = "at least " if highest is not None else ""
+            return f"{least}{first:g} + {further:g} a further MP"
         case catalog.PerSecond(by_mode):
             rates = [rate for rates in by_mode.values() for rate in rates.values()]
             return f"{min(rates):g} to {max(rates):g} a second"

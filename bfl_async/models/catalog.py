@@ -23,6 +23,7 @@ SOURCES: Mapping[str, str] = {
     "S": "BFL's skill pages (first and further megapixels), read 2026-02-01",
     "C": "a third party's figures, read 2026-10-01",
     "G": "a gateway's model page (1k) and a reseller's list (2k and 4k), read 2026-10-16",
+    "O": "against that, BFL's overview page still has 6 for each megapixel, read 2026-09-25",
     "W": "against that, a client counts whole megapixels, rounded up (October 2026)",
     "L": "against that, a capture shows 7.5 and 10.5, rounded up to whole credits (August 2026)",
 }
@@ -43,10 +44,14 @@ class PerMegapixel(NamedTuple):
     """`first + max(0, output - 1) * further + input * further`, in megapixels of 1,048,576 px.
 
     Whether BFL rounds the output up to whole megapixels is not documented.
+
+    Attributes:
+        highest: What another source has for the two prices. None where no source contradicts.
     """
 
     first: float
     further: float
+    highest: tuple[float, float] | None = None
 
 
 class PerSecond(NamedTuple):
@@ -185,7 +190,7 @@ CATALOG: dict[str, ModelInfo] = {
         _flux2("flux-2-pro", "Flux2Pro", 10.0, 0.45, PerMegapixel(3.0, 1.5)),
         _flux2("flux-2-pro-preview", "Flux2ProPreview", 5.0, 0.45),
         _flux2("flux-2-max", "Flux2Max", 20.0, 0.45, PerMegapixel(7.0, 3.0)),
-        _flux2("flux-2-flex", "Flux2Flex", 12.0, 0.45, PerMegapixel(5.0, 5.0)),
+        _flux2("flux-2-flex", "Flux2Flex", 12.0, 0.45, PerMegapixel(5.0, 5.0, (6.0, 6.0)))._replace(source="SOW"),
         _flux2("flux-2-klein-4b", "Flux2Klein4B", 1.0, 0.35, PerMegapixel(1.4, 0.1)),
         _flux2("flux-2-klein-9b", "Flux2Klein9B", 1.5, 0.35, PerMegapixel(1.5, 0.2)),
         _flux2("flux-2-klein-9b-preview", "Flux2Klein9BPreview", 1.5, 0.35),

@@ -40,6 +40,8 @@ class Flux3Image(_Flux3Image):
 
     The result is a PNG, whose URL lasts about an hour. The upper end of `safety_tolerance` is not checked here: 4 by
     BFL's pages of 2026-10-08, 7 by a client's release notes of 2026-10-15.
+
+    Source: third parties' descriptions, read 2026-10-01, and a digest of BFL's pages of 2026-10-08.
     """
 
     endpoint: ClassVar[str] = "/v1/flux-3-image"
@@ -92,14 +94,20 @@ ContinuedSeconds = Annotated[int, Field(ge=5, le=15)] | Literal["auto"]
 
 
 class Flux3VideoT2V(_Generating):
-    """Generate a video of 5 to 20 s from a prompt."""
+    """Generate a video of 5 to 20 s from a prompt.
+
+    Source: BFL OpenAPI, read 2026-09-19, inferred from the mode `i2v`.
+    """
 
     mode: Annotated[Literal["t2v", "text-to-video"], AfterValidator(lambda _: "t2v")] = "t2v"
     duration: VideoSeconds = "auto"
 
 
 class Flux3VideoI2V(_Generating):
-    """Generate a video of 5 to 20 s from one image or several."""
+    """Generate a video of 5 to 20 s from one image or several.
+
+    Source: BFL OpenAPI, read 2026-09-19.
+    """
 
     mode: Annotated[Literal["i2v", "image-continuation"], AfterValidator(lambda _: "i2v")] = "i2v"
     duration: VideoSeconds = "auto"
@@ -107,7 +115,10 @@ class Flux3VideoI2V(_Generating):
 
 
 class Flux3VideoV2V(_Generating):
-    """Continue a video by 5 to 15 s."""
+    """Continue a video by 5 to 15 s.
+
+    Source: BFL OpenAPI, read 2026-09-19, inferred from the mode `i2v`.
+    """
 
     mode: Annotated[Literal["v2v", "video-continuation"], AfterValidator(lambda _: "v2v")] = "v2v"
     duration: ContinuedSeconds = "auto"
@@ -115,7 +126,10 @@ class Flux3VideoV2V(_Generating):
 
 
 class Flux3VideoDraftEnhance(_Flux3Video):
-    """Make a draft into a full video: `draft_cache` is the draft's `Result.draft_cache`."""
+    """Make a draft into a full video: `draft_cache` is the draft's `Result.draft_cache`.
+
+    Source: BFL OpenAPI, read 2026-09-19.
+    """
 
     mode: Annotated[Literal["draft_enhance", "draft-enhance"], AfterValidator(lambda _: "draft_enhance")] = (
         "draft_enhance"

@@ -4,8 +4,8 @@ What the server says later always wins. Where something is not known, the basis 
 looked up, and counts as 1 MP.
 
 Source of the formulas: BFL's pricing and skill pages, read 2026-09-25. The rounding of megapixels is not documented,
-and sources contradict each other on it and on the price of upscaling: the lowest figure counts, the basis begins with
-"at least", and the highest one is what a budget sets aside.
+and sources contradict each other on it, on FLUX.2 [flex] and on the price of upscaling: the lowest figure counts, the
+basis begins with "at least", and the highest one is what a budget sets aside.
 """
 
 from __future__ import annotations
@@ -137,13 +137,22 @@ def _per_megapixel(request: Request, price: PerMegapixel) -> Quote:
     out_mp, note = _output_mp(request, sizes[0] if sizes else None)
     if note:
         notes.append(note)
-    credits = price.first + max(0.0, out_mp - 1.0) * price.further + in_mp * price.further
+    credits = _megapixel_credits(price.first, price.further, out_mp, in_mp)
     basis = f"{price.first:g} for the first MP, {price.further:g} a further one: {out_mp:.2f} MP out, {in_mp:.2f} MP in"
     # As one client counts it, October 2026.
-    rounded = credits + (math.ceil(round(out_mp, 6)) - out_mp) * price.further if out_mp > 1.0 else credits
-    return _least(
-        credits, rounded, "; ".join([basis, *notes]), "if the output is rounded up to whole megapixels"
-    )
+    whole_mp = float(math.ceil(round(out_mp, 6)))
+    first, further = price.highest or (price.first, price.further)
+    most = _megapixel_credits(first, further, whole_mp, in_mp)
+    doubts = []
+    if price.highest is not None:
+        doubts.append(f"a megapixel costs {further:g}, as another page has it")
+    if whole_mp > out_mp > 1.0:
+        doubts.append("the output is rounded up to whole megapixels")
+    return _least(credits, most, "; ".join([basis, *notes]), f"if {', and '.join(doubts)}")
+
+
+def _megapixel_credits(first: float, further: float, out_mp: float, in_mp: float) -> float:
+    return first + max(0.0, out_mp - 1.0) * further + in_mp * further
 
 
 def _output_mp(request: Request, first: tuple[int, int] | None) -> tuple[float, str]:

@@ -26,7 +26,10 @@ def _no_bool(value: object) -> object:
 
 
 class OutpaintingV1(User):
-    """Grow an image to `width` x `height` px, up to 4 MP in all. It takes no seed."""
+    """Grow an image to `width` x `height` px, up to 4 MP in all. It takes no seed.
+
+    Source: BFL OpenAPI, read 2026-09-19.
+    """
 
     endpoint: ClassVar[str] = "/v1/flux-tools/outpainting-v1"
 
@@ -48,7 +51,10 @@ class _Seeded(Webhook):
 
 
 class EraseV1(_Seeded, Masked):
-    """Erase what is white in the mask; it is widened by `dilate_pixels` px, up to 25."""
+    """Erase what is white in the mask; it is widened by `dilate_pixels` px, up to 25.
+
+    Source: BFL OpenAPI, read 2026-09-19.
+    """
 
     endpoint: ClassVar[str] = "/v1/flux-tools/erase-v1"
 
@@ -59,7 +65,10 @@ class EraseV1(_Seeded, Masked):
 
 
 class DeblurV1(_Seeded):
-    """Sharpen an image of up to 4 MP."""
+    """Sharpen an image of up to 4 MP.
+
+    Source: BFL OpenAPI, read 2026-09-19.
+    """
 
     endpoint: ClassVar[str] = "/v1/flux-tools/deblur-v1"
 
@@ -75,19 +84,28 @@ class _VirtualTryOn(_Seeded):
 
 
 class VirtualTryOnV1(_VirtualTryOn):
-    """Dress a person in a garment; an input of more than 2 MP is scaled down."""
+    """Dress a person in a garment; an input of more than 2 MP is scaled down.
+
+    Source: BFL OpenAPI, read 2026-09-19.
+    """
 
     endpoint: ClassVar[str] = "/v1/flux-tools/vto-v1"
 
 
 class VirtualTryOnV2(_VirtualTryOn):
-    """Dress a person in a garment, up to 4 MP."""
+    """Dress a person in a garment, up to 4 MP.
+
+    Source: BFL OpenAPI, read 2026-09-19.
+    """
 
     endpoint: ClassVar[str] = "/v1/flux-tools/vto-v2"
 
 
 class VideoEditV1(User):
-    """Edit a video by a prompt. Its result's URL lasts about an hour."""
+    """Edit a video by a prompt. Its result's URL lasts about an hour.
+
+    Source: BFL's page on video edit, read 2026-09-25.
+    """
 
     endpoint: ClassVar[str] = "/v1/flux-tools/video-edit-v1"
 
@@ -97,7 +115,10 @@ class VideoEditV1(User):
 
 
 class VideoUpscaleV1(Webhook):
-    """Enlarge a video by a factor from 1.5 to 3; `creativity` 0 is precise, 1 creative."""
+    """Enlarge a video by a factor from 1.5 to 3; `creativity` 0 is precise, 1 creative.
+
+    Source: BFL OpenAPI, read 2026-09-19.
+    """
 
     endpoint: ClassVar[str] = "/v1/flux-tools/video-upscale-v1"
 

@@ -166,6 +166,7 @@ _MODELS = (
     _flux2("flux-2-pro", 10.0, 0.45, _PRO, upsamples=True),
     _flux2("flux-2-pro-preview", 5.0, 0.45, _PRO, upsamples=True),  # price not published
     _flux2("flux-2-max", 20.0, 0.45, per_megapixel(7.0, 3.0), upsamples=True),
+    # The pricing page of September 2026. The overview page of that time still has 6.
     _flux2("flux-2-flex", 12.0, 0.45, per_megapixel(5.0, 5.0), upsamples=True),
     _flux2("flux-2-klein-4b", 1.0, 0.35, _KLEIN_4B),
     _flux2("flux-2-klein-9b", 1.5, 0.35, _KLEIN_9B),

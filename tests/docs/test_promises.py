@@ -11,6 +11,7 @@ import pytest
 
 import bfl_async
 from bfl_async import errors, limiter
+from bfl_async.catalog import CATALOG, SOURCES
 from bfl_async.cli.app import cli
 from bfl_async.events import Event
 from tests.docs.pages import ROOT
@@ -45,6 +46,24 @@ def test_how_to_observe_names_every_event_and_field() -> None:
         told_elsewhere = ("at", "request_id", "model", "task_id", "prompt")
         missing = [name for name in kind._fields if name not in told_elsewhere and f"`{name}`" not in row]
         assert not missing, kind
+
+
+def test_each_model_names_the_sources_of_its_fields_and_prices() -> None:
+    """Each with its date, in the model's own section and in the table above; prices of a range one by one."""
+    head, *sections = (DOCS / "reference" / "models.md").read_text("utf-8").split("\n## ")
+    assert len(sections) == len(CATALOG)
+    for row, section in zip(CATALOG.values(), sections, strict=True):
+        assert section.startswith(f"{row.name} {{")
+        paragraphs = section.split("\n\n")
+        fields = [each for each in paragraphs if each.startswith("`bfl_async.")]
+        assert all("Source: " in each or "release notes of a client" in each for each in fields), row.name
+        credits = [each for each in paragraphs if each.startswith("Credits: ")]
+        assert len(credits) == (row.price is not None), row.name
+        (line,) = (line for line in head.splitlines() if line.startswith(f"| [`{row.name}`]"))
+        for source in (SOURCES[letter] for letter in row.source):
+            assert source in line
+            assert source in credits[0]
+    assert "Credits: 768sq 4.1, 1k 4.8, 2k 10, 4k 60.7. Source: " in "".join(sections)
 
 
 def test_the_recipes_name_files_and_tests_that_exist() -> None:

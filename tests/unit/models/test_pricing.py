@@ -107,7 +107,9 @@ def test_unknown_price_is_said_and_not_guessed(model: str, fields: dict[str, obj
         ("flux-2-pro", {"prompt": "x", "width": 1280, "height": 1024}, 3.375, 4.5),
         ("flux-2-max", {"prompt": "x", "width": 1024, "height": 1536}, 8.5, 10.0),
         ("flux-2-klein-4b", {"prompt": "x", "width": 1024, "height": 1025}, 1.4 + 0.1 / 1024, 1.5),
-        ("flux-2-flex", {"prompt": "x", "width": 2048, "height": 1984, "input_image": HALF_MP}, 21.875, 22.5),
+        # BFL's pricing page has 5 for a megapixel, its overview page 6.
+        ("flux-2-flex", {"prompt": "x", "width": 1024, "height": 1024}, 5.0, 6.0),
+        ("flux-2-flex", {"prompt": "x", "width": 2048, "height": 1984, "input_image": HALF_MP}, 21.875, 27.0),
         # A capture of August 2026: 9.75 MP-s were billed with 74.
         ("flux-tools/video-upscale-v1", {"input_video": mp4(512, 512, 9.75), "creativity": 0}, 68.25, 74.0),
         ("flux-tools/video-upscale-v1", {"input_video": VIDEO}, 400.0, 420.0),
