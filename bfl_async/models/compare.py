@@ -20,7 +20,13 @@ _Schema: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One difference, as seen from the catalog: `field` is "" where it concerns the whole endpoint."""
+    """One difference, as seen from the catalog.
+
+    Attributes:
+        model: The path after `/v1/`.
+        field: "" where the difference concerns the whole endpoint. Of a model with modes, the mode stands in front.
+        what: The difference in words, such as "new field".
+    """
 
     model: str
     field: str
@@ -31,7 +37,11 @@ class Difference:
 
 
 def compare(openapi: _Schema) -> list[Difference]:
-    """Return where an OpenAPI file differs from this release, by model and field."""
+    """Return where an OpenAPI file differs from this release, by model and field.
+
+    Args:
+        openapi: The file's content as Python reads its JSON: `json.loads(Path("openapi.json").read_bytes())`.
+    """
     theirs = dict(generating(openapi))
     found = [Difference(name, "", "new endpoint") for name in theirs if name not in CATALOG]
     for name, row in CATALOG.items():

@@ -62,7 +62,7 @@ class Catalog:
 
         Args:
             model: The path after `/v1/`, such as `flux-pro-1.1`.
-            fields: The model's fields; those left out are not sent.
+            fields: The model's fields; those left out are not sent. `extra_body` as in `bfl_async.request`.
         Raises:
             InvalidRequestError: The name is not a model's, or a field does not fit; nothing was sent.
         """
@@ -108,11 +108,13 @@ class Catalog:
     def size_fields(
         self, model: str, aspect_ratio: str | None = None, megapixels: float | None = None
     ) -> Mapping[str, object]:
-        """Return the fields that give a request this size, as `bfl_async.models.sizes.size_fields` does.
+        """Return the fields that give a request this size: `width` and `height`, or the model's own `aspect_ratio`.
+
+        Where `size_for` refuses a model that has no width and height, this returns the ratio.
 
         Args:
-            model: The path after `/v1/`.
-            aspect_ratio: Width to height, such as `16:9`; None: 1:1 where megapixels are given.
+            model: The path after `/v1/`. One that neither the release nor the description knows is sent the ratio.
+            aspect_ratio: Width to height, such as `16:9`. None: 1:1 where megapixels are given.
             megapixels: The size will have at most so many, of 1,048,576 px.
         Raises:
             InvalidRequestError: The model cannot be asked for that.

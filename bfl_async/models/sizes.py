@@ -35,7 +35,7 @@ _AREA_WEIGHT = 0.25
 
 
 class Size(NamedTuple):
-    """A size in px."""
+    """A size in px. It unpacks: `width, height = size`."""
 
     width: int
     height: int
@@ -55,7 +55,8 @@ def size_for(model: str, aspect_ratio: str, megapixels: float | None = None) -> 
 
         width, height = size_for("flux-2-pro", "16:9", megapixels=2)
 
-    Both are multiples that the model takes, and within its bounds.
+    Both are multiples that the model takes, and within its bounds. Models that know aspect ratios, such as
+    `flux-3-image`, take `aspect_ratio` instead.
 
     Args:
         model: The path after `/v1/`, such as `flux-2-pro`.
