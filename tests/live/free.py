@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 
@@ -10,6 +11,7 @@ from tests.live.visit import CHEAPEST, Check, Facts, Visit, bound_of, errors_of,
 
 _SUBMIT = f"/v1/{CHEAPEST}"
 _NO_ROUTE = "/v1/no-such-model"
+_NAMES_EXCHANGE = re.compile(r"\bid\b|request|trace|ref\b|ray|correlation", re.IGNORECASE)
 # A value that is wrong for a field of any type.
 _WRONG = {"neither": ["a", "number", "nor", "a", "text"]}
 _CANDIDATES = (
@@ -43,10 +45,14 @@ async def an_unknown_key(visit: Visit, _requests: tuple[ImageRequest, ...]) -> F
 
 async def the_free_probe(visit: Visit, _requests: tuple[ImageRequest, ...]) -> Facts:
     """Send an empty body with the right key: `doctor` relies on the answer."""
+    refused = await visit.ask(_SUBMIT, "right", {})
     return {
-        "POST {} to a model": said(await visit.ask(_SUBMIT, "right", {})),
+        "POST {} to a model": said(refused),
         "POST {} to a path that is not a model's": said(await visit.ask(_NO_ROUTE, "right", {})),
         "GET /v1/credits": said(await visit.ask("/v1/credits", "right", None)),
+        "headers that may name an exchange": ", ".join(
+            sorted(name.lower() for name in refused.headers if _NAMES_EXCHANGE.search(name))
+        ),
     }
 
 

@@ -136,11 +136,11 @@ async def a_task_at_close_range(visit: Visit, requests: tuple[ImageRequest, ...]
     own_path = f"/v1/get_result?id={handle.task_id}"
     # A receipt without a polling URL is a difference of its own.
     url = handle.polling_url or own_path
-    began_at = loop.time()
-    missing_s = 0.0
-    while (await visit.ask(url, "right", None)).status_code == 404 and missing_s < _AT_FIRST_S:
-        missing_s = round(loop.time() - began_at, 1)
+    began_at, missing = loop.time(), 0
+    while (await visit.ask(url, "right", None)).status_code == 404 and loop.time() - began_at < _AT_FIRST_S:
+        missing += 1
         await asyncio.sleep(0.1)
+    missing_s = loop.time() - began_at if missing else 0.0
     result = await handle.result(timeout=WAIT_S)
     # The end of a signed URL is told in whole seconds.
     await asyncio.sleep(1.1)
@@ -149,7 +149,7 @@ async def a_task_at_close_range(visit: Visit, requests: tuple[ImageRequest, ...]
     moved_s = (expiry_of(second_url) or 0.0) - (result.expires_at or 0.0)
     old = await visit.recorder.download(result.url, timeout=WAIT_S)
     return {
-        "seconds for which it was not found": missing_s,
+        "seconds for which it was not found": round(missing_s, 1),
         "asked for by its id at the base URL": said(await visit.ask(own_path, "right", None)),
         "asked for with an unknown key": said(await visit.ask(url, "unknown", None)),
         "another poll gives": "the same URL" if second_url == result.url else "a URL that is signed anew",

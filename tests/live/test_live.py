@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from bfl_async import BudgetExceededError
 from tests.live.checks import BUDGET_USD, CHECKS
 from tests.live.conftest import FOUND, Found
 from tests.live.exchanges import Difference, Exchange, differences
@@ -33,6 +34,10 @@ async def compare(check: Check, site: Site) -> Finding:
     async with a_sandbox(check.service_s) as sandbox:
         our_facts, ours = await sandbox.run(check)
     facts, theirs = await site.run(check)
+    if str(facts.get("it ended with")).startswith(BudgetExceededError.__name__):
+        return Finding(
+            not_tried=f"{site.left_usd:.4f} USD of the budget are left, and it may cost {check.usd:.4f}"
+        )
     rows = [
         Difference(what, facts.get(what, "-"), our_facts.get(what, "-")) for what in {**facts, **our_facts}
     ]
@@ -91,9 +96,20 @@ async def test_the_budget_is_one_over_all_checks() -> None:
         site.left_usd = 1.5 * image.usd
         await site.run(image)
         assert site.left_usd == pytest.approx(0.5 * image.usd)
-        facts, _ = await site.run(image)
-        assert str(facts["it ended with"]).startswith("BudgetExceededError")
+        finding = await compare(image, site)
+        assert finding.rows == []
+        assert "0.0070 USD of the budget are left" in finding.not_tried
         assert site.left_usd == pytest.approx(0.5 * image.usd)
+
+
+async def test_a_task_that_is_not_found_at_first_is_told_so() -> None:
+    """For how long is the answer: a client that ends it sooner would lose a paid image."""
+    check = the_check("a task at close range")
+    async with a_sandbox(check.service_s, faults={"poll-not-found": [True] * 4}) as site:
+        different = {row.what: row.api for row in (await compare(check, site)).different}
+    seconds = different["seconds for which it was not found"]
+    assert isinstance(seconds, float)
+    assert 0.1 <= seconds < 5
 
 
 @pytest.mark.parametrize(
