@@ -31,7 +31,7 @@ local call = redis.call
 local META, POOLS, LEASES, EXPIRY = base .. ':meta', base .. ':pools', base .. ':leases', base .. ':expiry'
 local TICKETS, QUEUES, SEEN, ALIVE = base .. ':tickets', base .. ':queues', base .. ':seen', base .. ':alive'
 -- Of the search for a limit; `search.py` explains them.
-local FIRST_WAIT_S, MAX_WAIT_S, SHORT_S, LONG_S, CLOSE_S = 600, 3600, 1, 2.5, 8
+local FIRST_WAIT_S, MAX_WAIT_S, SHORT_S, LONG_S, LONG_SLOTS, BRIEF_PER_S, CLOSE_S = 600, 3600, 1, 7, 28, 0.6, 1.5
 local FIRST_QUIET_S, MAX_QUIET_S, LEAST_PAUSE_S, MAX_PAUSE_S, KEEP_S = 2, 60, 0.05, 3600, 7 * 86400
 -- A process that lives speaks every third of its lease, and every 2 s while it waits.
 local LEAST_SILENCE_S = 5
@@ -68,27 +68,42 @@ local function discover(pool, start)
   }
 end
 
+-- How long a try must be full.
+local function long_s(limit)
+  return math.max(SHORT_S, LONG_S * math.min(1, limit / LONG_SLOTS) ^ 2)
+end
+
 -- The moment at which a try may be proven; nil if there is none.
 local function next_look(pool)
   local search = pool.search
   if not search or search.trying == 0 or search.full_at < 0 then return nil end
   local short = search.full_at + SHORT_S
-  return now < short and short or search.full_at + LONG_S
+  return now < short and short or search.full_at + long_s(pool.limit)
 end
 
 -- Raise the limit if a try is proven by now; return whether anything has changed.
 local function look(pool)
   local search = pool.search
   if not search or search.trying == 0 or search.full_at < 0 then return false end
-  if now < search.full_at + (12 * search.accepted <= pool.limit and SHORT_S or LONG_S) then return false end
+  if now < search.full_at + (12 * search.accepted <= pool.limit and SHORT_S or long_s(pool.limit)) then return false end
   search.trying = 0
   if pool.taken > pool.limit then
     search.proven = 0
-    search.brief = 2 * search.accepted >= 3 * pool.limit and 1 or 0
+    search.brief = search.accepted >= BRIEF_PER_S * pool.limit * (now - search.full_at) and 1 or 0
     pool.limit = pool.limit + 1
     pool.working = pool.limit
   end
   return true
+end
+
+-- Whether a 429 outside of a try says that the limit is too high.
+local function is_about_limit(pool)
+  local search = pool.search
+  if pool.taken < 1 then return false end
+  if search.brief == 1 and now < search.close and pool.limit > search.floor then
+    return pool.limit - 1 <= pool.taken and pool.taken <= pool.limit
+  end
+  return search.proven == 1 and pool.taken == pool.limit - 1
 end
 
 -- Take a 429 that shows where the limit is; return whether that is all there is to it.
@@ -100,12 +115,11 @@ local function refuse_search(pool, retry_after_s)
     search.wait = math.min(MAX_WAIT_S, 2 * search.wait)
     search.close = now + CLOSE_S
     if pool.taken < pool.limit then return false end
-    if search.brief == 1 and 4 * search.accepted >= pool.limit and pool.limit > search.floor then found = found - 1 end
-  elseif pool.working == pool.limit and search.proven == 1 and pool.taken >= 1 and pool.taken == pool.limit - 1 then
-    local step = now < search.close and 2 or 1
-    search.proven, search.close = 0, now + CLOSE_S
+    if search.brief == 1 and pool.limit > search.floor then found = found - 1 end
+  elseif pool.working == pool.limit and is_about_limit(pool) then
+    search.proven, search.close = 0, now < search.close and 0 or now + CLOSE_S
     search.try_at = math.max(search.try_at, now + search.wait)
-    found = math.max(1, math.min(pool.limit - 1, math.max(search.floor, pool.limit - step)))
+    found = math.max(1, pool.limit - 1)
     search.floor = math.min(search.floor, found)
   else
     search.proven = 0

@@ -83,14 +83,14 @@ class PoolRule:
 
     def next_look(self, now: float) -> float | None:
         """Return the moment at which a try may be proven; None if there is none."""
-        return None if self.search is None else self.search.next_look(now)
+        return None if self.search is None else self.search.next_look(now, self.limit)
 
     def look(self, now: float) -> None:
         """Raise the limit if a try is proven by now."""
         if self.search is None or not self.search.is_proven(now, self.limit):
             return
         if self.taken > self.limit:
-            self.limit = self.working = self.search.step_up(self.limit)
+            self.limit = self.working = self.search.step_up(now, self.limit)
         else:
             # Not full any more: nothing is proven.
             self.search.trying = False
@@ -129,7 +129,7 @@ class PoolRule:
             # With fewer than the limit the server has refused more than the try.
             if self.taken < self.limit:
                 return False
-        elif self.working == self.limit and search.proven and 1 <= self.taken == self.limit - 1:
+        elif self.working == self.limit and search.is_about_limit(now, self.limit, self.taken):
             found = search.refuse_below(now, self.limit)
         else:
             search.proven = False

@@ -13,13 +13,14 @@ and then: a *try*. The states of a pool that searches, and what ends them:
 
 One accepted submit does not prove a limit. Slots are taken while a submit and the news of an end travel, and the server
 does not count these. Where tasks are as short as that, it would accept several more than it allows, and refuse some
-later. So a try must be full for a while: 2.5 s, or 1 s where so few submits were made that their travel is no part of
-it. Where the server accepted many submits of a try and refused a later one, the step before was too high as well and is
-taken back, but never below the limit with which the climb began. A 429 just below the limit, which a submit had proven
-since the last 429, says that the limit is still too high by one. If it follows another one closely, by two.
+later. So a try must be full for a while: 1 s where so few submits were made that their travel is no part of it,
+otherwise longer the more slots there are: 1.3 s at 12, 5.1 s at 24 and 7 s from 28 on. The more slots, the rarer is
+the moment in which the server counts all of them. Where tasks are brief, the step before a refused try was usually too
+high as well, and is taken back, but never below the limit with which the climb began. So is one more for a second 429
+of the same moment. Later a 429 just below the limit, which a submit had proven since the last 429, says that the limit
+is still too high by one.
 
-Simulated with tasks of 1 s to 60 s (`python -m benchmarks.discover`), it goes from 12 to 24 in 35 s, with 1 to 4
-refusals in 10 minutes.
+What the search costs: `python -m benchmarks.discover`.
 """
 
 from __future__ import annotations
@@ -28,10 +29,19 @@ from dataclasses import dataclass
 
 FIRST_WAIT_S = 600.0
 MAX_WAIT_S = 3600.0
-# How long a try must be full: where few submits were made meanwhile, and where many were.
-_SHORT_S, _LONG_S = 1.0, 2.5
-# Refusals that are closer than this follow each other closely.
-_CLOSE_S = 8.0
+# How long a try must be full where few submits were made meanwhile; no try must be full for less.
+_SHORT_S = 1.0
+# Where many submits were made: so long from so many slots on, and shorter below by the square of their number.
+_LONG_S, _LONG_SLOTS = 7.0, 28
+# Tasks are brief if a slot takes so many submits per second.
+_BRIEF_PER_S = 0.6
+# For so long after a refused try, a 429 may be for a submit that was under way already.
+_CLOSE_S = 1.5
+
+
+def _long_s(limit: int) -> float:
+    """Return how long a try must be full: that all slots count at once is rarer the more there are."""
+    return max(_SHORT_S, _LONG_S * min(1.0, limit / _LONG_SLOTS) ** 2)
 
 
 @dataclass(eq=False, slots=True)
@@ -53,7 +63,7 @@ class Search:
     brief: bool = False
     # Whether a submit that took the last slot was accepted since the last 429.
     proven: bool = False
-    # Until this moment a 429 follows another one closely.
+    # Until this moment a 429 may be for a submit that left before a try was refused.
     close_until: float = 0.0
 
     def is_due(self, now: float) -> bool:
@@ -73,24 +83,24 @@ class Search:
         if self.full_at < 0:
             self.full_at = now
 
-    def next_look(self, now: float) -> float | None:
+    def next_look(self, now: float, limit: int) -> float | None:
         """Return the moment at which the try may be proven; None if there is none."""
         if not self.trying or self.full_at < 0:
             return None
         short = self.full_at + _SHORT_S
-        return short if now < short else self.full_at + _LONG_S
+        return short if now < short else self.full_at + _long_s(limit)
 
     def is_proven(self, now: float, limit: int) -> bool:
         """Return whether the try has been full for long enough."""
         if not self.trying or self.full_at < 0:
             return False
         few = 12 * self.accepted <= limit
-        return now >= self.full_at + (_SHORT_S if few else _LONG_S)
+        return now >= self.full_at + (_SHORT_S if few else _long_s(limit))
 
-    def step_up(self, limit: int) -> int:
+    def step_up(self, now: float, limit: int) -> int:
         """End a try that is proven; return the new limit."""
         self.trying, self.proven = False, False
-        self.brief = 2 * self.accepted >= 3 * limit
+        self.brief = self.accepted >= _BRIEF_PER_S * limit * (now - self.full_at)
         return limit + 1
 
     def refuse_try(self, now: float, limit: int, retry_after_s: float) -> int:
@@ -100,14 +110,27 @@ class Search:
         self.try_at = now + min(MAX_WAIT_S, max(self.wait_s, retry_after_s))
         self.wait_s = min(MAX_WAIT_S, 2 * self.wait_s)
         self.close_until = now + _CLOSE_S
-        was_too_high = self.brief and 4 * self.accepted >= limit and limit > self.floor
-        return limit - 1 if was_too_high else limit
+        return limit - 1 if self.brief and limit > self.floor else limit
+
+    def is_about_limit(self, now: float, limit: int, taken: int) -> bool:
+        """Return whether a 429 outside of a try says that the limit is too high.
+
+        Args:
+            taken: Slots without the refused one.
+        """
+        if taken < 1:
+            return False
+        if self.brief and now < self.close_until and limit > self.floor:
+            return limit - 1 <= taken <= limit
+        return self.proven and taken == limit - 1
 
     def refuse_below(self, now: float, limit: int) -> int:
-        """Take a 429 for the last slot below the limit, which was proven; return the new limit, at least 1."""
-        step = 2 if now < self.close_until else 1
-        self.proven, self.close_until = False, now + _CLOSE_S
+        """Take a 429 that says that the limit is too high; return the new limit, at least 1."""
+        # A second one of the same moment counts as well, but no third: where the limit falls, many come at once, and
+        # the rule for the working limit takes these.
+        self.close_until = 0.0 if now < self.close_until else now + _CLOSE_S
+        self.proven = False
         self.try_at = max(self.try_at, now + self.wait_s)
-        found = max(1, min(limit - 1, max(self.floor, limit - step)))
+        found = max(1, limit - 1)
         self.floor = min(self.floor, found)
         return found

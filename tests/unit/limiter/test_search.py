@@ -15,7 +15,7 @@ from bfl_async.limiter import LocalLimiter
 from bfl_async.limiter.learning import PoolRule
 from bfl_async.types import Lease
 
-SEEDS = 4
+SEEDS = 8
 
 
 def runs(limit: int, service: str) -> list[tuple[float, int, float]]:
@@ -30,11 +30,22 @@ def runs(limit: int, service: str) -> list[tuple[float, int, float]]:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_limit_of_24_is_found_within_a_minute(service: str) -> None:
-    """With at most 3 refusals in 10 minutes in the mean, and 0.95 of the throughput of a limit that is given."""
-    shares, refused, reached = zip(*runs(24, service), strict=True)
-    assert sum(shares) / SEEDS >= 0.95
-    assert sum(refused) / SEEDS <= 3
-    assert max(reached) <= 60
+    """With at most 3 refusals in 10 minutes, and 0.95 of the throughput of a limit that is given."""
+    for share, refused, reached in runs(24, service):
+        assert share >= 0.95
+        assert refused <= 3
+        assert reached <= 60
+
+
+@pytest.mark.slow
+def test_brief_tasks_rarely_cost_more_than_three_refusals() -> None:
+    """With tasks as short as what travels, a limit that is too high by a few is hardly ever refused at once."""
+    counts = [
+        len(Simulation(searching(), lambda _: 24, SERVICES["klein"], seed).simulate().refused)
+        for seed in range(500, 540)
+    ]
+    assert sum(count <= 3 for count in counts) >= 38
+    assert max(counts) <= 4
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -112,6 +123,44 @@ def test_a_refused_try_lowers_nothing_and_the_wait_for_the_next_one_doubles() ->
         assert not rule.has_room(rule.search.try_at - 1, alone=True)
         now = rule.search.try_at
     assert waits == [600.0, 1200.0, 2400.0, 3600.0]
+
+
+def test_brief_tasks_that_refuse_a_try_take_the_last_step_back() -> None:
+    """And one more for a 429 of a submit that was under way, but never below the limit that was known."""
+    rule = searching()
+    full(rule, 1.0)
+    for number in range(100):
+        rule.accepted(1.0 + number / 50)
+    rule.look(3.0)
+    assert rule.limit == 13
+    full(rule, 3.0)
+    rule.taken -= 1
+    rule.refused(3.2, None)
+    assert rule.limit == 12
+    rule.taken -= 1
+    rule.refused(3.3, None)
+    assert (rule.limit, rule.working) == (12, 12)
+
+
+def test_many_429s_at_once_lower_the_limit_by_two_at_most() -> None:
+    """They show that the server's limit fell. What was known is kept for its return; the working limit learns."""
+    rule, now = searching(), 1.0
+    for _ in range(12):
+        full(rule, now)
+        for number in range(300):
+            rule.accepted(now + number / 60)
+        now += 10
+        rule.look(now)
+    found = rule.limit
+    assert found == 24
+    rule.taken = found
+    rule.confirmed()
+    rule.accepted(now)
+    for number in range(18):
+        rule.taken -= 1
+        rule.refused(now + number / 100, None)
+    assert rule.limit >= found - 2
+    assert rule.working == 6
 
 
 def test_the_servers_hint_lengthens_the_wait_and_pauses_nothing() -> None:
