@@ -1,8 +1,9 @@
 """What a user sets: limits, timeouts, key and host. All of it is checked before any I/O.
 
-The environment is read here: `BFL_API_KEY`, `BFL_BASE_URL` and `XDG_STATE_HOME`. What concerns connections is read
-by the transport: certificates in `certificates.py`, proxies (`HTTPS_PROXY` and its like) in `proxies.py`. A value from
-the environment passes the same checks as an argument, and a message about it names its variable.
+The environment is read here: `BFL_API_KEY`, `BFL_BASE_URL`, `XDG_STATE_HOME` and `XDG_CACHE_HOME`. What concerns
+connections is read by the transport: certificates in `certificates.py`, proxies (`HTTPS_PROXY` and its like) in
+`proxies.py`. A value from the environment passes the same checks as an argument, and a message about it names its
+variable.
 """
 
 from __future__ import annotations
@@ -449,6 +450,21 @@ def state_folder() -> Path:
         return Path.home() / ".local" / "state" / "bfl-async"
     except RuntimeError as exc:
         raise ConfigError("this user has no home folder: set XDG_STATE_HOME to an absolute path") from exc
+
+
+def cache_folder() -> Path | None:
+    """Return the folder for what can be found out again; None if there is neither a home nor an `XDG_CACHE_HOME`.
+
+    A relative `XDG_CACHE_HOME` is ignored, as in `state_folder`.
+    """
+    folder = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(folder):
+        return Path(folder) / "bfl-async"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    return home / ".cache" / "bfl-async" if home.is_absolute() else None
 
 
 def is_loopback(host: str) -> bool:

@@ -18,7 +18,14 @@ import warnings
 from typing import TYPE_CHECKING, Literal
 
 from bfl_async._config import check_timeout
-from bfl_async.client.opening import Settings, name_account, new_limiter, new_scheduler, new_transport
+from bfl_async.client.opening import (
+    Settings,
+    name_account,
+    new_limiter,
+    new_memory,
+    new_scheduler,
+    new_transport,
+)
 from bfl_async.engine.scheduler import Scheduler
 from bfl_async.errors import BFLError, ClientClosedError, ConfigError, TransportError
 from bfl_async.protocols.limiter import Limiter
@@ -27,6 +34,7 @@ from bfl_async.runtime.cancellation import shielded
 from bfl_async.runtime.tasks import check_loop, new_task
 
 if TYPE_CHECKING:
+    from bfl_async.limiter.memory import Memory
     from bfl_async.transport.http import HTTPTransport
 
 
@@ -42,6 +50,8 @@ class Life:
         # Written by _start(), aclose() and _close().
         self.state: Literal["new", "open", "closing", "closed"] = "new"
         self.limiter: Limiter = new_limiter(settings)
+        # Set while the client is opened, if its limiter finds out a limit.
+        self._memory: Memory | None = None
         # All of these are set together, by _start().
         self.transport: Transport | None = None
         self.scheduler: Scheduler | None = None
@@ -96,6 +106,10 @@ class Life:
         try:
             name_account(settings, self.limiter)
             await self.limiter.open()
+            self._memory = new_memory(settings, self.limiter)
+            if self._memory is not None:
+                # Before the transport, which has as many connections as the limit needs.
+                await self._memory.recall()
             if settings.webhook is not None:
                 await settings.webhook.open()
             if settings.transport is None:
@@ -225,6 +239,8 @@ class Life:
             finally:
                 if self.settings.limiter is None:
                     await self.limiter.aclose()
+                if self._memory is not None:
+                    await self._memory.keep()
 
     # Here and not in the client: the coroutine of a closing holds this object, and not the client.
     def __del__(self) -> None:

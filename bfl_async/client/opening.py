@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from bfl_async import engine
+from bfl_async import limiter as limiters
 from bfl_async._config import (
     ACCOUNT,
     Budget,
@@ -19,6 +20,7 @@ from bfl_async._config import (
     Limits,
     Timeouts,
     account_hash,
+    cache_folder,
     check_session,
     resolve_base_url,
     resolve_key,
@@ -213,6 +215,18 @@ def name_account(settings: Settings, limiter: Limiter) -> None:
         name = settings.account if settings.account is not None else settings.key
         assert isinstance(name, str)
         limiter.use_account(account_hash(name, settings.base_url))
+
+
+def new_memory(settings: Settings, limiter: Limiter) -> limiters.Memory | None:
+    """Return where it is kept what this process finds out; None if it finds out nothing or the account has no name."""
+    if not isinstance(limiter, LocalLimiter) or not limiter.discovers:
+        return None
+    name = settings.account if settings.account is not None else settings.key
+    folder = cache_folder()
+    # Keys that rotate do not name the account, and a transport from outside has a key of its own.
+    if not isinstance(name, str) or not name or folder is None:
+        return None
+    return limiters.Memory(folder / f"limit-{account_hash(name, settings.base_url)}.json", limiter)
 
 
 def slots_of(settings: Settings, limiter: Limiter) -> int:

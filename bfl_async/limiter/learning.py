@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bfl_async.limiter.search import Search
+from bfl_async.limiter.search import Found, Search
 
 FIRST_QUIET_S = 2.0
 _MAX_QUIET_S = 60.0
@@ -165,6 +165,24 @@ class PoolRule:
         if self.search is None:
             self.resize(start)
             self.search = Search(floor=start)
+
+    def resume(self, found: Found, now: float) -> None:
+        """Go on from where an earlier search has ended; nothing changes if this one has found anything itself."""
+        if self.search is not None and not self.search.has_found(self.limit):
+            self.limit = self.working = found.limit
+            self.search = Search(
+                try_at=now + found.rest_s if found.rest_s > 0 else 0.0, wait_s=found.wait_s, floor=found.limit
+            )
+
+    def found(self, now: float, start: int) -> Found | None:
+        """Return where the search is now; None if none is under way, or if it is where it began.
+
+        Args:
+            start: Where a search begins of which nothing is known.
+        """
+        if self.search is None or (self.limit == start and not self.search.has_found(start)):
+            return None
+        return Found(self.limit, self.search.wait_s, max(0.0, self.search.try_at - now))
 
     def fix(self, limit: int) -> None:
         """Take this limit; nothing changes if it is the limit already and none is searched for."""

@@ -32,6 +32,7 @@ from bfl_async._config import ACCOUNT, Limits, limits_from
 from bfl_async.errors import ConfigError, QueueFullError
 from bfl_async.limiter._leases import closed_before_grant, closed_first, fail
 from bfl_async.limiter.local_state import Place, Pool, Slot
+from bfl_async.limiter.search import Found
 from bfl_async.protocols.limiter import Lease
 from bfl_async.types.statistics import PoolStatistics
 
@@ -286,6 +287,21 @@ class LocalLimiter:
         self._limits = limits_from(limits)
         self._apply(self._limits)
         self._assign(loop.time())
+
+    @property
+    def discovers(self) -> bool:
+        """Whether the account's limit is to be found out."""
+        return self._limits.discovers
+
+    def resume_search(self, found: Found) -> None:
+        """Go on from where an earlier search has ended; nothing changes if this one has found anything itself."""
+        loop = self._bind()
+        self._pools[ACCOUNT].resume(found, loop.time())
+        self._assign(loop.time())
+
+    def found(self) -> Found | None:
+        """Return what the search has found; None without a search, or if it is where it began."""
+        return self._pools[ACCOUNT].found(self._bind().time(), self._limits.first_account)
 
     def position(self, lease: Lease) -> int | None:
         """Return how many leases are before this one; see `Limiter.position`. Takes O(queued)."""

@@ -26,6 +26,7 @@ What the search costs: `python -m benchmarks.discover`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 FIRST_WAIT_S = 600.0
 MAX_WAIT_S = 3600.0
@@ -42,6 +43,17 @@ _CLOSE_S = 1.5
 def _long_s(limit: int) -> float:
     """Return how long a try must be full: that all slots count at once is rarer the more there are."""
     return max(_SHORT_S, _LONG_S * min(1.0, limit / _LONG_SLOTS) ** 2)
+
+
+class Found(NamedTuple):
+    """Where a search has ended, for one that goes on from there."""
+
+    # At least 1.
+    limit: int
+    # How long no try is made after the next refusal, in seconds.
+    wait_s: float
+    # Seconds until the next try may be made; 0: now.
+    rest_s: float
 
 
 @dataclass(eq=False, slots=True)
@@ -65,6 +77,10 @@ class Search:
     proven: bool = False
     # Until this moment a 429 may be for a submit that left before a try was refused.
     close_until: float = 0.0
+
+    def has_found(self, limit: int) -> bool:
+        """Return whether more is known than where the search began."""
+        return limit != self.floor or self.trying or self.try_at > 0 or self.wait_s > FIRST_WAIT_S
 
     def is_due(self, now: float) -> bool:
         """Return whether one more may be let in."""

@@ -327,7 +327,14 @@ def test_a_first_use_loads_nothing_that_few_programs_need() -> None:
     """Modules cost time at every start, those with dataclasses most of all: `python -m benchmarks.startup`."""
     rare = {
         *("batch.batch", "client.account", "client.gather", "client.stream", "engine.reporter", "events"),
-        *("models.passthrough", "models.pricing", "polling.fixed", "protocols.ledger", "results.display"),
+        *(
+            "limiter.memory",
+            "models.passthrough",
+            "models.pricing",
+            "polling.fixed",
+            "protocols.ledger",
+            "results.display",
+        ),
         *("results.outcome", "types.entries"),
     }
     code = (

@@ -13,6 +13,7 @@ from benchmarks.discover import SERVICES, Simulation, falling, searching
 from bfl_async import ConfigError, Limits
 from bfl_async.limiter import LocalLimiter
 from bfl_async.limiter.learning import PoolRule
+from bfl_async.limiter.search import Found
 from bfl_async.types import Lease
 
 SEEDS = 8
@@ -172,6 +173,26 @@ def test_the_servers_hint_lengthens_the_wait_and_pauses_nothing() -> None:
     assert rule.search.try_at == 3601.0
     rule.taken -= 1
     assert rule.has_room(1.0)
+
+
+def test_what_an_earlier_run_has_found_is_taken_before_anything_was_found() -> None:
+    """And not afterwards: this one is newer."""
+    rule = searching()
+    assert rule.found(0.0, 12) is None
+    rule.resume(Found(20, 1200.0, 300.0), 100.0)
+    assert (rule.limit, rule.working) == (20, 20)
+    rule.resume(Found(17, 600.0, 0.0), 100.0)
+    assert rule.found(150.0, 12) == Found(20, 1200.0, 250.0)
+    full(rule, 399.0)
+    assert rule.taken == 20
+    full(rule, 400.0)
+    assert rule.taken == 21
+
+
+def test_a_given_limit_takes_nothing_from_an_earlier_search() -> None:
+    rule = PoolRule(9, 9)
+    rule.resume(Found(20, 1200.0, 0.0), 0.0)
+    assert (rule.limit, rule.found(0.0, 12)) == (9, None)
 
 
 STEPS = st.lists(st.tuples(st.sampled_from("gggaarrfl"), st.floats(0.0, 400.0)), max_size=200)

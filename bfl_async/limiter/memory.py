@@ -1,0 +1,118 @@
+"""What the search for a limit has found, kept in the user's cache folder between the runs of a program.
+
+Shared limiters keep it in their books; this is for the limiter of one process. It only saves the first minute of the
+next search, so nothing that goes wrong here is an error, and nothing is waited for longer than a moment. The file is
+named after the account's hash. It holds numbers and no key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar, TypeVarTuple
+
+from bfl_async.limiter.local import LocalLimiter
+from bfl_async.limiter.search import FIRST_WAIT_S, MAX_WAIT_S, Found
+from bfl_async.runtime.threads import Threads
+
+_Args = TypeVarTuple("_Args")
+_Value = TypeVar("_Value")
+
+_MAX_BYTES = 4096
+# A limit beyond this was not found by a search, which takes seconds for each step.
+_MAX_LIMIT = 10_000
+# A folder on a network may hang.
+_MAX_BLOCKED_S = 2.0
+
+
+class Memory:
+    """Keeps what a limiter finds out in a file.
+
+    Args:
+        path: The account's own file. It and its folder need not exist.
+    """
+
+    def __init__(self, path: Path, limiter: LocalLimiter) -> None:
+        self._path = path
+        self._limiter = limiter
+
+    async def recall(self) -> None:
+        """Let the limiter's search go on from where an earlier run has ended, if that is known.
+
+        Cancellation: Returns at once.
+        """
+        found = await _in_thread(_load, self._path)
+        if found is not None:
+            self._limiter.resume_search(found)
+
+    async def keep(self) -> None:
+        """Write what the limiter has found, if anything. Of two runs that end together the later one counts.
+
+        Cancellation: Returns at once. The file is whole or the old one.
+        """
+        found = self._limiter.found()
+        if found is not None:
+            await _in_thread(_save, self._path, found)
+
+
+async def _in_thread(function: Callable[[*_Args], _Value], *args: *_Args) -> _Value | None:
+    """Call what blocks in a thread of its own; return None if it fails or takes too long."""
+    threads = Threads("bfl-limit", 1)
+    try:
+        async with asyncio.timeout(_MAX_BLOCKED_S):
+            return await threads.run(function, *args)
+    except (OSError, TimeoutError):
+        return None
+    finally:
+        await threads.aclose(_MAX_BLOCKED_S)
+
+
+def _load(path: Path) -> Found | None:
+    """Return what is kept in a file; None if that is not usable."""
+    try:
+        # A named pipe would block without the flag. Windows has neither.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return None
+            return _found_in(json.loads(file.read(_MAX_BYTES)))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _found_in(kept: object) -> Found | None:
+    if not isinstance(kept, dict):
+        return None
+    limit, wait_s, try_at = kept.get("limit"), kept.get("wait_s"), kept.get("try_at")
+    # The ranges let no NaN pass, and no number that is too large for a float.
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= _MAX_LIMIT:
+        return None
+    if not isinstance(wait_s, int | float) or not FIRST_WAIT_S <= wait_s <= MAX_WAIT_S:
+        return None
+    # Up to the year 318000.
+    if not isinstance(try_at, int | float) or not 0 <= try_at <= 1e13:
+        return None
+    # The wall clock may have been set meanwhile.
+    return Found(limit, float(wait_s), min(MAX_WAIT_S, max(0.0, try_at - time.time())))
+
+
+def _save(path: Path, found: Found) -> None:
+    kept = {"limit": found.limit, "wait_s": found.wait_s, "try_at": round(time.time() + found.rest_s, 3)}
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # For this user only, and with a name of its own.
+    descriptor, part = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(json.dumps(kept).encode())
+        os.replace(part, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
