@@ -28,11 +28,19 @@ class Azure:
 
     Args:
         image: The bytes of each image.
+        compresses: Whether answers are compressed.
         answer: What a body of the request is answered with; None: its images in base64.
     """
 
-    def __init__(self, image: bytes = JPEG, answer: Callable[[dict[str, Any]], object] | None = None) -> None:
+    def __init__(
+        self,
+        image: bytes = JPEG,
+        answer: Callable[[dict[str, Any]], object] | None = None,
+        *,
+        compresses: bool = False,
+    ) -> None:
         self._image = image
+        self._compresses = compresses
         self._answer = answer
         self._gate = asyncio.Event()
         self._gate.set()
@@ -91,7 +99,10 @@ class Azure:
         data = [{"b64_json": text, "revised_prompt": None, "url": None}] * body["n"]
         # As .NET writes it.
         raw = json.dumps({"created": 1_700_000_000, "data": data}).replace("+", r"\u002B")
-        return web.Response(text=raw, content_type="application/json")
+        response = web.Response(text=raw, content_type="application/json")
+        if self._compresses:
+            response.enable_compression(web.ContentCoding.gzip)
+        return response
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import AsyncExitStack
 from pathlib import Path
 from shlex import quote
@@ -13,6 +14,7 @@ from bfl_async.cli.output import (
     print_line,
     say,
 )
+from bfl_async.types.held import is_own_id
 
 if TYPE_CHECKING:
     from bfl_async import TaskHandle
@@ -26,16 +28,19 @@ async def save_and_print(result: Result, output: Path | None, *, as_json: bool, 
         target /= result_name(result.model, result.task_id)
     try:
         path = await result.save(target)
+        others = [await other.save(_numbered(path, number)) for number, other in enumerate(result.others, 2)]
     except BaseException:
         # The image is paid and stays on the server for minutes: name what brings it home.
         say_how_to_attach(result.task_id, result.polling_url, result.model)
         raise
     if not as_json:
-        print_line(str(path))
+        for each in (path, *others):
+            print_line(str(each))
         return
     print_json(
         {
             "file": str(path),
+            **({"others": [str(other) for other in others]} if others else {}),
             "task_id": result.task_id,
             "model": result.model,
             "prompt": prompt if prompt is not None else result.prompt,
@@ -44,6 +49,12 @@ async def save_and_print(result: Result, output: Path | None, *, as_json: bool, 
             "duration": result.duration,
         }
     )
+
+
+def _numbered(path: Path, number: int) -> Path:
+    """Return the path for a further image of the same answer: a number, and no file that exists."""
+    names = (path.with_stem(f"{path.stem}-{each}") for each in itertools.count(number))
+    return next(name for name in names if not name.exists())
 
 
 def name_what_is_left(stack: AsyncExitStack, *, sandbox: bool) -> list[TaskHandle | Result]:
@@ -65,6 +76,9 @@ def name_what_is_left(stack: AsyncExitStack, *, sandbox: bool) -> list[TaskHandl
 
 def say_how_to_attach(task_id: str, polling_url: str | None, model: str | None, *, done: bool = True) -> None:
     """Say how a task that goes on is brought home; `done`: this command waits for it no longer."""
+    if is_own_id(task_id):
+        say("paid and not saved: the image came with the answer to the request, and no server keeps it")
+        return
     what = "paid and not saved; fetch it with" if done else "running; if this is killed, fetch it with"
     url = f" --polling-url {quote(polling_url)}" if polling_url else ""
     name = f" -m {quote(model)}" if model else ""

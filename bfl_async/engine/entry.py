@@ -11,6 +11,7 @@ from bfl_async.errors import BFLError, ConnectError, TaskFailedError, TaskRecord
 from bfl_async.runtime.bell import Bell, wake
 from bfl_async.runtime.ordered import OrderedSet
 from bfl_async.runtime.tasks import check_loop
+from bfl_async.types.held import is_own_id
 from bfl_async.types.lifecycle import State
 from bfl_async.types.replies import Answered, Delivery, Failed, Moderated, Ready, Reply, Settlement, Unsent
 from bfl_async.wire.redaction import HiddenTexts, hide
@@ -322,6 +323,13 @@ class Entry:
 
 def log_ready_unheard(task_id: str | None, facts: Mapping[str, object] | None = None) -> None:
     """Log a paid result that no caller received; see `Entry.facts`."""
+    if task_id is not None and is_own_id(task_id):
+        _log.warning(
+            "the image of %s came with the answer after its caller has left: no server keeps it",
+            task_id,
+            extra={"bfl_task_id": task_id} if facts is None else facts,
+        )
+        return
     _log.info(
         "task %s is Ready after its caller has left; attach() brings its result",
         task_id,

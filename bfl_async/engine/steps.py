@@ -6,6 +6,8 @@
       └── 429, 503, no ─────────┘  └── refused, unknown ──┴── no longer followed ──> settled
           connection
 
+An answer to the POST that holds the result itself goes from submitting to settled by way of submitted.
+
 `State` (`types.lifecycle`) has the table: per state, which step moves a request in and out.
 
 A slot is taken before the POST leaves. It is freed in the step in which the task is seen terminal, or in which

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Literal, TypeVarTuple
 
 import aiohttp
@@ -40,14 +41,16 @@ from bfl_async.transport.failures import (
 from bfl_async.transport.guard import origin_of
 from bfl_async.transport.mask import Mask
 from bfl_async.transport.proxies import Proxies
-from bfl_async.transport.reading import inflate, pour, read
+from bfl_async.transport.reading import beginning_of, inflate, pour, read
 from bfl_async.transport.sessions import Sessions
 from bfl_async.types import bounds as _bounds
 from bfl_async.types.replies import Reply
+from bfl_async.wire.immediate import may_hold_image
 
 Ts = TypeVarTuple("Ts")
 
-# Of what the transport cannot tell apart: a question of any kind.
+# Of what the transport cannot tell apart: a submit or a call of `post`, a question of any kind. An answer to a POST
+# that may hold an image has a bound of its own.
 _MAX_REPLY_BYTES = max(_bounds.ACCOUNT.max_bytes, _bounds.RECEIPT.max_bytes)
 # A larger reply is unpacked and masked in a thread, so that it does not hold up the loop.
 _LARGE_BYTES = 256 * 2**10
@@ -110,8 +113,7 @@ class Calls:
             proxy = self._proxies.find(url)
             async with limit, _request(session, method, url, proxy, headers, body) as response:
                 if keyed:
-                    max_bytes = _max_bytes(method, response.status, url)
-                    return await self._read_reply(response, max_bytes, limit, headers)
+                    return await self._read_reply(response, _max_bytes(response.status, url), limit, headers)
                 if sink is not None:
                     if 200 <= response.status < 300:
                         await pour(response, sink, limit, next_s)
@@ -185,8 +187,11 @@ class Calls:
         One beyond the bound is cut where its status alone says what happened. It cannot be read anywhere else.
         """
         is_good = 200 <= response.status < 300
-        content = await read(response, max_bytes, limit, None, cut=not is_good)
         encoding = response.headers.get("Content-Encoding", "")
+        grow = partial(_bound_of, encoding) if is_good and response.method == "POST" else None
+        content = await read(response, max_bytes, limit, None, cut=not is_good, grow=grow)
+        if grow is not None and (encoding or len(content) > max_bytes):
+            max_bytes = grow(content)
         if encoding and content:
             try:
                 content = await self._run(len(content), inflate, content, encoding, max_bytes)
@@ -235,12 +240,19 @@ def _request(
     )
 
 
-def _max_bytes(method: str, status: int, url: str) -> int:
+def _bound_of(encoding: str, content: bytes) -> int:
+    """Return how much is read of a good reply to a POST, which may hold an image."""
+    try:
+        beginning = beginning_of(content, encoding, _bounds.RECEIPT.max_bytes)
+    except ValueError:
+        return _MAX_REPLY_BYTES
+    return _bounds.SUBMIT_BYTES if may_hold_image(beginning) else _MAX_REPLY_BYTES
+
+
+def _max_bytes(status: int, url: str) -> int:
     """Return how much of a reply to a keyed call is read; see `types.bounds`."""
     if not 200 <= status < 300:
         return _bounds.ERROR.max_bytes
-    if method == "POST":
-        return _bounds.SUBMIT_BYTES
     if "/get_result" in url:
         return _bounds.POLL.max_bytes
     return _bounds.CREDITS.max_bytes if url.partition("?")[0].endswith("/v1/credits") else _MAX_REPLY_BYTES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Callable
 
 import aiohttp
 
@@ -24,12 +25,20 @@ async def read(
     next_s: float | None,
     *,
     cut: bool = False,
+    grow: Callable[[bytes], int] | None = None,
 ) -> bytes:
-    """Read a body as it comes, at most `max_bytes`; `cut`: return so much of a longer one."""
+    """Read a body as it comes, at most `max_bytes`.
+
+    Args:
+        cut: Return so much of a longer one.
+        grow: Returns the bound of a longer one, by what has come of it.
+    """
     incoming = response.content
     if incoming.is_eof():
         # A short reply has come whole by now, and there is nothing to wait for.
         content = incoming.read_nowait()
+        if len(content) > max_bytes and grow is not None:
+            max_bytes = grow(content)
         if len(content) > max_bytes and not cut:
             raise too_large(response, max_bytes)
         if incoming.at_eof() or len(content) > max_bytes:
@@ -46,6 +55,8 @@ async def read(
         if next_s is not None and buffer.tell() + len(chunk) >= wanted:
             limit.restart(next_s)
             wanted = buffer.tell() + len(chunk) + _MIN_PROGRESS_BYTES
+        if buffer.tell() + len(chunk) > max_bytes and grow is not None:
+            max_bytes, grow = grow(buffer.getvalue()), None
         if buffer.tell() + len(chunk) > max_bytes:
             error = too_large(response, max_bytes)
             if not cut:
@@ -80,6 +91,24 @@ def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return body
+    unpacked, is_whole = _unpack(body, encoding, max_bytes + 1)
+    if len(unpacked) <= max_bytes and not is_whole:
+        raise ValueError("it breaks off")
+    return unpacked
+
+
+def beginning_of(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Return the first bytes of a body that is not whole, without its Content-Encoding.
+
+    Raises:
+        ValueError: As `inflate`.
+    """
+    encoding = encoding.strip().lower()
+    return body[:max_bytes] if encoding in ("", "identity") else _unpack(body, encoding, max_bytes)[0]
+
+
+def _unpack(body: bytes, encoding: str, max_bytes: int) -> tuple[bytes, bool]:
+    """Return at most so many bytes, and whether they are all."""
     if encoding in ("gzip", "x-gzip"):
         wbits = 16 + zlib.MAX_WBITS
     elif encoding == "deflate":
@@ -89,9 +118,6 @@ def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
         raise ValueError("an encoding that was not asked for")
     unpacking = zlib.decompressobj(wbits)
     try:
-        unpacked = unpacking.decompress(body, max_bytes + 1)
+        return unpacking.decompress(body, max_bytes), unpacking.eof
     except zlib.error as exc:
         raise ValueError("not what its Content-Encoding says") from exc
-    if len(unpacked) <= max_bytes and not unpacking.eof:
-        raise ValueError("it breaks off")
-    return unpacked

@@ -92,6 +92,11 @@ def _is_sure(data: Mapping[str, JSON], image: HeldImage | str) -> bool:
     return isinstance(image, HeldImage) or _status(data) is not None or isinstance(data.get("data"), list)
 
 
+def may_hold_image(beginning: bytes) -> bool:
+    """Return whether an answer may hold an image, by what has come of it: what is not base64 is far smaller."""
+    return _BASE64_HEAD.search(beginning[: _bounds.RECEIPT.max_bytes]) is not None
+
+
 def _dumped(data: Mapping[str, JSON]) -> bytes:
     try:
         return dump_json(data)

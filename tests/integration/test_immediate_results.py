@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import logging
 import pickle
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from aiohttp.test_utils import TestServer
 
 from bfl_async import (
+    AmbiguousSubmitError,
     AsyncBFL,
     Budget,
     ClientClosedError,
@@ -19,6 +26,7 @@ from bfl_async import (
     Flux2Pro,
     InvalidRequestError,
     TaskStatus,
+    TaskTimeoutError,
     Timeouts,
     sync,
 )
@@ -26,8 +34,39 @@ from bfl_async.events import Event, Settled, Submitted
 from bfl_async.models import ImageRequest
 from tests.azure import EXTRA, PATH, TOKEN, Azure, connected
 from tests.fake import JPEG
+from tests.integration.test_cli import Run, run
+from tests.json_page import check
+
+__all__ = ["run"]  # the fixture
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40_000 + b"IEND"
+
+
+@contextmanager
+def served(body: object) -> Iterator[str]:
+    """Answer each POST with a body, in a thread of its own: a command has its own loop. The base URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            raw = json.dumps(body).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def a_request(prompt: str = "a cat", **extra: object) -> ImageRequest:
@@ -172,9 +211,10 @@ async def test_budget_counts_what_the_host_states_or_what_was_set_aside() -> Non
     assert statistics.budget_left_usd == pytest.approx(0.9)
 
 
-async def test_large_image_does_not_hold_up_the_loop() -> None:
+@pytest.mark.parametrize("compresses", [False, True])
+async def test_large_image_does_not_hold_up_the_loop(compresses: bool) -> None:
     """10 MB arrive, are decoded and read while other coroutines have their turns."""
-    async with connected(Azure(PNG)) as bfl:
+    async with connected(Azure(PNG, compresses=compresses)) as bfl:
         gaps: list[float] = []
 
         async def watch() -> None:
@@ -224,6 +264,14 @@ async def test_nothing_logs_or_reports_the_image(caplog: pytest.LogCaptureFixtur
     assert "/9j/" not in caplog.text + repr(seen)
 
 
+@pytest.mark.parametrize("text", ["a b " * 2**20, "[]," * 2**20], ids=["words", "lists"])
+async def test_large_answer_that_holds_no_image_is_not_read_to_its_end(text: str) -> None:
+    """What is not base64 has the bound of any other answer."""
+    async with connected(Azure(answer=lambda _: {"note": text})) as bfl:
+        with pytest.raises(AmbiguousSubmitError, match="larger than 1048576 bytes"):
+            await bfl.generate(a_request())
+
+
 async def test_reply_that_cannot_be_read_stays_ambiguous() -> None:
     """Whether it was paid is not known, so it is not sent again."""
     azure = Azure(answer=lambda _: {"created": 1, "data": [{"b64_json": "!" * 600_000}]})
@@ -233,6 +281,20 @@ async def test_reply_that_cannot_be_read_stays_ambiguous() -> None:
             await handle
         assert "!!!!!!!!!!" * 300 not in str(vars(caught.value))
     assert len(azure.posts) == 1
+
+
+async def test_image_whose_caller_has_left_is_named_as_lost(caplog: pytest.LogCaptureFixture) -> None:
+    """And not as one that can be attached."""
+    azure = Azure()
+    azure.hold()
+    async with connected(azure) as bfl:
+        with pytest.raises(TaskTimeoutError):
+            await bfl.generate(a_request(), timeout=0.3)
+        azure.release()
+        with caplog.at_level(logging.INFO, "bfl_async"):
+            assert await bfl.drain(5.0)
+    assert "no server keeps it" in caplog.text
+    assert "attach" not in caplog.text
 
 
 @pytest.mark.parametrize("end", ["", "/", "/v1", "/v1/"])
@@ -250,3 +312,31 @@ async def test_base_url_may_end_before_v1_or_with_it(end: str) -> None:
     ):
         assert await (await bfl.generate(a_request())).read() == JPEG
     assert azure.others == []
+
+
+def test_command_line_saves_all_images_of_an_answer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under numbered names, which replace no other file."""
+    body = {"images": [base64.b64encode(JPEG).decode()] * 2}
+    Path("cat-2.jpg").write_text("another")
+    with served(body) as url:
+        monkeypatch.setenv("BFL_API_KEY", "k-12345678")
+        monkeypatch.setenv("BFL_BASE_URL", url)
+        code, out, err = run("generate", "a cat", "-o", "cat.jpg", "--json")
+    assert (code, err) == (0, "")
+    check("generate, result", [out])
+    shown = json.loads(out)
+    assert (shown["file"], shown["others"]) == ("cat.jpg", ["cat-3.jpg"])
+    assert Path("cat-3.jpg").read_bytes() == JPEG
+    assert Path("cat-2.jpg").read_text() == "another"
+
+
+def test_command_line_promises_no_task_where_there_is_none(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The words name no command that cannot help."""
+    body = {"images": [{"b64_json": base64.b64encode(b"<html>" * 60).decode()}]}
+    with served(body) as url:
+        monkeypatch.setenv("BFL_API_KEY", "k-12345678")
+        monkeypatch.setenv("BFL_BASE_URL", url)
+        code, out, err = run("generate", "a cat", "-o", "cat.jpg")
+    assert (code, out) == (1, "")
+    assert "no server keeps it" in err
+    assert "bfl-async result" not in err
