@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import click.shell_completion
 
+from bfl_async.cli.host_options import host_options
 from bfl_async.cli.opening import open_client, sandbox_option
 from bfl_async.cli.output import (
     json_text,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 @cli.command("credits")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@host_options
 @sandbox_option
 def credits_command(as_json: bool, sandbox: bool) -> int:
     """Print the account's balance.
@@ -51,6 +53,7 @@ def credits_command(as_json: bool, sandbox: bool) -> int:
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@host_options
 @sandbox_option
 def doctor(as_json: bool, sandbox: bool) -> int:
     """Check what generating needs, and say what to do.
@@ -71,6 +74,7 @@ def doctor(as_json: bool, sandbox: bool) -> int:
 
 @cli.group("finetunes", invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
+@host_options
 @sandbox_option
 @click.pass_context
 def finetunes(context: click.Context, as_json: bool, sandbox: bool) -> int | None:
@@ -99,6 +103,7 @@ def finetunes(context: click.Context, as_json: bool, sandbox: bool) -> int | Non
 
 @finetunes.command("show")
 @click.argument("finetune_id", metavar="ID")
+@host_options
 @sandbox_option
 def show_finetune(finetune_id: str, sandbox: bool) -> int:
     """Print what is known of one finetune, as JSON.
@@ -123,6 +128,7 @@ def show_finetune(finetune_id: str, sandbox: bool) -> int:
 @finetunes.command("delete")
 @click.argument("finetune_id", metavar="ID")
 @click.confirmation_option(prompt="Delete this finetune for good?", help="Do not ask.")
+@host_options
 @sandbox_option
 def delete_finetune(finetune_id: str, sandbox: bool) -> int:
     """Delete one finetune.

@@ -9,6 +9,7 @@ import click
 
 from bfl_async.cli.exit_codes import exit_code_of
 from bfl_async.cli.fields import row_options
+from bfl_async.cli.host_options import host_options
 from bfl_async.cli.limit_option import LIMIT
 from bfl_async.cli.opening import sandbox_option
 from bfl_async.cli.output import print_line, say
@@ -68,6 +69,7 @@ class BatchArguments(TypedDict):
               help="Stop before this run has spent more; the rest stays for the next.")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True),
               help="Seconds to follow each task.  [default: 600]")  # fmt: skip
+@host_options
 @sandbox_option
 def batch(**options: Unpack[BatchArguments]) -> int:
     """Generate an image for each row of a file.

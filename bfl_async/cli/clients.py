@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from bfl_async import Adaptive, AsyncBFL, Budget, LimiterError, Limits, Timeouts
 from bfl_async._config import resolve_base_url
 from bfl_async.cli.cache import load_timings, save_timings
+from bfl_async.cli.host_options import HostOptions
 from bfl_async.cli.limit_option import Limit
 from bfl_async.cli.output import say
 from bfl_async.cli.stored_catalog import current_catalog
@@ -58,6 +59,7 @@ async def open_shared(
     budget: Budget | None,
     submits: bool,
     redis: str | None,
+    host: HostOptions,
 ) -> AsyncBFL:
     """Open a client of the account, with what earlier runs have learnt; what this one learns is kept."""
     limits = _limits_of(limit)
@@ -73,6 +75,8 @@ async def open_shared(
                 timeouts=timeouts,
                 budget=budget,
                 catalog=current_catalog(),
+                query=host.query,
+                trusted_hosts=host.trusted_hosts,
             )
         )
 

@@ -36,6 +36,7 @@ from bfl_async.cli.findings import (
     run_blocking,
     within_check_time,
 )
+from bfl_async.cli.host_options import given_host_options
 from bfl_async.cli.output import print_json, print_line
 from bfl_async.errors import (
     AuthenticationError,
@@ -139,7 +140,10 @@ async def _credits(place: Place) -> Finding:
     if place.key is None or place.base_url is None:
         return Finding("credits", "warn", "not asked without a key")
     try:
-        async with AsyncBFL(place.key, base_url=place.base_url) as bfl:
+        host = given_host_options()
+        async with AsyncBFL(
+            place.key, base_url=place.base_url, query=host.query, trusted_hosts=host.trusted_hosts
+        ) as bfl:
             balance = await bfl.credits()
     except AuthenticationError as exc:
         return Finding("credits", "FAIL", f"the key is refused ({exc.status_code})", "check BFL_API_KEY")

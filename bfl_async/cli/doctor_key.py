@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
-from bfl_async._config import Timeouts
+from bfl_async._config import Timeouts, check_query
 from bfl_async._version import __version__
 from bfl_async.cli.findings import CHECK_S, Finding, Place
+from bfl_async.cli.host_options import given_host_options
 from bfl_async.errors import (
     AuthenticationError,
     BFLError,
@@ -59,12 +60,14 @@ async def examine_key(place: Place) -> Finding:
 
 async def _probe(key: str, base_url: str) -> Reply:
     """Send an empty request and return the answer."""
+    query = given_host_options().query
     transport = HTTPTransport(
         key=key,
         base_url=base_url,
         timeouts=Timeouts(connect=_PROBE_S, reply=_PROBE_S),
         connections=1,
         agent=user_agent(__version__),
+        query="" if query is None else check_query(query),
     )
     await transport.open()
     try:

@@ -11,6 +11,7 @@ import click.shell_completion
 
 from bfl_async.cli.fields import MODEL_NAME, GivenFields, field_options, make_request, model_option
 from bfl_async.cli.files import check_folder, folder_of, read_prompt
+from bfl_async.cli.host_options import host_options
 from bfl_async.cli.opening import open_client, sandbox_option
 from bfl_async.cli.root import cli
 from bfl_async.cli.running import run_command
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for the image.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of the file's name.")
 @field_options
+@host_options
 @sandbox_option
 def generate(
     prompt: str | None,
@@ -74,6 +76,7 @@ def generate(
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File or folder to write to.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for the image.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of the file's name.")
+@host_options
 @sandbox_option
 def result_command(
     task_id: str,

@@ -10,6 +10,7 @@ import click
 
 from bfl_async.cli.fields import row_options
 from bfl_async.cli.files import check_folder, is_pipe
+from bfl_async.cli.host_options import host_options
 from bfl_async.cli.limit_option import LIMIT, Limit
 from bfl_async.cli.running import run_command
 
@@ -81,6 +82,7 @@ def enqueue(rows: Rows, dsn: str | None, run: str) -> int:
 @click.option("--heartbeat", "heartbeat_s", type=click.FloatRange(min=0.1), default=10.0, show_default=True,
               help="Seconds between signs of life; after three without one its jobs are another's.")  # fmt: skip
 @click.option("--no-listen", is_flag=True, help="For PgBouncer in transaction mode: look, do not listen.")
+@host_options
 def worker_command(
     dsn: str | None,
     output: Path,

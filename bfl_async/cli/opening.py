@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from bfl_async.cli.host_options import given_host_options
+
 if TYPE_CHECKING:
     from bfl_async import AsyncBFL, Budget, Timeouts
     from bfl_async.cli.limit_option import Limit
@@ -37,12 +39,15 @@ async def open_client(
     """
     from bfl_async.cli import clients
 
+    host = given_host_options()
     if sandbox:
+        if host.are_given:
+            raise click.UsageError("--query and --trusted-host are of a host, and --sandbox uses none")
         return await clients.open_sandboxed(
             stack, speed=_SANDBOX_SPEED, limit=limit, timeouts=timeouts, budget=budget
         )
     return await clients.open_shared(
-        stack, limit=limit, timeouts=timeouts, budget=budget, submits=submits, redis=redis
+        stack, limit=limit, timeouts=timeouts, budget=budget, submits=submits, redis=redis, host=host
     )
 
 
