@@ -24,7 +24,7 @@ from bfl_async.types.held import HeldImage, new_own_id
 from bfl_async.types.replies import Immediate, PollReply, Receipt, Reply
 from bfl_async.wire.encoding import dump_json
 from bfl_async.wire.json import read_body
-from bfl_async.wire.replies import parse_cost, status_of
+from bfl_async.wire.replies import parse_cost, status_of, task_id_of
 
 # What an image may have, as a download.
 _IMAGE_BYTES = 64 * 2**20
@@ -45,7 +45,9 @@ _MEDIUM = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF....WEBP|....ftyp|\0\0\0\x
 _DATA_URL = re.compile(rb"data:[\w/+.;=-]{0,100};base64,")
 
 # Where an answer may hold images, from the most usual.
-_PLACES = ("data", "result", "images", "image", "output", "outputs")
+_PLACES = ("data", "result", "samples", "images", "image", "output", "outputs")
+# Objects within objects that are looked into.
+_DEPTH = 3
 # Names that say base64, names that may be anything, and those of URLs.
 _BASE64_NAMES = ("b64_json", "base64", "b64", "image_base64")
 _ANY_NAMES = ("sample", "image", "data", "content")
@@ -106,13 +108,13 @@ def _dumped(data: Mapping[str, JSON]) -> bytes:
 
 
 def _status(data: Mapping[str, JSON]) -> TaskStatus | str | None:
-    word = data.get("status")
+    word = data.get("status") or data.get("state")
     return status_of(word) if isinstance(word, str) and word.strip() else None
 
 
 def _has_ended(data: Mapping[str, JSON]) -> bool:
     """Return whether an answer may hold a result: it reports no error, and no status but a good end."""
-    if data.get("error"):
+    if data.get("error") or data.get("success") is False:
         return False
     status = _status(data)
     return status is None or status == TaskStatus.READY or str(status).strip().lower() in _DONE
@@ -175,6 +177,8 @@ class _Reader:
 
     def __init__(self, texts: list[memoryview]) -> None:
         self._texts = texts
+        # What the texts are, by number: a note may be repeated, and its text is decoded once.
+        self._known: dict[int, HeldImage | None] = {}
         # What the answer says of the first image.
         self.facts: dict[str, JSON] = {}
 
@@ -182,8 +186,8 @@ class _Reader:
         """Yield the images, bytes or URLs, in their order."""
         count = 0
         # At the top a URL may be anything, such as that of the documentation.
-        for node in itertools.chain((data,), self._nodes(data)):
-            image = self._take(node, may_be_url=node is not data) if count < _MOST_IMAGES else None
+        for node, may_be_url in itertools.chain(((data, False),), self._nodes(data, _DEPTH)):
+            image = self._take(node, may_be_url=may_be_url) if count < _MOST_IMAGES else None
             if image is None:
                 continue
             if count == 0 and node is not data:
@@ -191,36 +195,34 @@ class _Reader:
             count += 1
             yield image
 
-    def _nodes(self, data: dict[str, JSON]) -> Iterator[dict[str, JSON]]:
+    def _nodes(self, data: dict[str, JSON], depth: int) -> Iterator[tuple[dict[str, JSON], bool]]:
+        """Yield the objects that may be or hold an image, and whether a URL of theirs may be one."""
         for name in _PLACES:
             found = data.get(name)
             if isinstance(found, str):
                 if name in _ANY_NAMES and not _is_url(found):
-                    # Looked at already, at the top.
+                    # Looked at already, with the object that it is in.
                     continue
                 wrapped: dict[str, JSON] = {"sample": found}
-                yield wrapped
+                yield wrapped, True
                 data[name] = wrapped["sample"]
-            elif isinstance(found, dict):
-                yield found
-                for inner in ("samples", "images", "data"):
-                    yield from self._listed(found, inner)
-            else:
-                yield from self._listed(data, name)
+            elif isinstance(found, list):
+                yield from self._listed(found)
+            elif isinstance(found, dict) and depth and _has_ended(found):
+                # A receipt may be wrapped as well: the URL beside an id is then that of a page.
+                yield found, _status(found) is not None or task_id_of(found) is None
+                yield from self._nodes(found, depth - 1)
 
     @staticmethod
-    def _listed(node: dict[str, JSON], name: str) -> Iterator[dict[str, JSON]]:
-        found = node.get(name)
-        if not isinstance(found, list):
-            return
+    def _listed(found: list[JSON]) -> Iterator[tuple[dict[str, JSON], bool]]:
         # More than are looked at are not taken: some hold nothing.
         for at, item in enumerate(found[: 4 * _MOST_IMAGES]):
-            if isinstance(item, dict):
-                yield item
+            if isinstance(item, dict) and _has_ended(item):
+                yield item, True
             elif isinstance(item, str):
                 # A list of texts is read as one of objects, and gets what is left of them.
                 wrapped: dict[str, JSON] = {"sample": item}
-                yield wrapped
+                yield wrapped, True
                 found[at] = wrapped["sample"]
 
     def _take(self, node: dict[str, JSON], *, may_be_url: bool) -> HeldImage | str | None:
@@ -243,18 +245,23 @@ class _Reader:
     def _decoded(self, text: str, *, is_sure: bool) -> HeldImage | None:
         note = _NOTE.fullmatch(text)
         if note is not None:
-            number = int(note[1])
-            if number >= len(self._texts):
-                return None
-            data = decode_base64(self._texts[number])
+            image = self._text(int(note[1]))
         else:
             try:
-                data = decode_base64(memoryview(text.encode("ascii")))
+                image = _image_of(decode_base64(memoryview(text.encode("ascii"))))
             except UnicodeEncodeError:
                 return None
-        if not data or not (is_sure or _MEDIUM.match(data)):
-            return None
-        return HeldImage(data)
+        return image if image is not None and (is_sure or _MEDIUM.match(image.data)) else None
+
+    def _text(self, number: int) -> HeldImage | None:
+        if number not in self._known:
+            text = self._texts[number] if number < len(self._texts) else memoryview(b"")
+            self._known[number] = _image_of(decode_base64(text))
+        return self._known[number]
+
+
+def _image_of(data: bytes | None) -> HeldImage | None:
+    return HeldImage(data) if data else None
 
 
 def _is_url(text: str) -> bool:

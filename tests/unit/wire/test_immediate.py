@@ -51,6 +51,10 @@ def images_of(answer: SubmitAnswer) -> list[bytes | str]:
         ({"images": [{"url": URL}]}, [URL]),
         ({"images": [TEXT, TEXT]}, [JPEG, JPEG]),
         ({"image": TEXT}, [JPEG]),
+        ({"code": 0, "data": {"status": "SUCCESS", "result": {"sample": URL}}}, [URL]),
+        ({"data": {"images": [{"url": URL}, {"url": OTHER_URL}]}}, [URL, OTHER_URL]),
+        ({"data": [{"id": "one", "url": URL}]}, [URL]),
+        ({"state": "Ready", "result": {"samples": [URL]}}, [URL]),
         ({"b64_json": TEXT, "error": None}, [JPEG]),
     ],
     ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else None,
@@ -83,6 +87,11 @@ def test_answer_that_holds_the_result_is_one(body: dict[str, Any], images: list[
         {"message": "see the documentation", "url": URL},
         {"image": "a text that is no image"},
         {"result": None},
+        {"data": {"status": "Pending", "result": {"sample": URL}}},
+        {"data": {"task_id": "t", "url": URL}},
+        {"state": "Pending", "data": [{"url": URL}]},
+        {"success": False, "data": [{"url": URL}]},
+        {"data": [{"error": "moderated", "url": URL}]},
         "<html>login</html>",
         [{"b64_json": TEXT}],
     ],
@@ -220,3 +229,10 @@ def test_large_answer_does_not_hold_the_interpreter() -> None:
     assert isinstance(answers[0], Immediate)
     # One piece holds it for some milliseconds; all of it at once would take ten times as long.
     assert sorted(gaps)[len(gaps) * 9 // 10] < 0.05
+
+
+def test_text_that_is_named_often_is_decoded_once() -> None:
+    """Else an answer of some MB would take gigabytes."""
+    note = f"(base64 no. 0, {len(BIG_TEXT)} characters, taken out)"
+    answer = judged({"data": [{"b64_json": BIG_TEXT}, *([{"b64_json": note}] * 15)]})
+    assert images_of(answer) == [BIG]
