@@ -35,7 +35,7 @@ _LONG_CHARS = 4_096
 # Quotes that are looked at, and backslashes in a row before one.
 _MOST_QUOTES, _MOST_BACKSLASHES = 20_000, 256
 # Base64 that is decoded at a time: the interpreter is held meanwhile.
-_PIECE_BYTES = 2**20
+_PIECE_BYTES = 2**17
 _MOST_URL_CHARS = 16_384
 
 _BASE64_HEAD = re.compile(rb'"(?:data:[\w/+.;=-]{1,100},)?(?:[A-Za-z0-9+/_-]|\\/|\\u00[0-9A-Fa-f]{2}){64}')
