@@ -11,13 +11,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
 
 from bfl_async import ImageRequest, InvalidRequestError, request
-from bfl_async.catalog import CATALOG, compare, load, main
+from bfl_async.catalog import CATALOG, ModelInfo, compare, load, main
 from bfl_async.models import request_classes
 from bfl_async.models._base import media_rules
 from tests.media import png
@@ -294,12 +295,19 @@ def _is_uri(value: object) -> bool:
     return bool(parts.scheme) and bool(parts.netloc)
 
 
+@pytest.fixture
+def cut_catalog() -> Iterator[dict[str, ModelInfo]]:
+    """The release's models, from which a test can take some; they come back in their order."""
+    with mock.patch.dict(CATALOG):
+        yield CATALOG
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_described_models_judge_as_json_schema_does(
-    openapi: dict[str, Any], model: str, monkeypatch: pytest.MonkeyPatch
+    openapi: dict[str, Any], model: str, cut_catalog: dict[str, ModelInfo]
 ) -> None:
     """A release that does not know a model checks it by the description alone; any text may stand for a file."""
-    monkeypatch.delitem(CATALOG, model)
+    del cut_catalog[model]
     catalog = load(_FILE)
     assert catalog.described == (model,)
     schema = openapi["paths"][f"/v1/{model}"]["post"]["requestBody"]["content"]["application/json"]["schema"]
