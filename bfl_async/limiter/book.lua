@@ -96,6 +96,17 @@ local function look(pool)
   return true
 end
 
+-- Take the working limit: what 429s have left of it, or what it has risen to.
+local function learn(pool)
+  local search = pool.search
+  if not search then return end
+  if 2 * pool.working <= pool.limit then
+    search.fallen = 1
+  elseif search.fallen == 1 and pool.working == pool.limit then
+    search.fallen, search.floor, search.try_at = 0, pool.limit, 0
+  end
+end
+
 -- Whether a 429 outside of a try says that the limit is too high.
 local function is_about_limit(pool)
   local search = pool.search
@@ -293,6 +304,7 @@ local function let_time_pass()
   for name, pool in pairs(pools) do
     while pool.raise > 0 and pool.raise <= now do
       pool.working = math.min(pool.limit, pool.working + 1)
+      learn(pool)
       pool.probing = 1
       pool.raise = pool.working < pool.limit and pool.raise + pool.quiet or 0
       changed[name] = true
@@ -318,6 +330,7 @@ local function refuse(id, retry_after_s, priority, arrival, names)
       local refused_probe = pool.probing == 1 or pool.taken == 0
       pool.probing = 0
       pool.working = math.max(1, math.min(pool.working, pool.taken))
+      learn(pool)
       local own_s = pool.taken == 0 and pool.quiet or 0
       if own_s > 0 or retry_after_s >= 0 then
         -- The server's hint may lengthen our own pause; it never shortens it.

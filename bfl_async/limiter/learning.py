@@ -108,6 +108,8 @@ class PoolRule:
         refused_probe = self.probing or self.taken == 0
         self.probing = False
         self.working = max(1, min(self.working, self.taken))
+        if self.search is not None:
+            self.search.learn(self.limit, self.working)
         # Where slots are held, a release or the raise opens the pool. Where none is, only time can.
         own_s = 0.0 if self.taken else self.quiet_s
         until = 0.0
@@ -153,6 +155,8 @@ class PoolRule:
         """Raise the working limit by one, once the moment of the raise has come. The next 429 is about the raise."""
         self.working = min(self.limit, self.working + 1)
         self.probing = True
+        if self.search is not None:
+            self.search.learn(self.limit, self.working)
 
     def resize(self, limit: int) -> None:
         """Set another limit, and forget what 429s have taught about the old one."""

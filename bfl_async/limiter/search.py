@@ -10,6 +10,7 @@ and then: a *try*. The states of a pool that searches, and what ends them:
 | | | a 429 while full: the limit is found; steady for `wait_s`, which then doubles |
 | | | not full any more: steady, and the next try is due |
 | taught: 429s came below the limit | `working` | `learning.py` raises `working` again, up to `limit` |
+| | | if it was half of it or less: a try is due |
 
 One accepted submit does not prove a limit. Slots are taken while a submit and the news of an end travel, and the server
 does not count these. Where tasks are as short as that, it would accept several more than it allows, and refuse some
@@ -77,10 +78,21 @@ class Search:
     proven: bool = False
     # Until this moment a 429 may be for a submit that left before a try was refused.
     close_until: float = 0.0
+    # Whether 429s have lowered the working limit to half or less, which then has not risen to the limit again.
+    fallen: bool = False
 
     def has_found(self, limit: int) -> bool:
         """Return whether more is known than where the search began."""
         return limit != self.floor or self.trying or self.try_at > 0 or self.wait_s > FIRST_WAIT_S
+
+    def learn(self, limit: int, working: int) -> None:
+        """Take the working limit: what 429s have left of it, or what it has risen to."""
+        if 2 * working <= limit:
+            self.fallen = True
+        elif self.fallen and working == limit:
+            # The server's limit has changed and is back. The first 429 of its fall was taken for one about the limit
+            # itself, and it may be another one now: a try is due.
+            self.fallen, self.floor, self.try_at = False, limit, 0.0
 
     def is_due(self, now: float) -> bool:
         """Return whether one more may be let in."""

@@ -81,6 +81,30 @@ async def test_a_try_that_is_refused_shows_the_limit(make_limiter: MakeLimiter) 
     await limiter.aclose()
 
 
+@pytest.mark.slow
+async def test_a_limit_that_fell_and_came_back_is_tried_again(make_limiter: MakeLimiter) -> None:
+    """It takes 2 s for each step by which the working limit rises."""
+    limiter = await make_limiter(SEARCH)
+    await limiter.open()
+    held, more = owners(*range(12)), owners(*range(12, 25))
+    await let_in(limiter, held)
+    limiter.enqueue(more[0].lease)
+    await wait_until(more[0].has_slot)
+    limiter.refuse(more[0].lease, retry_after_s=None)
+    for owner in more[1:]:
+        limiter.enqueue(owner.lease)
+    for owner in held[:7]:
+        limiter.release(owner.lease)
+    await wait_until(lambda: sum(owner.has_slot() for owner in more) == 7)
+    for owner in more[:7]:
+        limiter.refuse(owner.lease, retry_after_s=None)
+    await settled(limiter)
+    pool = limiter.statistics()["account"]
+    assert 2 * pool.working <= pool.limit
+    await wait_until(lambda: limiter.statistics()["account"].taken > pool.limit, timeout=30)
+    await limiter.aclose()
+
+
 async def test_no_try_is_made_with_a_request_of_a_narrower_pool(make_limiter: MakeLimiter) -> None:
     limiter = await make_limiter(Limits(account="discover", pools={"narrow": 6}))
     await limiter.open()
