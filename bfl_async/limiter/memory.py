@@ -28,6 +28,8 @@ _Value = TypeVar("_Value")
 _MAX_BYTES = 4096
 # A limit beyond this was not found by a search, which takes seconds for each step.
 _MAX_LIMIT = 10_000
+# A stand-in for the API has another port each time, and is another account.
+_KEPT_S = 30 * 86400.0
 # A folder on a network may hang.
 _MAX_BLOCKED_S = 2.0
 
@@ -116,3 +118,13 @@ def _save(path: Path, found: Found) -> None:
         with suppress(OSError):
             os.unlink(part)
         raise
+    _clean(path.parent)
+
+
+def _clean(folder: Path) -> None:
+    """Remove what was written long ago, and parts that a killed process has left."""
+    oldest = time.time() - _KEPT_S
+    for each in folder.glob("limit-*.json*"):
+        with suppress(OSError):
+            if each.lstat().st_mtime < oldest:
+                each.unlink()

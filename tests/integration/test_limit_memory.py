@@ -101,6 +101,22 @@ async def test_what_the_wall_clock_says_does_not_stop_the_search_for_ever(cache:
     assert json.loads(file_of(cache).read_text())["try_at"] < time.time() + 3601
 
 
+async def test_accounts_that_were_not_used_for_a_month_are_forgotten(cache: Path) -> None:
+    """A stand-in for the API has another port each time."""
+    cache.mkdir(parents=True)
+    file_of(cache).write_text(kept())
+    names = {"limit-1.json": 31, "limit-2.json.x.part": 31, "limit-3.json": 29, "timings-4.json": 31}
+    for name, days in names.items():
+        (cache / name).write_text("{}")
+        os.utime(cache / name, times=(time.time() - days * 86400,) * 2)
+    assert await limit_of() == 17
+    assert {each.name for each in cache.iterdir()} == {
+        file_of(cache).name,
+        "limit-3.json",
+        "timings-4.json",
+    }
+
+
 UNUSABLE = {
     "nothing": b"",
     "half a file": kept().encode()[:-9],
