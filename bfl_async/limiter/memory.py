@@ -81,10 +81,13 @@ def _load(path: Path) -> Found | None:
     try:
         # A named pipe would block without the flag. Windows has neither.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with open(descriptor, "rb") as file:
+        try:
+            # Not by `open`, which leaves the descriptor of a folder open.
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return None
-            return _found_in(json.loads(file.read(_MAX_BYTES)))
+            return _found_in(json.loads(os.read(descriptor, _MAX_BYTES)))
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError, RecursionError):
         return None
 
