@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import random
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -278,3 +281,76 @@ async def test_a_local_limiter_finds_the_limit_in_time() -> None:
     await asyncio.sleep(539)
     assert refused == 1
     await limiter.aclose()
+
+
+class Account:
+    """A server behind a `LocalLimiter` with a full queue: a submit takes 0.5 s, and an end is seen after 0.15 s."""
+
+    def __init__(self, limiter: LocalLimiter, limit: int, service: tuple[float, float], seed: int) -> None:
+        self.limiter, self.limit, self.service = limiter, limit, service
+        self.active = self.ended = self.refused = 0
+        self._services, self._trips = random.Random(seed), random.Random(seed + 1)
+        self._loop = asyncio.get_running_loop()
+
+    def add(self) -> None:
+        """Let one more request wait."""
+        lease = Lease(("account",))
+        lease.on_granted = lambda: self._after(self._trip_s(), self._arrive, lease)
+        self.limiter.enqueue(lease)
+
+    def _after(self, seconds: float, step: Callable[[Lease], None], lease: Lease) -> None:
+        self._loop.call_later(seconds, step, lease)
+
+    def _trip_s(self) -> float:
+        return 0.25 * self._trips.uniform(0.8, 1.2)
+
+    def _arrive(self, lease: Lease) -> None:
+        back_s = self._trip_s()
+        if self.active >= self.limit:
+            self._after(back_s, self._refuse, lease)
+            return
+        self.active += 1
+        service_s = self._services.lognormvariate(math.log(self.service[0]), self.service[1])
+        self._after(back_s, self.limiter.confirm, lease)
+        self._after(service_s, self._end, lease)
+        self._after(max(back_s, service_s) + 0.15, self._see_end, lease)
+
+    def _end(self, lease: Lease) -> None:
+        self.active -= 1
+
+    def _see_end(self, lease: Lease) -> None:
+        self.ended += 1
+        self.add()
+        self.limiter.release(lease)
+
+    def _refuse(self, lease: Lease) -> None:
+        self.refused += 1
+        self.limiter.refuse(lease, retry_after_s=None)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.looptime(start=0)
+@pytest.mark.parametrize("service", ["klein", "flux1", "kontext"])
+@pytest.mark.parametrize(("limit", "least", "most"), [(12, 0.99, 1), (24, 0.95, 3)])
+async def test_ten_minutes_of_a_local_limiter_that_searches(
+    limit: int, least: float, most: int, service: str
+) -> None:
+    """With its timers and its queue, beside one that was given the limit."""
+    accounts = [
+        Account(LocalLimiter(limits), limit, SERVICES[service], seed=1)
+        for limits in (Limits(account=limit), Limits(account="discover"))
+    ]
+    for account in accounts:
+        await account.limiter.open()
+        for _ in range(40):
+            account.add()
+    await asyncio.sleep(60)
+    assert accounts[1].limiter.statistics()["account"].limit >= limit
+    await asyncio.sleep(540)
+    given_limit, found = accounts
+    assert found.ended >= least * given_limit.ended
+    assert given_limit.refused == 0
+    assert found.refused <= most
+    for account in accounts:
+        await account.limiter.aclose()
