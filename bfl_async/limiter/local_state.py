@@ -10,7 +10,7 @@ from bfl_async.protocols.limiter import Lease
 from bfl_async.runtime.ordered import OrderedSet
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, repr=False, match_args=False, slots=True)
 class Pool(PoolRule):
     """One limit, with the timers for the moments of its rule. Written by `LocalLimiter` only."""
 

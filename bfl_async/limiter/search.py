@@ -57,7 +57,7 @@ class Found(NamedTuple):
     rest_s: float
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, repr=False, match_args=False, slots=True)
 class Search:
     """What a pool that searches for its limit remembers. The moments are those of its owner's clock."""
 

@@ -63,12 +63,12 @@ def is_number(value: object) -> bool:
     return not isinstance(value, bool) and isinstance(plain_number(value, whole=False), int | float)
 
 
-_RATIO = re.compile(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*:\s*(\d{1,6}(?:\.\d{1,6})?)\s*")
+_RATIO = r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*:\s*(\d{1,6}(?:\.\d{1,6})?)\s*"
 
 
 def ratio_of(text: object) -> float | None:
     """Return the quotient of a text such as `16:9`; None if it is not a ratio."""
-    found = _RATIO.fullmatch(text) if isinstance(text, str) else None
+    found = re.fullmatch(_RATIO, text) if isinstance(text, str) else None
     if found is None:
         return None
     width, height = float(found[1]), float(found[2])

@@ -21,7 +21,7 @@ class HeldImage:
 
 
 _PREFIX = "immediate-"
-_OWN_ID = re.compile(rf"{_PREFIX}[0-9a-f]{{32}}")
+_OWN_ID = rf"{_PREFIX}[0-9a-f]{{32}}"
 
 
 def new_own_id() -> str:
@@ -34,4 +34,4 @@ def is_own_id(task_id: str) -> bool:
 
     An id of the server that looks like one is never kept as it came, see `wire.replies.task_id_of`.
     """
-    return _OWN_ID.fullmatch(task_id) is not None
+    return re.fullmatch(_OWN_ID, task_id) is not None

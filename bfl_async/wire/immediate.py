@@ -38,11 +38,11 @@ _MOST_QUOTES, _MOST_BACKSLASHES = 20_000, 256
 _PIECE_BYTES = 2**17
 _MOST_URL_CHARS = 16_384
 
-_BASE64_HEAD = re.compile(rb'"(?:data:[\w/+.;=-]{1,100},)?(?:[A-Za-z0-9+/_-]|\\/|\\u00[0-9A-Fa-f]{2}){64}')
+_BASE64_HEAD = rb'"(?:data:[\w/+.;=-]{1,100},)?(?:[A-Za-z0-9+/_-]|\\/|\\u00[0-9A-Fa-f]{2}){64}'
 # How the media that a result can be begin. It only tells base64 from other texts: the bytes are checked when they are
 # read, as those of a download.
-_MEDIUM = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF....WEBP|....ftyp|\0\0\0\x0cJXL |\xff\x0a", re.DOTALL)
-_DATA_URL = re.compile(rb"data:[\w/+.;=-]{0,100};base64,")
+_MEDIUM = rb"(?s)\xff\xd8\xff|\x89PNG|GIF8|RIFF....WEBP|....ftyp|\0\0\0\x0cJXL |\xff\x0a"
+_DATA_URL = rb"data:[\w/+.;=-]{0,100};base64,"
 
 # Where an answer may hold images, from the most usual.
 _PLACES = ("data", "result", "samples", "images", "image", "output", "outputs")
@@ -96,7 +96,7 @@ def _is_sure(data: Mapping[str, JSON], image: HeldImage | str) -> bool:
 
 def may_hold_image(beginning: bytes) -> bool:
     """Return whether an answer may hold an image, by what has come of it: what is not base64 is far smaller."""
-    return _BASE64_HEAD.search(beginning[: _bounds.RECEIPT.max_bytes]) is not None
+    return re.search(_BASE64_HEAD, beginning[: _bounds.RECEIPT.max_bytes]) is not None
 
 
 def _dumped(data: Mapping[str, JSON]) -> bytes:
@@ -136,7 +136,7 @@ def _without_texts(body: bytes, texts: list[memoryview]) -> bytes | None:
         end = _end_of_text(body, begin + 1)
         if end is None:
             return None
-        if end - begin > _LONG_CHARS and _BASE64_HEAD.match(body, begin):
+        if end - begin > _LONG_CHARS and re.match(_BASE64_HEAD, body[begin : begin + 600]):
             kept.append(body[start : begin + 1] + _note(len(texts), end - begin - 1).encode())
             texts.append(view[begin + 1 : end])
             start = end
@@ -165,7 +165,7 @@ def _note(number: int, chars: int) -> str:
     return f"(base64 no. {number}, {chars} characters, taken out)"
 
 
-_NOTE = re.compile(r"\(base64 no\. ([0-9]{1,5}), [0-9]{1,12} characters, taken out\)")
+_NOTE = r"\(base64 no\. ([0-9]{1,5}), [0-9]{1,12} characters, taken out\)"
 
 
 class _Reader:
@@ -233,7 +233,7 @@ class _Reader:
             is_sure = name in _BASE64_NAMES or text.startswith("data:")
             image = self._decoded(text, is_sure=is_sure)
             if image is not None:
-                if not _NOTE.fullmatch(text):
+                if not re.fullmatch(_NOTE, text):
                     node[name] = _note(len(self._texts), len(text))
                 return image
         for name in (*_ANY_NAMES, *_URL_NAMES) if may_be_url else ():
@@ -243,7 +243,7 @@ class _Reader:
         return None
 
     def _decoded(self, text: str, *, is_sure: bool) -> HeldImage | None:
-        note = _NOTE.fullmatch(text)
+        note = re.fullmatch(_NOTE, text)
         if note is not None:
             image = self._text(int(note[1]))
         else:
@@ -251,7 +251,7 @@ class _Reader:
                 image = _image_of(decode_base64(memoryview(text.encode("ascii"))))
             except UnicodeEncodeError:
                 return None
-        return image if image is not None and (is_sure or _MEDIUM.match(image.data)) else None
+        return image if image is not None and (is_sure or re.match(_MEDIUM, image.data)) else None
 
     def _text(self, number: int) -> HeldImage | None:
         if number not in self._known:
@@ -290,7 +290,7 @@ def decode_base64(text: memoryview) -> bytes | None:
 
     Escapes, line breaks, the alphabet of URLs and missing padding are taken.
     """
-    prefix = _DATA_URL.match(text[:128])
+    prefix = re.match(_DATA_URL, text[:128])
     if prefix is not None:
         text = text[prefix.end() :]
     if len(text) > 2 * _IMAGE_BYTES:

@@ -20,14 +20,16 @@ from collections.abc import Mapping, Sequence
 from bfl_async.types.common import JSON
 from bfl_async.wire.redaction import HiddenTexts, hide
 
+# Patterns are compiled at their first use: most programs never meet such an answer.
+
 # A refusal of a key is one sentence or two. A longer text repeats something.
 _MOST_CHARS = 600
 _MOST_PARTS = 20
 
-_URLS = re.compile(r"https?://\S*")
+_URLS = r"https?://\S*"
 # What is quoted is an example or a value. Of the names in quotes only those of headers say something.
-_QUOTED = re.compile(r"""(?<!\w)(?P<mark>["'`])(?P<text>[^"'`]{0,200})(?P=mark)(?!\w)|«([^»]{0,200})»""")
-_WORD = re.compile(r"[^\W_]+")
+_QUOTED = r"""(?<!\w)(?P<mark>["'`])(?P<text>[^"'`]{0,200})(?P=mark)(?!\w)|«([^»]{0,200})»"""
+_WORD = r"[^\W_]+"
 
 # Headers that carry a key: the API's own, and those of gateways and of Azure.
 _HEADER_NAMES = frozenset(
@@ -35,21 +37,21 @@ _HEADER_NAMES = frozenset(
 )
 
 # A name of the key that means nothing else. "Key" alone may be one of a JSON object.
-_KEY = re.compile(
+_KEY = (
     r"\b(x key|api ?keys?|(access|secret|subscription|account|bfl|flux|auth|authentication|authorization) (key|token)s?"
     r"|(api|bearer|auth) tokens?|authori[sz]ation header|authentication header"
     r"|bearer (auth|authori[sz]ation|scheme|key)|(not|un) ?authenticated|(invalid|bad|wrong|incorrect|missing|no) "
     r"(api )?(authentication|authori[sz]ation|auth|credentials)|(authentication|authori[sz]ation|auth) "
     r"(failed|failure|error|required|invalid|missing|is|was|credentials))\b"
 )
-_FAULT = re.compile(
+_FAULT = (
     r"\b(in ?valid|mal ?formed|missing|absent|empty|blank|required?|requires|needed|not?|bad|wrong|incorrect|unknown"
     r"|unrecogni[sz]ed|expired?|revoked|disabled|deactivated|inactive|suspended|blocked|deleted|unsupported"
     r"|illegal|must|should|expected|mismatch(ed)?|fail|failed|failure|error|refused|rejected|denied|unauthori[sz]ed"
     r"|unauthenticated|cannot|can t|could|doesn t|isn t|too (short|long)|un ?parsable|provide)\b"
 )
 # What a request has, or what is done with its inputs: a text that names one of these is about the request.
-_OF_REQUEST = re.compile(
+_OF_REQUEST = (
     r"\b(prompts?|negative|images?|img|pictures?|photos?|masks?|videos?|clips?|audio|files?|fields?|property|properties|body"
     r"|json|payload|schema|inputs?|outputs?|width|height|sizes?|dimensions?|pixels?|aspects?|ratios?|megapixels?"
     r"|resolutions?|seeds?|steps?|guidance|safety|tolerance|strength|raw|frames?|keyframes?|durations?|seconds"
@@ -58,14 +60,12 @@ _OF_REQUEST = re.compile(
     r"|download(ed|ing)?|fetch(ed|ing)?|load(ed|ing)?|retrieved?|retrieving|extra|unexpected)\b"
 )
 # Parameters are of a request too, and of a header: "missing header parameter x-key".
-_HEADER = re.compile(r"\bheaders?\b")
-_PARAMETER = re.compile(r"\b(parameters?|params?|arguments?|attributes?|value_error)\b")
+_HEADER = r"\bheaders?\b"
+_PARAMETER = r"\b(parameters?|params?|arguments?|attributes?|value_error)\b"
 
 # A text that speaks of a key and of nothing else has one of the nouns, and no word beside these.
-_PLAIN_NOUN = re.compile(
-    r"\b(keys?|tokens?|apikey|credentials?|auth|bearer|authentication|(un)?authenticated|(un)?authori[sz](ed|ation))\b"
-)
-_PLAIN_TEXT = re.compile(
+_PLAIN_NOUN = r"\b(keys?|tokens?|apikey|credentials?|auth|bearer|authentication|(un)?authenticated|(un)?authori[sz](ed|ation))\b"
+_PLAIN_TEXT = (
     r"((keys?|tokens?|apikey|credentials?|auth|bearer|authentication|(un)?authenticated|(un)?authori[sz](ed|ation)"
     r"|an?|the|this|your?|it|or|and|for|in|of|to|with|must|please|try|check|provided?|given|sent|set|supplied"
     r"|is|are|was|be|has|have|does|do|not?|cannot|could|found|exist|validate|verify|authenticate|supported|(in)?valid"
@@ -119,14 +119,14 @@ def _texts_of(data: Mapping[str, JSON]) -> list[str]:
 def _is_about_key(text: str, hidden: HiddenTexts | None) -> bool:
     if len(text) > _MOST_CHARS:
         return False
-    plain = _normal(_URLS.sub(" ", text))
-    if _PLAIN_NOUN.search(plain) and _PLAIN_TEXT.fullmatch(plain + " "):
+    plain = _normal(re.sub(_URLS, " ", text))
+    if re.search(_PLAIN_NOUN, plain) and re.fullmatch(_PLAIN_TEXT, plain + " "):
         # Also where a prompt has the same words: this text holds nothing else that came from a request.
-        return bool(_FAULT.search(plain))
-    line = _normal(_QUOTED.sub(_header_name, _URLS.sub(" ", hide(text, hidden))))
-    if not (_KEY.search(line) and _FAULT.search(line)) or _OF_REQUEST.search(line):
+        return bool(re.search(_FAULT, plain))
+    line = _normal(re.sub(_QUOTED, _header_name, re.sub(_URLS, " ", hide(text, hidden))))
+    if not (re.search(_KEY, line) and re.search(_FAULT, line)) or re.search(_OF_REQUEST, line):
         return False
-    return _HEADER.search(line) is not None or _PARAMETER.search(line) is None
+    return re.search(_HEADER, line) is not None or re.search(_PARAMETER, line) is None
 
 
 def _header_name(found: re.Match[str]) -> str:
@@ -136,4 +136,4 @@ def _header_name(found: re.Match[str]) -> str:
 
 def _normal(text: str) -> str:
     """Return the words of a text in one case and one form of Unicode, with one blank between them."""
-    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+    return " ".join(re.findall(_WORD, unicodedata.normalize("NFKC", text).casefold()))
