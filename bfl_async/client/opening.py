@@ -51,9 +51,9 @@ _SUBMIT_MARGIN_S = 5.0
 
 
 # The repr would show headers and the proxy.
-@dataclass(frozen=True, slots=True, repr=False, eq=False, match_args=False, kw_only=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False, kw_only=True)
 class Settings:
-    """The arguments of `AsyncBFL`, each one checked. Secrets are concealed."""
+    """The arguments of `AsyncBFL`, each one checked. Secrets are concealed. Nothing writes to it."""
 
     # The application's own, or None: then the parts of ours are made.
     transport: Transport | None

@@ -13,8 +13,12 @@ its own clock. `book.lua` has the same rule for Redis; `tests/contract/test_limi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from bfl_async.limiter.search import Found, Search
+from bfl_async.runtime.lazy import load
+
+if TYPE_CHECKING:
+    from bfl_async.limiter.search import Found, Search
 
 FIRST_QUIET_S = 2.0
 _MAX_QUIET_S = 60.0
@@ -23,7 +27,7 @@ _LEAST_PAUSE_S = 0.05
 _MAX_PAUSE_S = 3600.0
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, repr=False, match_args=False, slots=True)
 class PoolRule:
     """One limit, and what 429s have taught about it."""
 
@@ -168,13 +172,13 @@ class PoolRule:
         """Find out the limit, from `start` on; nothing changes if that is under way."""
         if self.search is None:
             self.resize(start)
-            self.search = Search(floor=start)
+            self.search = load("limiter.search").Search(floor=start)
 
     def resume(self, found: Found, now: float) -> None:
         """Go on from where an earlier search has ended; nothing changes if this one has found anything itself."""
         if self.search is not None and not self.search.has_found(self.limit):
             self.limit = self.working = found.limit
-            self.search = Search(
+            self.search = load("limiter.search").Search(
                 try_at=now + found.rest_s if found.rest_s > 0 else 0.0, wait_s=found.wait_s, floor=found.limit
             )
 
@@ -186,7 +190,7 @@ class PoolRule:
         """
         if self.search is None or (self.limit == start and not self.search.has_found(start)):
             return None
-        return Found(self.limit, self.search.wait_s, max(0.0, self.search.try_at - now))
+        return self.search.found(self.limit, now)
 
     def fix(self, limit: int) -> None:
         """Take this limit; nothing changes if it is the limit already and none is searched for."""

@@ -27,14 +27,17 @@ import asyncio
 import heapq
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from bfl_async._config import ACCOUNT, Limits, limits_from
 from bfl_async.errors import ConfigError, QueueFullError
 from bfl_async.limiter._leases import closed_before_grant, closed_first, fail
 from bfl_async.limiter.local_state import Place, Pool, Slot
-from bfl_async.limiter.search import Found
 from bfl_async.protocols.limiter import Lease
 from bfl_async.types.statistics import PoolStatistics
+
+if TYPE_CHECKING:
+    from bfl_async.limiter.search import Found
 
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
@@ -321,7 +324,7 @@ class LocalLimiter:
 
     def _apply(self, limits: Limits) -> None:
         for name, limit in ((ACCOUNT, limits.first_account), *limits.pools.items()):
-            pool = self._pools.setdefault(name, Pool(limit, limit, name=name))
+            pool = self._pools.setdefault(name, Pool(limit, name=name))
             # Its timers go on: each finds nothing to do when it fires.
             if name == ACCOUNT and limits.discovers:
                 pool.discover(limit)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 
 from bfl_async.limiter.learning import PoolRule
 from bfl_async.protocols.limiter import Lease
 from bfl_async.runtime.ordered import OrderedSet
 
 
-@dataclass(eq=False, repr=False, match_args=False, slots=True)
 class Pool(PoolRule):
     """One limit, with the timers for the moments of its rule. Written by `LocalLimiter` only."""
 
-    name: str = field(kw_only=True)
-    # Fires at `paused_until`, unless the limiter is closed.
-    pause_timer: asyncio.TimerHandle | None = None
-    # Fires at the next raise, unless the limiter is closed.
-    raise_timer: asyncio.TimerHandle | None = None
-    # Fires when a try may be proven, unless the limiter is closed.
-    look_timer: asyncio.TimerHandle | None = None
+    __slots__ = ("look_timer", "name", "pause_timer", "raise_timer")
+
+    def __init__(self, limit: int, *, name: str) -> None:
+        super().__init__(limit, limit)
+        self.name = name
+        # Fires at `paused_until`, unless the limiter is closed.
+        self.pause_timer: asyncio.TimerHandle | None = None
+        # Fires at the next raise, unless the limiter is closed.
+        self.raise_timer: asyncio.TimerHandle | None = None
+        # Fires when a try may be proven, unless the limiter is closed.
+        self.look_timer: asyncio.TimerHandle | None = None
 
 
 class Place:

@@ -85,6 +85,10 @@ class Search:
         """Return whether more is known than where the search began."""
         return limit != self.floor or self.trying or self.try_at > 0 or self.wait_s > FIRST_WAIT_S
 
+    def found(self, limit: int, now: float) -> Found:
+        """Return where the search is now."""
+        return Found(limit, self.wait_s, max(0.0, self.try_at - now))
+
     def learn(self, limit: int, working: int) -> None:
         """Take the working limit: what 429s have left of it, or what it has risen to."""
         if 2 * working <= limit:

@@ -28,7 +28,7 @@ _NO_TASK_FOLDERS = {"licenses": "report_usage()"}
 # The first parts of names such as `flux-tools/erase-v1`.
 _FOLDERS = frozenset(name.partition("/")[0] for name in CATALOG if "/" in name)
 
-_SHAPE = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9._-]+)*")
+_SHAPE = r"[a-z0-9][a-z0-9._-]*(/[a-z0-9._-]+)*"
 
 
 def check_model_name(name: object, *, is_foreign: bool = False) -> str:
@@ -71,7 +71,11 @@ def check_name(name: object) -> str:
     """
     if not isinstance(name, str):
         _refuse(type(name).__name__)
-    if len(name) > 200 or not _SHAPE.fullmatch(name) or any(part in (".", "..") for part in name.split("/")):
+    if (
+        len(name) > 200
+        or not re.fullmatch(_SHAPE, name)
+        or any(part in (".", "..") for part in name.split("/"))
+    ):
         _refuse(printable(name, 60))
     return name
 

@@ -7,7 +7,7 @@ compile each of them at import.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -16,12 +16,10 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ValidationError,
-    ValidationInfo,
-    field_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, Url, core_schema
 
-from bfl_async.models._base import ImageRequest, size_problem
+from bfl_async.models._base import ImageRequest
 from bfl_async.models._numbers import is_number, plain_number, ratio_of
 from bfl_async.models.input_files import MediaProblem
 from bfl_async.models.media import Media, MediaRule, MediaSource, take
@@ -178,18 +176,3 @@ class Webhook(User):
 
     webhook_url: WebhookURL | None = None
     webhook_secret: Secret = None
-
-
-class Masked(ImageRequest):
-    """An image and its mask, which must have the same size."""
-
-    same_size: ClassVar[tuple[str, str] | None] = ("image", "mask")
-
-    @field_validator("mask", check_fields=False)
-    @classmethod
-    def _check_size(cls, mask: object, info: ValidationInfo) -> object:
-        image = info.data.get("image")
-        # A text may be 20 MB long, and a path is read when it is sent: `body` looks at all of them.
-        if isinstance(mask, bytes) and isinstance(image, bytes) and (problem := size_problem(image, mask)):
-            raise PydanticCustomError("media", "{problem}", {"problem": problem})
-        return mask

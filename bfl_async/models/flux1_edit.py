@@ -11,12 +11,12 @@ from bfl_async.models._fields import (
     FinetuneStrength,
     Guidance100,
     Image,
-    Masked,
     OptionalImage,
     OutputFormat,
     Ratio,
     Steps15,
 )
+from bfl_async.models._masked import Masked
 from bfl_async.models.flux1 import Finetuned, Flux1
 
 

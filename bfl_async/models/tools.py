@@ -7,7 +7,6 @@ from pydantic_core import PydanticCustomError
 
 from bfl_async.models._fields import (
     Image,
-    Masked,
     OutputFormat,
     SidePx,
     Tolerance4,
@@ -16,6 +15,7 @@ from bfl_async.models._fields import (
     Video,
     Webhook,
 )
+from bfl_async.models._masked import Masked
 
 
 def _no_bool(value: object) -> object:

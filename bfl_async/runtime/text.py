@@ -15,7 +15,7 @@ MAX_TEXT = 200
 # What could move a cursor, end a line, change the order of the text, or not be encoded at all: the control characters
 # (C0, DEL, C1), line and paragraph separators, marks and overrides of direction, invisible operators and tags,
 # non-characters, and halves of surrogate pairs.
-_UNSAFE = re.compile(
+_UNSAFE = (
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffc\ufffe\uffff\ud800-\udfff"
     "\U000e0000-\U000e007f]"
 )
@@ -23,7 +23,7 @@ _UNSAFE = re.compile(
 
 def escaped(text: str) -> str:
     """Return the text with each unsafe character as a visible escape, such as `\\x1b` or `\\u202e`."""
-    return _UNSAFE.sub(_escape, text)
+    return re.sub(_UNSAFE, _escape, text)
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -115,11 +115,11 @@ def _repaired(body: bytes) -> Mapping[str, JSON] | None:
     if found is None:
         return None
     try:
-        found, repairs = _STRAY_BACKSLASHES.subn(_escaped, found, count=_MOST_ESCAPES)
+        found, repairs = re.subn(_STRAY_BACKSLASHES, _escaped, found, count=_MOST_ESCAPES)
         if repairs == _MOST_ESCAPES:
             return None
         # With a function for integers, reading many of them takes five times as long.
-        decoder = _LENIENT if _LONG_INTEGER.search(found) is None else _LENIENT_WITH_LONG_INTEGERS
+        decoder = _LENIENT if re.search(_LONG_INTEGER, found) is None else _LENIENT_WITH_LONG_INTEGERS
         value: object = decoder.decode(found)
     except (ValueError, RecursionError):
         return None
@@ -148,14 +148,14 @@ def _decoded(body: bytes) -> str | None:
 
 # These patterns begin with a character, so that the search skips all others in C. The lookbehind says that the run
 # begins here: without it, a run would be tried again at each of its characters.
-_LONG_INTEGER = re.compile(rf"[0-9](?<![0-9][0-9])[0-9]{{{_MOST_DIGITS}}}")
+_LONG_INTEGER = rf"[0-9](?<![0-9][0-9])[0-9]{{{_MOST_DIGITS}}}"
 
 
 # A run of backslashes before a character that makes no escape with them.
-_STRAY_BACKSLASHES = re.compile(r"""\\(?<!\\\\)\\*+(?!["\\/bfnrt]|u[0-9A-Fa-f]{4})""")
+_STRAY_BACKSLASHES = r"""\\(?<!\\\\)\\*+(?!["\\/bfnrt]|u[0-9A-Fa-f]{4})"""
 
 
-_STRING_OR_BRACKETS = re.compile(r"""["\[{\]}](?:(?<=")[^"]*"?|(?<=[\[{])[\[{]*|[\]}]*)""")
+_STRING_OR_BRACKETS = r"""["\[{\]}](?:(?<=")[^"]*"?|(?<=[\[{])[\[{]*|[\]}]*)"""
 
 
 def _integer(digits: str) -> int | str:
@@ -184,7 +184,7 @@ def _first_object(text: str) -> str | None:
     # Where the part begins that is kept next.
     start = 0
     depth = 0
-    for token in islice(_STRING_OR_BRACKETS.finditer(outline), _MOST_REPAIRS):
+    for token in islice(re.finditer(_STRING_OR_BRACKETS, outline), _MOST_REPAIRS):
         at, end = token.span()
         first, count = outline[at], end - at
         if first == '"':

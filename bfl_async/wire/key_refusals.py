@@ -64,7 +64,10 @@ _HEADER = r"\bheaders?\b"
 _PARAMETER = r"\b(parameters?|params?|arguments?|attributes?|value_error)\b"
 
 # A text that speaks of a key and of nothing else has one of the nouns, and no word beside these.
-_PLAIN_NOUN = r"\b(keys?|tokens?|apikey|credentials?|auth|bearer|authentication|(un)?authenticated|(un)?authori[sz](ed|ation))\b"
+_PLAIN_NOUN = (
+    r"\b(keys?|tokens?|apikey|credentials?|auth|bearer|authentication|(un)?authenticated"
+    r"|(un)?authori[sz](ed|ation))\b"
+)
 _PLAIN_TEXT = (
     r"((keys?|tokens?|apikey|credentials?|auth|bearer|authentication|(un)?authenticated|(un)?authori[sz](ed|ation)"
     r"|an?|the|this|your?|it|or|and|for|in|of|to|with|must|please|try|check|provided?|given|sent|set|supplied"

@@ -14,7 +14,7 @@ from bfl_async.types.common import JSON
 from bfl_async.wire.json import Content
 
 # No words are so long: an image that the server repeats. Looked for where a run begins only: see _URL.
-_BASE64 = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{200,}={0,2}")
+_BASE64 = r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{200,}={0,2}"
 
 
 BODY_CHARS = 2_000  # of a reply's text that an error keeps
@@ -22,11 +22,11 @@ BODY_CHARS = 2_000  # of a reply's text that an error keeps
 
 # The query is optional, so that a match takes the whole URL: looked for again from each "http" within, a long
 # text would take the square of its length.
-_URL = re.compile(r"(https?://[^\s?\"'<>]+)(\?[^\s\"'<>]*)?")
+_URL = r"(https?://[^\s?\"'<>]+)(\?[^\s\"'<>]*)?"
 
 
 def _without_queries(text: str) -> str:
-    return _URL.sub(lambda found: found[1] + ("" if found[2] is None else "?…"), text)
+    return re.sub(_URL, lambda found: found[1] + ("" if found[2] is None else "?…"), text)
 
 
 def body_text(body: bytes, content: Content | None = None, hidden: HiddenTexts | None = None) -> str:
@@ -61,7 +61,7 @@ def _without_inputs(data: Mapping[str, JSON]) -> Mapping[str, JSON]:
 
 
 def _without_data(text: str) -> str:
-    return _BASE64.sub("…", _without_queries(text))
+    return re.sub(_BASE64, "…", _without_queries(text))
 
 
 # Of all messages together that are read of one error.
@@ -202,12 +202,12 @@ class HiddenTexts:
         return cls({**vars(request), **(getattr(request, "__pydantic_extra__", None) or {})})
 
 
-_WORD = re.compile(r"[^\W_]+")
+_WORD = r"[^\W_]+"
 
 
 def _words(text: str) -> Iterator[tuple[str, int, int]]:
     """The words of a text in one case, each with its place."""
-    return ((found[0].casefold(), found.start(), found.end()) for found in _WORD.finditer(text))
+    return ((found[0].casefold(), found.start(), found.end()) for found in re.finditer(_WORD, text))
 
 
 def hide(text: str, hidden: HiddenTexts | None) -> str:
