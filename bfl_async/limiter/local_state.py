@@ -16,7 +16,7 @@ class Pool(PoolRule):
 
     def __init__(self, limit: int, *, name: str) -> None:
         super().__init__(limit, limit)
-        self.name = name
+        self.name: str = name
         # Fires at `paused_until`, unless the limiter is closed.
         self.pause_timer: asyncio.TimerHandle | None = None
         # Fires at the next raise, unless the limiter is closed.
@@ -33,8 +33,8 @@ class Place:
     def __init__(self, lease: Lease, pools: tuple[str, ...], rank: tuple[int, int]) -> None:
         self.lease: Lease | None = lease
         # Those of the lease that have a limit; also the name of its heap.
-        self.pools = pools
-        self.rank = rank
+        self.pools: tuple[str, ...] = pools
+        self.rank: tuple[int, int] = rank
 
     def __lt__(self, other: Place) -> bool:
         return self.rank < other.rank
@@ -46,7 +46,7 @@ class Slot:
     __slots__ = ("expiry", "leases", "pools", "task_id")
 
     def __init__(self, pools: tuple[str, ...]) -> None:
-        self.pools = pools
+        self.pools: tuple[str, ...] = pools
         self.leases: OrderedSet[Lease] = OrderedSet()
         self.task_id: str | None = None
         # Set while no owner follows the task: there is one lease then.

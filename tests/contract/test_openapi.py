@@ -26,7 +26,7 @@ from tests.media import png
 _FILE = os.environ.get("BFL_OPENAPI", "")
 pytestmark = pytest.mark.skipif(not _FILE, reason="BFL_OPENAPI names no OpenAPI file of BFL's")
 
-BODIES = 300  # an endpoint
+BODIES = 100  # an endpoint
 
 NEWER = {"flux-3-image-klein"}
 """Models that were released after the file."""

@@ -199,10 +199,12 @@ async def test_the_suite_ends_with_the_report() -> None:
     """As its user runs it, with a sandbox in the API's place."""
     async with a_sandbox() as site:
         names = {"BFL_API_KEY": site.key, "BFL_BASE_URL": site.base_url}
+        # Those of pytest's own say that this one may run beside others.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "pytest", "tests/live", "-m", "live", "--live", "-n", "0"),
             *("-q", "-p", "no:cacheprovider"),
-            env={**os.environ, **names},
+            env={**inherited, **names},
             cwd=Path(__file__).parent.parent.parent,
             stdout=asyncio.subprocess.PIPE,
         )
