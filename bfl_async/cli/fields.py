@@ -136,7 +136,7 @@ class GivenFields:
             if not equals or not name:
                 raise click.UsageError(f"--set takes FIELD=VALUE, not {item!r}")
             value = value_of_text(name, text, known.get(name))
-            if name in known and known[name].type.startswith("Sequence") and not isinstance(value, list):
+            if name in known and "Sequence[" in known[name].type and not isinstance(value, list):
                 earlier = fields.setdefault(name, [])
                 assert isinstance(earlier, list)
                 earlier.append(value)

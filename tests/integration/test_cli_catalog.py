@@ -76,7 +76,7 @@ def picture(path: str) -> None:
         (["a cat", "-m", "flux-dev", "--set", "steps=20"], "made.jpg"),
         (["a cat", "-m", "flux-2-klein-4b", "--set", "input_image=in.png"], "made.jpg"),
         (["a cat", "-m", "flux-2-pro", "-o", "made.webp", "--set", "disable_pup=true"], "made.webp"),
-        (["a cat", "-m", "flux-3-image", "--set", "images=in.png", "--set", "images=in.png"], "made.jpg"),
+        (["a cat", "-m", "flux-3-image", "--set", "images=in.png", "--set", "images=in.png"], "made.png"),
         (["a cat", "-m", "flux-3-video", "--set", "mode=t2v", "--set", "duration=5"], "made.mp4"),
         (["a cat", "-m", "flux-3-video", "--set", "mode=i2v", "--set", 'keyframes=[[0, "in.png"]]'], "made.mp4"),
         (["-m", "flux-tools/deblur-v1", "--set", "image=in.png"], "made.png"),

@@ -520,6 +520,7 @@ async def test_a_worker_whose_key_is_refused_ends_and_takes_no_job(
 
 @pytest.mark.bfl_sandbox(service_s=math.inf)
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 async def test_a_worker_whose_key_is_revoked_leaves_everything_to_others(
     app: procrastinate.App, bfl: AsyncBFL, bfl_sandbox: Sandbox, tmp_path: Path
 ) -> None:
