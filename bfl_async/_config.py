@@ -94,7 +94,7 @@ class Limits:
 
     @property
     def discovers(self) -> bool:
-        """Whether the account's limit is to be found out."""
+        """True if the limiter is to search for the account's limit."""
         return isinstance(self.account, str) and self.account == DISCOVER
 
     @property

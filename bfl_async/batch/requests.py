@@ -103,7 +103,7 @@ def fields_of(wanted: ImageRequest, digest_of: Callable[[Path], str] | None = No
         return {name: _kept(value, digest_of) for name, value in given.items()} | more
     files = {name for name, value in given.items() if has_path(value)}
     if files and wanted.model not in CATALOG:
-        # A class of the caller's own says what becomes of a path, and it is not there when the request is made anew.
+        # Only the caller's own class knows how to send a path, and a later run does not have that class.
         raise InvalidRequestError(
             f"a batch cannot make a request for {wanted.model} with files anew: give their bytes, not their paths",
             errors=[(name, "is a path") for name in sorted(files)],

@@ -47,7 +47,7 @@ def current_catalog(*, is_quiet: bool = False) -> Catalog:
 
 
 def stored_problem() -> str:
-    """Return why the stored description cannot be used; "" if it can be, or there is none."""
+    """Return what is wrong with the stored description; "" if it is sound, or none is stored."""
     return _read(*_places())[1]
 
 
@@ -105,7 +105,7 @@ def keep(data: bytes) -> Path:
 
 
 def stored_age_s(now: float) -> float | None:
-    """Return how many seconds ago the description was stored; None if there is none."""
+    """Return the age of the stored description in seconds; None if none is stored."""
     path = stored_path()
     try:
         return None if path is None else max(0.0, now - os.stat(path).st_mtime)

@@ -212,7 +212,7 @@ class RequestCalls(ClientBase):
             model: For its pools and deadline; None: the account's pool alone.
             cost: Credits stated in the receipt.
         Raises:
-            InvalidRequestError: The id or the model is none, or the id is of a result that came without a task.
+            InvalidRequestError: The id or the model's name is not valid, or the id belongs to a result without a task.
             ClientClosedError, ConfigError: The client is not open here.
         """
         scheduler = self._life.check()

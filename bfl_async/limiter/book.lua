@@ -73,7 +73,7 @@ local function long_s(limit)
   return math.max(SHORT_S, LONG_S * math.min(1, limit / LONG_SLOTS) ^ 2)
 end
 
--- The moment at which a try may be proven; nil if there is none.
+-- When a full try may count as proven; nil while no try is full.
 local function next_look(pool)
   local search = pool.search
   if not search or search.trying == 0 or search.full_at < 0 then return nil end

@@ -44,7 +44,7 @@ class PoolRule:
     # Slots and requests, counted by the owner of the rule.
     taken: int = 0
     queued: int = 0
-    # Set while the limit is to be found out; see `search.py`.
+    # Set while the limit is searched for; see `search.py`.
     search: Search | None = None
 
     def has_room(self, now: float, soon_free: int = 0, *, alone: bool = False) -> bool:
@@ -86,7 +86,7 @@ class PoolRule:
             self.search.proven = True
 
     def next_look(self, now: float) -> float | None:
-        """Return the moment at which a try may be proven; None if there is none."""
+        """Return when a full try may count as proven; None while no try is full."""
         return None if self.search is None else self.search.next_look(now, self.limit)
 
     def look(self, now: float) -> None:

@@ -293,7 +293,7 @@ class LocalLimiter:
 
     @property
     def discovers(self) -> bool:
-        """Whether the account's limit is to be found out."""
+        """True if this limiter searches for the account's limit."""
         return self._limits.discovers
 
     def resume_search(self, found: Found) -> None:

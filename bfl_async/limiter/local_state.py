@@ -21,7 +21,7 @@ class Pool(PoolRule):
         self.pause_timer: asyncio.TimerHandle | None = None
         # Fires at the next raise, unless the limiter is closed.
         self.raise_timer: asyncio.TimerHandle | None = None
-        # Fires when a try may be proven, unless the limiter is closed.
+        # Fires when a full try may count as proven, unless the limiter is closed.
         self.look_timer: asyncio.TimerHandle | None = None
 
 

@@ -116,7 +116,7 @@ class Search:
             self.full_at = now
 
     def next_look(self, now: float, limit: int) -> float | None:
-        """Return the moment at which the try may be proven; None if there is none."""
+        """Return when a full try may count as proven; None while no try is full."""
         if not self.trying or self.full_at < 0:
             return None
         short = self.full_at + _SHORT_S

@@ -128,5 +128,5 @@ def by_name(limits: Limits) -> dict[str, int]:
 
 
 def searched(limits: Limits) -> tuple[str, ...]:
-    """Return the pools whose limit is to be found out."""
+    """Return the pools whose limit is searched for."""
     return (ACCOUNT,) if limits.discovers else ()

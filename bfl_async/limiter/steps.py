@@ -34,7 +34,7 @@ class Batch:
     ops: list[Op]
     # Leases that wait after this batch, before what it is granted. While some do, the book must wake the process.
     waiting: int
-    # Pools whose limit is to be found out: their number in `limits`, and in the operation "l", is where that begins.
+    # Pools whose limit is searched for. Their number in `limits`, and in the operation "l", is where the search begins.
     discovers: tuple[str, ...] = ()
 
 

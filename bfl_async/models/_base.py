@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_args, get_origin
 
 from pydantic import (
@@ -120,13 +120,9 @@ class ImageRequest(BaseModel):
         Raises:
             InvalidRequestError: A file cannot be read, or is too large; nothing was sent.
         """
-        made: dict[str, JSON] = {}
-        for name, value in (self.extra_body or {}).items():
-            try:
-                made[name] = load_open(value)
-            except MediaProblem as exc:
-                raise self._unfit(f"{EXTRA_BODY}.{name}", str(exc)) from exc
-        return made
+        return self._encoded(
+            self.extra_body or {}, lambda _, value: load_open(value), within=f"{EXTRA_BODY}."
+        )
 
     def own_body(self) -> Mapping[str, JSON]:
         """Return the body without `extra_body`. Blocks.
@@ -138,11 +134,8 @@ class ImageRequest(BaseModel):
         body = self.model_dump(mode="json", exclude_unset=True, exclude={*media, EXTRA_BODY})
         for name in self.always_sent:
             body[name] = getattr(self, name)
-        for name, value in media.items():
-            try:
-                body[name] = _sent(value, media_rules(type(self))[name])
-            except MediaProblem as exc:
-                raise self._unfit(name, str(exc)) from exc
+        rules = media_rules(type(self))
+        body.update(self._encoded(media, lambda name, value: _sent(value, rules[name])))
         if self.same_size is not None and (problem := size_problem(*map(media.get, self.same_size))):
             raise self._unfit(self.same_size[1], problem)
         return cast("Mapping[str, JSON]", body)
@@ -159,6 +152,18 @@ class ImageRequest(BaseModel):
             if (number := plain_number(value := given[name], whole=name in whole)) is not value
         }
         return {**given, **changed} if changed else given
+
+    def _encoded(
+        self, given: Mapping[str, object], encode: Callable[[str, object], JSON], *, within: str = ""
+    ) -> dict[str, JSON]:
+        """Return the fields as they stand in a body; an error names the field, behind `within`."""
+        made: dict[str, JSON] = {}
+        for name, value in given.items():
+            try:
+                made[name] = encode(name, value)
+            except MediaProblem as exc:
+                raise self._unfit(f"{within}{name}", str(exc)) from exc
+        return made
 
     def _unfit(self, name: str, problem: str) -> InvalidRequestError:
         return InvalidRequestError(

@@ -11,7 +11,7 @@ from pydantic import PrivateAttr, ValidationError
 
 from bfl_async.errors import InvalidRequestError
 from bfl_async.models._base import EXTRA_BODY, WEBHOOK_FIELDS, ImageRequest, invalid_request
-from bfl_async.models.input_files import FileWithin, MediaProblem
+from bfl_async.models.input_files import FileWithin
 from bfl_async.models.media import load
 from bfl_async.models.openapi import ModelSchema, Shape, media_kind
 from bfl_async.models.passthrough import PassThroughRequest
@@ -48,13 +48,7 @@ class DescribedRequest(PassThroughRequest):
         Raises:
             InvalidRequestError: A file cannot be read, or does not fit; nothing was sent.
         """
-        body: dict[str, JSON] = {}
-        for name, value in self.__pydantic_extra__.items():
-            try:
-                body[name] = _sent(value, name)
-            except MediaProblem as exc:
-                raise self._unfit(name, str(exc)) from exc
-        return body
+        return self._encoded(self.__pydantic_extra__, lambda name, value: _sent(value, name))
 
 
 def described_request(schema: ModelSchema, fields: Mapping[str, object]) -> ImageRequest:

@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, PlainValidator, PrivateAttr
 
 from bfl_async.models._base import EXTRA_BODY, ImageRequest, Shown
-from bfl_async.models.input_files import MediaProblem
 from bfl_async.models.media import is_heavy
 from bfl_async.models.open_values import files_in, is_secret, load_open, shown_open, take_field
 from bfl_async.types.common import JSON
@@ -48,13 +47,7 @@ class PassThroughRequest(ImageRequest):
         Raises:
             InvalidRequestError: A file cannot be read, or is too large; nothing was sent.
         """
-        body: dict[str, JSON] = {}
-        for name, value in self.__pydantic_extra__.items():
-            try:
-                body[name] = load_open(value)
-            except MediaProblem as exc:
-                raise self._unfit(name, str(exc)) from exc
-        return body
+        return self._encoded(self.__pydantic_extra__, lambda _, value: load_open(value))
 
     def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
         # One that failed its checks has no fields yet, and a traceback with local variables shows its repr.

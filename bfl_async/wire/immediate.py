@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import binascii
 import io
-import itertools
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 
 from bfl_async.status import TaskStatus
 from bfl_async.types import bounds as _bounds
@@ -38,7 +38,9 @@ _MOST_QUOTES, _MOST_BACKSLASHES = 20_000, 256
 _PIECE_BYTES = 2**17
 _MOST_URL_CHARS = 16_384
 
-_BASE64_HEAD = rb'"(?:data:[\w/+.;=-]{1,100},)?(?:[A-Za-z0-9+/_-]|\\/|\\u00[0-9A-Fa-f]{2}){64}'
+_BASE64_HEAD = rb'"(?:data:[\w/+.;=-]{1,100},)?((?:[A-Za-z0-9+/_-]|\\/|\\u00[0-9A-Fa-f]{2}){64})'
+# Beginnings of base64 that are looked at, in what has come of an answer.
+_MOST_HEADS = 100
 # How the media that a result can be begin. It only tells base64 from other texts: the bytes are checked when they are
 # read, as those of a download.
 _MEDIUM = rb"(?s)\xff\xd8\xff|\x89PNG|GIF8|RIFF....WEBP|....ftyp|\0\0\0\x0cJXL |\xff\x0a"
@@ -95,8 +97,11 @@ def _is_sure(data: Mapping[str, JSON], image: HeldImage | str) -> bool:
 
 
 def may_hold_image(beginning: bytes) -> bool:
-    """Return whether an answer may hold an image, by what has come of it: what is not base64 is far smaller."""
-    return re.search(_BASE64_HEAD, beginning[: _bounds.RECEIPT.max_bytes]) is not None
+    """Return whether base64 of an image or a video begins in what has come of an answer: all others are far smaller."""
+    heads = re.finditer(_BASE64_HEAD, beginning[: _bounds.RECEIPT.max_bytes])
+    return any(
+        re.match(_MEDIUM, decode_base64(memoryview(head[1])) or b"") for head in islice(heads, _MOST_HEADS)
+    )
 
 
 def _dumped(data: Mapping[str, JSON]) -> bytes:
@@ -186,7 +191,7 @@ class _Reader:
         """Yield the images, bytes or URLs, in their order."""
         count = 0
         # At the top a URL may be anything, such as that of the documentation.
-        for node, may_be_url in itertools.chain(((data, False),), self._nodes(data, _DEPTH)):
+        for node, may_be_url in chain(((data, False),), self._nodes(data, _DEPTH)):
             image = self._take(node, may_be_url=may_be_url) if count < _MOST_IMAGES else None
             if image is None:
                 continue

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -18,6 +16,7 @@ from bfl_async import LimiterError
 from bfl_async.limiter import RedisLimiter
 from tests.contract.limiters import Book, Owner, redis_server
 from tests.contract.ways import way_to
+from tests.tls import Certificate, certificate_in
 from tests.waiting import wait_until
 
 __all__ = ["redis_server"]  # a fixture
@@ -114,21 +113,9 @@ async def test_a_node_of_a_cluster_is_told_at_the_opening(line: bytes) -> None:
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate that nobody trusts, and its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs the openssl program")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        [
-            openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-            "-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=127.0.0.1",
-        ],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-    return certificate, key
+def certificate(tmp_path: Path) -> Certificate:
+    """A certificate that nobody trusts."""
+    return certificate_in(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +128,7 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
 )
 @pytest.mark.slow
 async def test_a_mistake_about_tls_is_told_at_the_opening(
-    scheme: str, has_tls: bool, named: str, certificate: tuple[Path, Path], redis_server: RedisServer
+    scheme: str, has_tls: bool, named: str, certificate: Certificate, redis_server: RedisServer
 ) -> None:
     """Of a certificate, of TLS to a plain port, and of plain text to a port with TLS."""
     port = redis_server.port

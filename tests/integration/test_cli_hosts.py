@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import click
@@ -14,6 +11,7 @@ import pytest
 
 from bfl_async.cli.app import cli
 from tests.fake import JPEG
+from tests.hosts import host_in_thread
 from tests.integration.test_cli import Run, run
 
 __all__ = ["run"]  # the fixture
@@ -40,44 +38,11 @@ class Host:
         return json.dumps({"id": "t", "polling_url": f"{self.polls_at}/poll?id=t"}).encode()
 
 
-@contextmanager
-def listening(host: Host) -> Iterator[str]:
-    """Serve a host in a thread; its origin."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer("GET")
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self._answer("POST")
-
-        def _answer(self, method: str) -> None:
-            body = host.answer(method, self.path)
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     """A host, named in the environment."""
     found = Host()
-    with listening(found) as url, listening(found) as polls:
+    with host_in_thread(found.answer) as url, host_in_thread(found.answer) as polls:
         found.url, found.polls_at = url, polls
         monkeypatch.setenv("BFL_API_KEY", "k-12345678")
         monkeypatch.setenv("BFL_BASE_URL", url)

@@ -9,7 +9,6 @@ import re
 import shutil
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -24,6 +23,7 @@ from bfl_async.cli.doctor import examine, exit_code_of_findings, folder_finding
 from bfl_async.cli.doctor_host import clock_finding, proxy_finding
 from bfl_async.cli.findings import Finding, key_finding
 from bfl_async.sandbox import Sandbox
+from tests.tls import Certificate, certificate_in
 
 CHECKS = [
     "key", "host", "clock", "credits", "proxy", "output folder", "cache folder", "catalog", "sqlite",
@@ -263,26 +263,13 @@ async def test_server_without_tls_is_told(
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate for this machine that only itself vouches for, and its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs the openssl program")
-    own, key = tmp_path / "own.pem", tmp_path / "key.pem"
-    subprocess.run(
-        [
-            openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-            "-keyout", str(key), "-out", str(own), "-days", "2", "-subj", "/CN=doctor",
-            "-addext", "subjectAltName=IP:127.0.0.1",
-        ],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-    return own, key
+def certificate(tmp_path: Path) -> Certificate:
+    """A certificate for this machine that only itself vouches for."""
+    return certificate_in(tmp_path)
 
 
 @asynccontextmanager
-async def a_tls_server(certificate: tuple[Path, Path]) -> AsyncIterator[str]:
+async def a_tls_server(certificate: Certificate) -> AsyncIterator[str]:
     """A server that makes TLS and nothing else; its URL."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
@@ -295,7 +282,7 @@ async def a_tls_server(certificate: tuple[Path, Path]) -> AsyncIterator[str]:
 
 
 async def test_certificates_of_the_environment_count(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], certificate: tuple[Path, Path]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], certificate: Certificate
 ) -> None:
     """Without them the certificate is refused; with them TLS is made; what cannot be read is named."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):

@@ -7,11 +7,7 @@ import base64
 import json
 import logging
 import pickle
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -34,39 +30,13 @@ from bfl_async.events import Event, Settled, Submitted
 from bfl_async.models import ImageRequest
 from tests.azure import EXTRA, PATH, TOKEN, Azure, connected
 from tests.fake import JPEG
+from tests.hosts import host_in_thread
 from tests.integration.test_cli import Run, run
 from tests.json_page import check
 
 __all__ = ["run"]  # the fixture
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40_000 + b"IEND"
-
-
-@contextmanager
-def served(body: object) -> Iterator[str]:
-    """Answer each POST with a body, in a thread of its own: a command has its own loop. The base URL."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            raw = json.dumps(body).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def a_request(prompt: str = "a cat", **extra: object) -> ImageRequest:
@@ -319,7 +289,7 @@ def test_command_line_saves_all_images_of_an_answer(run: Run, monkeypatch: pytes
     """Under numbered names, which replace no other file."""
     body = {"images": [base64.b64encode(JPEG).decode()] * 2}
     Path("cat-2.jpg").write_text("another")
-    with served(body) as url:
+    with host_in_thread(lambda *_: json.dumps(body).encode()) as url:
         monkeypatch.setenv("BFL_API_KEY", "k-12345678")
         monkeypatch.setenv("BFL_BASE_URL", url)
         code, out, err = run("generate", "a cat", "-o", "cat.jpg", "--json")
@@ -334,7 +304,7 @@ def test_command_line_saves_all_images_of_an_answer(run: Run, monkeypatch: pytes
 def test_command_line_promises_no_task_where_there_is_none(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The words name no command that cannot help."""
     body = {"images": [{"b64_json": base64.b64encode(b"<html>" * 60).decode()}]}
-    with served(body) as url:
+    with host_in_thread(lambda *_: json.dumps(body).encode()) as url:
         monkeypatch.setenv("BFL_API_KEY", "k-12345678")
         monkeypatch.setenv("BFL_BASE_URL", url)
         code, out, err = run("generate", "a cat", "-o", "cat.jpg")

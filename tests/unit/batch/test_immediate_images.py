@@ -17,6 +17,7 @@ import pytest
 from bfl_async import Batch, BatchOutcome, DownloadError, ImageRequest, SaveError, request
 from bfl_async.types import EntryState, Reply
 from tests.fake import JPEG, FakeAPI, reply
+from tests.unit.batch.test_batch import rows
 
 TEXT = base64.b64encode(JPEG).decode()
 AMBIGUOUS, FAILED, READY, SAVED = EntryState.AMBIGUOUS, EntryState.FAILED, EntryState.READY, EntryState.SAVED
@@ -48,16 +49,6 @@ async def run(
     ):
         await batch.add(requests)
         return sorted([outcome async for outcome in batch.run()], key=lambda outcome: outcome.index)
-
-
-def rows(folder: Path) -> list[dict[str, object]]:
-    """The ledger as another process sees it."""
-    db = sqlite3.connect(f"file:{folder / 'run.db'}?mode=ro", uri=True)
-    db.row_factory = sqlite3.Row
-    try:
-        return [dict(row) for row in db.execute("SELECT * FROM entries ORDER BY id")]
-    finally:
-        db.close()
 
 
 def manifest(folder: Path) -> list[dict[str, object]]:

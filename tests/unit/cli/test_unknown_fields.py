@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def test_a_ratio_becomes_what_the_model_takes(tmp_path: Path) -> None:
     assert asked("flux-2-pro", ratio="16:9", megapixels=2) == {"prompt": "x", "width": 1904, "height": 1072}
     assert asked("flux-kontext-pro", ratio="16:9") == {"prompt": "x", "aspect_ratio": "16:9"}
     assert asked("flux-dev", megapixels=0.25) == {"prompt": "x", "width": 512, "height": 512}
-    size: Callable[[str], Mapping[str, object]] = lambda model: size_fields(model, "16:9")  # noqa: E731
+    size = functools.partial(size_fields, aspect_ratio="16:9")
     data = "\n".join(
         json.dumps({"prompt": "x", **row})
         for row in ({}, {"model": "flux-kontext-pro"}, {"width": 512}, {"model": "flux-2-pro"})

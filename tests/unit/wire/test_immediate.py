@@ -13,7 +13,7 @@ import pytest
 from bfl_async.types import Accepted, Answered, Reply, SubmitAnswer, Unknown
 from bfl_async.types.held import HeldImage, is_own_id
 from bfl_async.types.replies import Immediate
-from bfl_async.wire.immediate import decode_base64
+from bfl_async.wire.immediate import decode_base64, may_hold_image
 from bfl_async.wire.submit_verdicts import judge_submit
 from tests.fake import JPEG, reply
 
@@ -199,6 +199,23 @@ def test_hostile_answer_is_given_up_soon(body: bytes) -> None:
     began = time.perf_counter()
     assert isinstance(judged(body), Unknown)
     assert time.perf_counter() - began < 2.0
+
+
+@pytest.mark.parametrize(
+    ("beginning", "expected"),
+    [
+        ('{"data": [{"b64_json": "' + TEXT, True),
+        ('{"images": ["data:image/jpeg;base64,' + TEXT, True),
+        ('{"prompt": "' + "a" * 200 + '", "b64_json": "' + TEXT.replace("/", "\\/"), True),
+        ('{"b64_json": "' + TEXT.replace("/", "\\u002F"), True),
+        ('{"status": "' + "a" * 200, False),
+        ('{"b64_json": "' + TEXT[:60], False),
+        ("", False),
+    ],
+)
+def test_only_base64_of_an_image_lets_an_answer_be_larger(beginning: str, expected: bool) -> None:
+    """Any other long text is read as far as that of every other reply."""
+    assert may_hold_image(beginning.encode()) is expected
 
 
 def test_image_beyond_the_bound_is_refused() -> None:
