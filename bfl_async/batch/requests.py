@@ -19,9 +19,10 @@ from typing import TypeAlias, TypeGuard, cast
 from bfl_async.errors import (
     InvalidRequestError,
 )
-from bfl_async.models import CATALOG, ImageRequest, PassThroughRequest, as_request, request
+from bfl_async.models import CATALOG, ImageRequest, PassThroughRequest, request
 from bfl_async.models._base import EXTRA_BODY
 from bfl_async.models.input_files import FileWithin
+from bfl_async.models.main_input import sendable_request
 from bfl_async.models.open_values import canonical_json, files_in
 from bfl_async.runtime.files import Digests
 from bfl_async.runtime.text import printable
@@ -59,7 +60,7 @@ def new_entry(item: object, seen: dict[int, int], digest_of: Callable[[Path], st
             raise InvalidRequestError(
                 f"the id '{printable(name)}' {problem}", errors=[("id", problem)]
             ) from None
-    wanted = as_request(item)
+    wanted = sendable_request(item)
     given = fields_of(wanted, digest_of)
     fields = json.dumps(given, sort_keys=True, separators=(",", ":"))
     known_by = fields

@@ -5,7 +5,15 @@ from __future__ import annotations
 import click
 
 from bfl_async.cli.exit_codes import exit_code_of
-from bfl_async.cli.fields import MODEL_NAME, GivenFields, field_options, make_request, model_option
+from bfl_async.cli.fields import (
+    MODEL_NAME,
+    GivenFields,
+    field_options,
+    make_request,
+    model_option,
+    no_prompt_option,
+)
+from bfl_async.cli.files import read_prompt
 from bfl_async.cli.output import say
 from bfl_async.errors import BFLError
 
@@ -50,10 +58,11 @@ def models(name: str | None, source: str | None, as_json: bool) -> int:
 
 @click.command()
 @click.argument("prompt", required=False)
+@no_prompt_option
 @model_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @field_options
-def estimate(prompt: str | None, model: str, as_json: bool, fields: GivenFields) -> int:
+def estimate(prompt: str | None, model: str, as_json: bool, no_prompt: bool, fields: GivenFields) -> int:
     """Say what a request would cost, without sending it.
 
     1 credit = 0.01 USD. The server's own figure, which comes with its answer, may differ.
@@ -66,7 +75,7 @@ def estimate(prompt: str | None, model: str, as_json: bool, fields: GivenFields)
     from bfl_async.cli import catalog_text
 
     try:
-        wanted = make_request(model, prompt, fields)
+        wanted = make_request(model, read_prompt() if prompt == "-" else prompt, fields, no_prompt=no_prompt)
         catalog_text.print_estimate(wanted, as_json=as_json)
     except BFLError as exc:
         say(f"error: {exc}")

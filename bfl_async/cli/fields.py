@@ -169,18 +169,37 @@ class GivenFields:
 _SIZES = frozenset({"width", "height", "aspect_ratio"})
 
 
+def no_prompt_option(command: _Command) -> _Command:
+    """Add the option for a request without a prompt, which costs as much as one with a prompt."""
+    return click.option(
+        "--no-prompt", is_flag=True, help="Send the request without a prompt, where the model allows it."
+    )(command)
+
+
 def make_request(
-    model: str, prompt: str | None, given: GivenFields, *, output: Path | None = None
+    model: str,
+    prompt: str | None,
+    given: GivenFields,
+    *,
+    output: Path | None = None,
+    no_prompt: bool = False,
 ) -> ImageRequest:
     """Return the request that the options describe.
 
     Args:
         output: Where the result will be written; its suffix asks for the format where nothing else does.
+        no_prompt: The request is meant to have no prompt.
     Raises:
         InvalidRequestError: A field does not fit.
-        click.UsageError: See `GivenFields.of`.
+        click.UsageError: The prompt is missing or blank, and was not left out on purpose. See also `GivenFields.of`.
     """
+    from bfl_async.models.main_input import is_blank, missing_input
+
     fields = given.of(model)
+    if no_prompt and (prompt is not None or "prompt" in fields):
+        raise click.UsageError("--no-prompt is given together with a prompt: leave one of them out")
+    if prompt is not None and is_blank(prompt):
+        raise click.UsageError(_BLANK)
     if given.has_size:
         fields.update(given.size(model))
     if prompt is not None:
@@ -188,7 +207,22 @@ def make_request(
     wanted = _FORMATS.get(output.suffix.lower()) if output is not None else None
     if wanted is not None and "output_format" in fields_by_name(model):
         fields.setdefault("output_format", wanted)
-    return make(model, fields, allow_unknown=given.allow_unknown)
+    known = fields_by_name(model).get("prompt")
+    if known is not None and known.required and not known.mode and "prompt" not in fields:
+        raise click.UsageError(f"{model} needs a prompt, even a short one" if no_prompt else _MISSING)
+    made = make(model, fields, allow_unknown=given.allow_unknown)
+    problem = missing_input(made)
+    if problem is None:
+        return made
+    if not no_prompt:
+        raise click.UsageError(_MISSING if problem == "is missing" else _BLANK)
+    # The API takes a missing prompt for an empty one. Sent as such, the client does not refuse it.
+    return made.with_extra_body({"prompt": ""})
+
+
+_HOW = "write it in quotes, or - to read it from standard input; --no-prompt makes an image without one"
+_MISSING = f"no prompt: {_HOW}"
+_BLANK = f"the prompt is empty: {_HOW}"
 
 
 def _columns(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import click
 import click.shell_completion
 
-from bfl_async.cli.fields import MODEL_NAME, GivenFields, field_options, make_request, model_option
+from bfl_async.cli.fields import (
+    MODEL_NAME,
+    GivenFields,
+    field_options,
+    make_request,
+    model_option,
+    no_prompt_option,
+)
 from bfl_async.cli.files import check_folder, folder_of, read_prompt
 from bfl_async.cli.host_options import host_options
 from bfl_async.cli.opening import open_client, sandbox_option
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
 
 @cli.command()
 @click.argument("prompt", required=False)
+@no_prompt_option
 @model_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File or folder to write to.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for the image.")
@@ -37,6 +45,7 @@ def generate(
     timeout: float | None,
     as_json: bool,
     sandbox: bool,
+    no_prompt: bool,
     fields: GivenFields,
 ) -> int:
     """Generate one image or video and save it.
@@ -51,7 +60,7 @@ def generate(
 
     async def work(_: Interrupts) -> int:
         asked = read_prompt() if prompt == "-" else prompt
-        wanted = make_request(model, asked, fields, output=output)
+        wanted = make_request(model, asked, fields, output=output, no_prompt=no_prompt)
         check_folder(folder_of(output))
         async with AsyncExitStack() as stack:
             left = name_what_is_left(stack, sandbox=sandbox)

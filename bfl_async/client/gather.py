@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from bfl_async.engine.entry import Entry
 from bfl_async.engine.scheduler import Scheduler
 from bfl_async.errors import BFLError, InvalidRequestError
-from bfl_async.models import ImageRequest, as_request
+from bfl_async.models import ImageRequest
+from bfl_async.models.main_input import sendable_request
 from bfl_async.results.result import Result
 
 
@@ -23,7 +24,7 @@ def checked_requests(
     checked: list[ImageRequest | BFLError] = []
     for item in requests:
         try:
-            checked.append(as_request(item))
+            checked.append(sendable_request(item))
         except InvalidRequestError as exc:
             if not return_exceptions:
                 raise

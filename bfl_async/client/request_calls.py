@@ -14,6 +14,7 @@ from bfl_async.client.handle import TaskHandle
 from bfl_async.engine.entry import Entry
 from bfl_async.errors import InvalidRequestError
 from bfl_async.models import ImageRequest, as_request, check_model_name, endpoint_request, request
+from bfl_async.models.main_input import check_main_input
 from bfl_async.results.result import Result
 from bfl_async.types.common import JSON
 from bfl_async.types.replies import Reply
@@ -107,11 +108,17 @@ class RequestCalls(ClientBase):
         fields: dict[str, object],
         extra_body: Mapping[str, object] | None,
     ) -> ImageRequest:
-        """Return the request that was given, or make it by its model's name, of the client's catalog if it has one."""
+        """Return the request that was given, or make it by its model's name, of the client's catalog if it has one.
+
+        Raises:
+            InvalidRequestError: It does not fit, or lacks its main input.
+        """
         if isinstance(request_or_model, str):
             catalog = self._life.settings.catalog
             make = request if catalog is None else catalog.request
-            return make(request_or_model, extra_body=extra_body, **fields)
+            made = make(request_or_model, extra_body=extra_body, **fields)
+            check_main_input(made)
+            return made
         if fields:
             names = ", ".join(fields)
             raise InvalidRequestError(
@@ -119,7 +126,9 @@ class RequestCalls(ClientBase):
                 errors=[(name, "given beside a request") for name in fields],
             )
         checked = as_request(request_or_model)
-        return checked if extra_body is None else checked.with_extra_body(extra_body)
+        wanted = checked if extra_body is None else checked.with_extra_body(extra_body)
+        check_main_input(wanted)
+        return wanted
 
     async def _send(
         self,

@@ -18,7 +18,8 @@ from bfl_async.client.handle import TaskHandle
 from bfl_async.engine.entry import Entry, log_ready_unheard
 from bfl_async.engine.scheduler import Scheduler
 from bfl_async.errors import BFLError, ClientClosedError, ConfigError, TaskError
-from bfl_async.models import ImageRequest, as_request
+from bfl_async.models import ImageRequest
+from bfl_async.models.main_input import sendable_request
 from bfl_async.results.outcome import Outcome
 from bfl_async.runtime.ordered import OrderedSet
 from bfl_async.runtime.tasks import check_loop
@@ -164,7 +165,7 @@ class _Core:
         deadline = None if self._timeout is None else loop.time() + self._timeout
         try:
             entry = self._scheduler.admit(
-                as_request(request), priority=self._priority, deadline=deadline, bounded=False
+                sendable_request(request), priority=self._priority, deadline=deadline, bounded=False
             )
         except BFLError as exc:
             self._finish(item, Outcome(item.index, request, None, None, exc.fresh()))

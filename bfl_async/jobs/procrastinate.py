@@ -50,7 +50,8 @@ from bfl_async.jobs.records import JobRecord
 from bfl_async.jobs.recovery import NEXT, QUEUE, TASK, bring, bring_again, recover, recover_in_turn
 from bfl_async.jobs.storage import FileStorage, FolderStorage, Storage
 from bfl_async.limiter.redis import RedisLimiter
-from bfl_async.models import ImageRequest, as_request
+from bfl_async.models import ImageRequest
+from bfl_async.models.main_input import sendable_request
 from bfl_async.models.open_values import canonical_json
 from bfl_async.runtime.cancellation import shielded
 from bfl_async.runtime.tasks import new_task
@@ -82,7 +83,7 @@ async def defer(
         LedgerError: The database cannot be used; of each 500 requests all or none are deferred.
     Cancellation: Of each 500 requests all or none are deferred; with `ids` the same call can be repeated.
     """
-    wanted = [as_request(one) for one in requests]
+    wanted = [sendable_request(one) for one in requests]
     names: list[str | None] = [None] * len(wanted) if ids is None else list(ids)
     if len(names) != len(wanted):
         raise ConfigError(f"defer: there are {len(wanted)} requests and {len(names)} ids")

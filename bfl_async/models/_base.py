@@ -81,6 +81,16 @@ class ImageRequest(BaseModel):
         """True if the model's schema has the fields of a webhook."""
         return type(self).model_fields.keys() >= WEBHOOK_FIELDS
 
+    @property
+    def takes_prompt(self) -> bool:
+        """True if the model's schema has a prompt."""
+        return "prompt" in type(self).model_fields
+
+    @property
+    def given_prompt(self) -> object:
+        """The prompt that was given; None without one. What `extra_body` has is not looked at."""
+        return vars(self).get("prompt") if "prompt" in self.model_fields_set else None
+
     def media(self) -> dict[str, object]:
         """Return the images and videos that were given, by field."""
         rules, given = media_rules(type(self)), self.model_fields_set

@@ -37,6 +37,11 @@ class DescribedRequest(PassThroughRequest):
         """True if the description has the fields of a webhook."""
         return any(shape.fields.keys() >= WEBHOOK_FIELDS for shape in self._schema.shapes)
 
+    @property
+    def takes_prompt(self) -> bool:
+        """True if the description has a prompt."""
+        return any("prompt" in shape.fields for shape in self._schema.shapes)
+
     def media(self) -> dict[str, object]:
         """Return the images and videos that were given, by field."""
         names = _media_fields(self._schema)

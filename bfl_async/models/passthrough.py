@@ -37,6 +37,16 @@ class PassThroughRequest(ImageRequest):
         """True when `body` reads or encodes files: it then belongs in a worker thread."""
         return is_heavy(self.__pydantic_extra__) or super().has_files
 
+    @property
+    def takes_prompt(self) -> bool:
+        """True if it was given a prompt, or nothing at all: what else the model takes is not known."""
+        return "prompt" in self.__pydantic_extra__ or not (self.__pydantic_extra__ or self.extra_body)
+
+    @property
+    def given_prompt(self) -> object:
+        """The prompt that was given; None without one. What `extra_body` has is not looked at."""
+        return self.__pydantic_extra__.get("prompt")
+
     def media(self) -> dict[str, object]:
         """Return the fields that hold files; which texts are URLs of images is not known."""
         return {name: value for name, value in self.__pydantic_extra__.items() if any(files_in(value))}

@@ -118,6 +118,43 @@ def test_field_that_does_not_fit_is_told_before_anything_is_sent(
     assert says in err
 
 
+@pytest.mark.parametrize("command", ["generate", "estimate"])
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ([], "no prompt: "),
+        (["-m", "flux-2-pro"], "no prompt: "),
+        (["--width", "512"], "no prompt: "),
+        ([""], "the prompt is empty: "),
+        ([" \u200b\n"], "the prompt is empty: "),
+        (["--set", "prompt="], "the prompt is empty: "),
+        (["-m", "flux-2-pro", "  "], "the prompt is empty: "),
+        (["-m", "flux-unheard-of"], "no prompt: "),
+        (["-m", "flux-2-pro", "--no-prompt"], "flux-2-pro needs a prompt"),
+        (["a cat", "--no-prompt"], "given together with a prompt"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:the model")
+def test_request_without_its_main_input_is_refused(
+    run: Run, command: str, argv: list[str], says: str
+) -> None:
+    """It would cost as much as one with a prompt; exit code 2 and how to give one."""
+    code, out, err = run(command, *argv, *(["--sandbox"] if command == "generate" else []))
+    assert (code, out, list(Path().iterdir())) == (2, "", [])
+    assert says in err
+
+
+def test_image_without_a_prompt_is_made_when_asked_for(run: Run) -> None:
+    """By a flag, or for a model whose main input is an image."""
+    Image.new("RGB", (256, 256)).save("in.png")
+    assert run("generate", "--no-prompt", "-o", "a", "--sandbox")[:2] == (0, "a.jpg\n")
+    assert run("estimate", "--no-prompt")[1].startswith("4 credits")
+    upscale = ("generate", "-m", "flux-tools/deblur-v1", "--set", "image=in.png", "-o", "b", "--sandbox")
+    assert run(*upscale)[0] == 0
+    redux = ("generate", "--set", "image_prompt=in.png", "-o", "c", "--sandbox")
+    assert run(*redux)[0] == 0
+
+
 def test_prompt_of_a_dash_is_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it is one prompt."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a cat\nin the snow\n")))
