@@ -9,7 +9,6 @@ from bfl_async.cli.fields import (
     MODEL_NAME,
     GivenFields,
     field_options,
-    make_request,
     model_option,
     no_prompt_option,
 )
@@ -72,10 +71,11 @@ def estimate(prompt: str | None, model: str, as_json: bool, no_prompt: bool, fie
       bfl-async estimate -m flux-2-pro --width 2048 --height 1024 "a cat"
       bfl-async estimate -m flux-3-video --set mode=t2v --set duration=10 --set resolution=fhd "a cat runs"
     """
-    from bfl_async.cli import catalog_text
+    from bfl_async.cli import catalog_text, requesting
 
     try:
-        wanted = make_request(model, read_prompt() if prompt == "-" else prompt, fields, no_prompt=no_prompt)
+        asked = read_prompt() if prompt == "-" else prompt
+        wanted = requesting.make_request(model, asked, fields, no_prompt=no_prompt)
         catalog_text.print_estimate(wanted, as_json=as_json)
     except BFLError as exc:
         say(f"error: {exc}")

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bfl_async.cli.stored_catalog import current_catalog
 from bfl_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ _URLS = ("http://", "https://", "data:")
 
 def fields_by_name(model: str) -> dict[str, FieldInfo]:
     """Return a model's fields; none for a name that the catalog does not know, which goes as it is."""
-    from bfl_async.cli.stored_catalog import current_catalog
-
     return _fields_by_name(current_catalog(), model)
 
 
@@ -126,8 +125,6 @@ def make(model: str, fields: Mapping[str, object], *, allow_unknown: bool) -> Im
     Raises:
         InvalidRequestError: A field does not fit.
     """
-    from bfl_async.cli.stored_catalog import current_catalog
-
     known = current_catalog()
     try:
         return known.request(model, **fields)

@@ -9,25 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from bfl_async.cli.field_values import ALLOW_UNKNOWN, fields_by_name, make, value_of_text
+from bfl_async.cli.field_values import ALLOW_UNKNOWN, fields_by_name, value_of_text
 from bfl_async.cli.files import folder_of_input
 from bfl_async.cli.output import say
+from bfl_async.cli.stored_catalog import current_catalog
 from bfl_async.runtime.text import printable
 
 if TYPE_CHECKING:
-    from bfl_async.models import ImageRequest
+    pass
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 _Option: TypeAlias = Callable[[Callable[..., int]], Callable[..., int]]
 
 DEFAULT_MODEL = "flux-pro-1.1"
-_FORMATS = {".png": "png", ".webp": "webp"}  # what a file's suffix asks for; jpeg is the API's default
 
 
 class _ModelName(click.ParamType[str]):
@@ -41,8 +40,6 @@ class _ModelName(click.ParamType[str]):
         param: click.Parameter,  # noqa: ARG002 - click's signature
         incomplete: str,
     ) -> list[CompletionItem[str]]:
-        from bfl_async.cli.stored_catalog import current_catalog
-
         known = current_catalog(is_quiet=True)
         return [CompletionItem(name) for name in known if name.startswith(incomplete)]
 
@@ -161,8 +158,6 @@ class GivenFields:
         Raises:
             InvalidRequestError: The model cannot be asked for it.
         """
-        from bfl_async.cli.stored_catalog import current_catalog
-
         return current_catalog().size_fields(model, self.aspect_ratio, self.megapixels)
 
 
@@ -174,55 +169,6 @@ def no_prompt_option(command: _Command) -> _Command:
     return click.option(
         "--no-prompt", is_flag=True, help="Send the request without a prompt, where the model allows it."
     )(command)
-
-
-def make_request(
-    model: str,
-    prompt: str | None,
-    given: GivenFields,
-    *,
-    output: Path | None = None,
-    no_prompt: bool = False,
-) -> ImageRequest:
-    """Return the request that the options describe.
-
-    Args:
-        output: Where the result will be written; its suffix asks for the format where nothing else does.
-        no_prompt: The request is meant to have no prompt.
-    Raises:
-        InvalidRequestError: A field does not fit.
-        click.UsageError: The prompt is missing or blank, and was not left out on purpose. See also `GivenFields.of`.
-    """
-    from bfl_async.models.main_input import is_blank, missing_input
-
-    fields = given.of(model)
-    if no_prompt and (prompt is not None or "prompt" in fields):
-        raise click.UsageError("--no-prompt is given together with a prompt: leave one of them out")
-    if prompt is not None and is_blank(prompt):
-        raise click.UsageError(_BLANK)
-    if given.has_size:
-        fields.update(given.size(model))
-    if prompt is not None:
-        fields["prompt"] = prompt
-    wanted = _FORMATS.get(output.suffix.lower()) if output is not None else None
-    if wanted is not None and "output_format" in fields_by_name(model):
-        fields.setdefault("output_format", wanted)
-    known = fields_by_name(model).get("prompt")
-    if known is not None and known.required and not known.mode and "prompt" not in fields:
-        raise click.UsageError(f"{model} needs a prompt, even a short one" if no_prompt else _MISSING)
-    made = make(model, fields, allow_unknown=given.allow_unknown)
-    problem = missing_input(made)
-    if problem is None:
-        return made
-    if not no_prompt:
-        raise click.UsageError(_MISSING if problem == "is missing" else _BLANK)
-    # The API takes a missing prompt for an empty one. Sent as such, the client does not refuse it.
-    return made.with_extra_body({"prompt": ""})
-
-
-_HOW = "write it in quotes, or - to read it from standard input; --no-prompt makes an image without one"
-_MISSING = f"no prompt: {_HOW}"
-_BLANK = f"the prompt is empty: {_HOW}"
 
 
 def _columns(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

@@ -42,13 +42,6 @@ def check_folder(folder: Path) -> None:
         ) from exc
 
 
-def folder_of(output: Path | None) -> Path:
-    """Return the folder that an output option writes to: it may name a file, a folder, or nothing."""
-    if output is None:
-        return Path()
-    return output if output.is_dir() else output.parent
-
-
 def read_prompt() -> str:
     """Return the one prompt that standard input holds, of any number of lines.
 

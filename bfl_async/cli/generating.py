@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import click.shell_completion
 
-from bfl_async.cli.fields import (
-    MODEL_NAME,
-    GivenFields,
-    field_options,
-    make_request,
-    model_option,
-    no_prompt_option,
-)
-from bfl_async.cli.files import check_folder, folder_of, read_prompt
+from bfl_async.cli.fields import MODEL_NAME, GivenFields, field_options, model_option, no_prompt_option
 from bfl_async.cli.host_options import host_options
-from bfl_async.cli.opening import open_client, sandbox_option
+from bfl_async.cli.opening import sandbox_option
 from bfl_async.cli.root import cli
 from bfl_async.cli.running import run_command
-from bfl_async.cli.saving import name_what_is_left, save_and_print
+from bfl_async.cli.target import Target, target_options
 
 if TYPE_CHECKING:
     from bfl_async.cli.interrupts import Interrupts
@@ -32,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("prompt", required=False)
 @no_prompt_option
 @model_option
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File or folder to write to.")
+@target_options
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for the image.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of the file's name.")
 @field_options
@@ -41,7 +31,7 @@ if TYPE_CHECKING:
 def generate(
     prompt: str | None,
     model: str,
-    output: Path | None,
+    target: Target,
     timeout: float | None,
     as_json: bool,
     sandbox: bool,
@@ -59,21 +49,18 @@ def generate(
     """
 
     async def work(_: Interrupts) -> int:
-        asked = read_prompt() if prompt == "-" else prompt
-        wanted = make_request(model, asked, fields, output=output, no_prompt=no_prompt)
-        check_folder(folder_of(output))
-        async with AsyncExitStack() as stack:
-            left = name_what_is_left(stack, sandbox=sandbox)
-            bfl = await open_client(stack, sandbox=sandbox)
-            handle = bfl.submit_nowait(wanted)
-            try:
-                result = await handle.result(timeout=timeout)
-            except BaseException:
-                if not handle.done():
-                    left.append(handle)
-                raise
-            await save_and_print(result, output, as_json=as_json, prompt=asked)
-        return 0
+        from bfl_async.cli import single
+
+        return await single.run_generate(
+            prompt,
+            model,
+            fields,
+            target,
+            timeout=timeout,
+            as_json=as_json,
+            sandbox=sandbox,
+            no_prompt=no_prompt,
+        )
 
     return run_command(work)
 
@@ -82,7 +69,7 @@ def generate(
 @click.argument("task_id")
 @click.option("--polling-url", help="As it was printed; without it the base URL's own is asked.")
 @click.option("-m", "--model", default=None, type=MODEL_NAME, metavar="MODEL")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File or folder to write to.")
+@target_options
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for the image.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of the file's name.")
 @host_options
@@ -91,7 +78,7 @@ def result_command(
     task_id: str,
     polling_url: str | None,
     model: str | None,
-    output: Path | None,
+    target: Target,
     timeout: float | None,
     as_json: bool,
     sandbox: bool,
@@ -105,11 +92,16 @@ def result_command(
     """
 
     async def work(_: Interrupts) -> int:
-        check_folder(folder_of(output))
-        async with AsyncExitStack() as stack:
-            bfl = await open_client(stack, sandbox=sandbox)
-            found = await bfl.attach(task_id, polling_url=polling_url, model=model).result(timeout=timeout)
-            await save_and_print(found, output, as_json=as_json, prompt=None)
-        return 0
+        from bfl_async.cli import single
+
+        return await single.run_result(
+            task_id,
+            target,
+            polling_url=polling_url,
+            model=model,
+            timeout=timeout,
+            as_json=as_json,
+            sandbox=sandbox,
+        )
 
     return run_command(work)

@@ -13,8 +13,9 @@ import click
 import pytest
 
 from bfl_async import ImageRequest, InvalidRequestError
-from bfl_async.cli.fields import GivenFields, make_request
+from bfl_async.cli.fields import GivenFields
 from bfl_async.cli.files import InputError
+from bfl_async.cli.requesting import make_request
 from bfl_async.cli.rows import Kind, Rows
 from bfl_async.models.sizes import size_fields
 from tests.media import png
