@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @target_options
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for the image.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of the file's name.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the task's id while waiting on a terminal.")
 @field_options
 @host_options
 @sandbox_option
@@ -34,6 +35,7 @@ def generate(
     target: Target,
     timeout: float | None,
     as_json: bool,
+    verbose: bool,
     sandbox: bool,
     no_prompt: bool,
     fields: GivenFields,
@@ -59,6 +61,7 @@ def generate(
             timeout=timeout,
             as_json=as_json,
             sandbox=sandbox,
+            verbose=verbose,
             no_prompt=no_prompt,
         )
 
@@ -72,6 +75,7 @@ def generate(
 @target_options
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for the image.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of the file's name.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the task's id while waiting on a terminal.")
 @host_options
 @sandbox_option
 def result_command(
@@ -81,6 +85,7 @@ def result_command(
     target: Target,
     timeout: float | None,
     as_json: bool,
+    verbose: bool,
     sandbox: bool,
 ) -> int:
     """Wait for a task that was submitted before, and save its image.
@@ -102,6 +107,7 @@ def result_command(
             timeout=timeout,
             as_json=as_json,
             sandbox=sandbox,
+            verbose=verbose,
         )
 
     return run_command(work)

@@ -68,21 +68,46 @@ def json_of(facts: Mapping[str, object]) -> str:
 
 def print_json(facts: Mapping[str, object]) -> None:
     """Print facts as a line of JSON to stdout."""
+    erase_line()
     click.echo(json_of(facts))
 
 
 def print_line(text: str, *, bold: bool = False) -> None:
     """Print one line of data to stdout; what could act on a terminal is shown as an escape."""
+    erase_line()
     line = escaped(text)
     click.echo(click.style(line, bold=True) if bold else line)
 
 
 def say(text: str) -> None:
     """Write one line to stderr. Where nobody can read it any more, the work goes on without words."""
+    erase_line()
     try:
         click.echo(printable(text, _MAX_WORDS), err=True)
     except OSError:
         discard(sys.stderr)
+
+
+# Whether stderr ends in a line that is drawn again. Written by draw_line and erase_line only.
+_drawn = False
+_TO_LINE_START = "\r\x1b[K"
+
+
+def draw_line(text: str) -> None:
+    """Draw a line on the terminal of stderr, in place of the one that was drawn last. Everything else erases it."""
+    global _drawn
+    _drawn = True
+    with contextlib.suppress(OSError):
+        click.echo(f"{_TO_LINE_START}{escaped(text)}", nl=False, err=True, color=True)
+
+
+def erase_line() -> None:
+    """Erase the line that was drawn last, if one was."""
+    global _drawn
+    if _drawn:
+        _drawn = False
+        with contextlib.suppress(OSError):
+            click.echo(_TO_LINE_START, nl=False, err=True, color=True)
 
 
 def say_error(error: click.ClickException) -> None:

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 from bfl_async.cli.fields import GivenFields
 from bfl_async.cli.files import read_prompt
+from bfl_async.cli.live_line import live_line
 from bfl_async.cli.opening import open_client
 from bfl_async.cli.requesting import format_of, make_request
 from bfl_async.cli.saving import name_what_is_left, print_saved, save
@@ -22,6 +23,7 @@ async def run_generate(
     as_json: bool,
     sandbox: bool,
     no_prompt: bool,
+    verbose: bool,
 ) -> int:
     """Send a request, wait for its result and save it."""
     asked = read_prompt() if prompt == "-" else prompt
@@ -31,13 +33,15 @@ async def run_generate(
         left = name_what_is_left(stack, sandbox=sandbox)
         bfl = await open_client(stack, sandbox=sandbox)
         handle = bfl.submit_nowait(wanted)
-        try:
-            result = await handle.result(timeout=timeout)
-        except BaseException:
-            if not handle.done():
-                left.append(handle)
-            raise
-        print_saved(await save(result, target), as_json=as_json, prompt=asked)
+        async with live_line([handle], verbose=verbose):
+            try:
+                result = await handle.result(timeout=timeout)
+            except BaseException:
+                if not handle.done():
+                    left.append(handle)
+                raise
+            saved = await save(result, target)
+        print_saved(saved, as_json=as_json, prompt=asked)
     return 0
 
 
@@ -50,11 +54,14 @@ async def run_result(
     timeout: float | None,
     as_json: bool,
     sandbox: bool,
+    verbose: bool,
 ) -> int:
     """Wait for a task that was submitted before, and save its result."""
     target.check()
     async with AsyncExitStack() as stack:
         bfl = await open_client(stack, sandbox=sandbox)
-        found = await bfl.attach(task_id, polling_url=polling_url, model=model).result(timeout=timeout)
-        print_saved(await save(found, target), as_json=as_json, prompt=None)
+        handle = bfl.attach(task_id, polling_url=polling_url, model=model)
+        async with live_line([handle], verbose=verbose):
+            saved = await save(await handle.result(timeout=timeout), target)
+        print_saved(saved, as_json=as_json, prompt=None)
     return 0

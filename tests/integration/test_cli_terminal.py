@@ -98,6 +98,28 @@ def test_batch_draws_where_a_terminal_can(
     assert is_redrawn or "\x1b" not in written
 
 
+@pytest.mark.parametrize("command", ["generate", "result"])
+@pytest.mark.parametrize("server", [4], indirect=True)
+def test_wait_for_an_image_is_shown_where_a_terminal_can(
+    server: subprocess.Popen[str], tmp_path: Path, command: str
+) -> None:
+    """State and seconds, the task's id on demand; then the line is gone. Nothing in a pipe, a dumb terminal, a CI."""
+    argv = [command, "a cat", *KLEIN]
+    if command == "result":
+        shown, err = in_pipe(tmp_path, "generate", "a cat", *KLEIN, "--json")
+        assert err == ""
+        argv = [command, json.loads(shown)["task_id"]]
+    written = on_terminal(tmp_path, *argv, "-v", "-o", "a.jpg")
+    frames = written.split("\r\x1b[K")
+    assert frames[0] == ""
+    assert any(re.search(r" · \d s", frame) for frame in frames)
+    assert command == "result" or any(re.search(r"[0-9a-f]{8}-[0-9a-f-]{27}$", frame) for frame in frames)
+    assert frames[-1] == "a.jpg\r\n"
+    for asked in ({"TERM": "dumb"}, {"CI": "1"}):
+        assert on_terminal(tmp_path, *argv, "-o", "a.jpg", "--force", **asked) == "a.jpg\r\n"
+    assert in_pipe(tmp_path, *argv, "-v", "-o", "b.jpg", FORCE_COLOR="1") == ("b.jpg\n", "")
+
+
 def test_batch_in_a_pipe_never_draws(tmp_path: Path) -> None:
     """Also where colours are forced: stdout is JSON, stderr is lines."""
     (tmp_path / "prompts.txt").write_text("a cat\n")
