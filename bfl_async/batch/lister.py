@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from bfl_async.batch.files import ListedImages, Manifest
+from bfl_async.batch.records import recorded_fields
 from bfl_async.batch.shelf import READ, Shelf
 from bfl_async.batch.verdicts import ended_from_elsewhere
 from bfl_async.errors import (
@@ -159,6 +160,7 @@ def manifest_line(
         "cost": cost,
         **kept,
         "key": row.key,
+        "fields": recorded_fields(row.fields),
     }
     if row.name is not None:
         line["id"] = row.name

@@ -1,18 +1,17 @@
-"""`generate` and `result`."""
+"""`generate`, `again` and `result`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import click.shell_completion
 
+from bfl_async.cli.asked import Asked, asked_options
 from bfl_async.cli.fields import MODEL_NAME, GivenFields, field_options, model_option, no_prompt_option
-from bfl_async.cli.host_options import host_options
-from bfl_async.cli.opening import sandbox_option
 from bfl_async.cli.root import cli
 from bfl_async.cli.running import run_command
-from bfl_async.cli.target import Target, target_options
 
 if TYPE_CHECKING:
     from bfl_async.cli.interrupts import Interrupts
@@ -22,27 +21,13 @@ if TYPE_CHECKING:
 @click.argument("prompt", required=False)
 @no_prompt_option
 @model_option
-@target_options
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for the image.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of the file's name.")
-@click.option("-v", "--verbose", is_flag=True, help="Show the task's id while waiting on a terminal.")
+@asked_options
 @field_options
-@host_options
-@sandbox_option
-def generate(
-    prompt: str | None,
-    model: str,
-    target: Target,
-    timeout: float | None,
-    as_json: bool,
-    verbose: bool,
-    sandbox: bool,
-    no_prompt: bool,
-    fields: GivenFields,
-) -> int:
+def generate(prompt: str | None, model: str, asked: Asked, no_prompt: bool, fields: GivenFields) -> int:
     """Generate one image or video and save it.
 
-    A PROMPT of - is read from standard input.
+    A PROMPT of - is read from standard input. The folder's manifest.jsonl gets a line with all that it takes to make
+    the image again.
 
     \b
     Examples:
@@ -53,17 +38,40 @@ def generate(
     async def work(_: Interrupts) -> int:
         from bfl_async.cli import single
 
-        return await single.run_generate(
-            prompt,
-            model,
-            fields,
-            target,
-            timeout=timeout,
-            as_json=as_json,
-            sandbox=sandbox,
-            verbose=verbose,
-            no_prompt=no_prompt,
-        )
+        return await single.run_generate(prompt, model, fields, asked, no_prompt=no_prompt)
+
+    return run_command(work)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("prompt", required=False)
+@click.option(
+    "-m",
+    "--model",
+    default=None,
+    type=MODEL_NAME,
+    metavar="MODEL",
+    help="Another model than that of the image.",
+)
+@asked_options
+@field_options
+def again(file: Path, prompt: str | None, model: str | None, asked: Asked, fields: GivenFields) -> int:
+    """Make an image again, with changes.
+
+    FILE is an image that `generate` or `batch` has made: the manifest.jsonl of its folder knows its model, fields and
+    seed. A PROMPT and the options change what they name; all else stays. The new image is saved beside the old one.
+
+    \b
+    Examples:
+      bfl-async again cat.jpg
+      bfl-async again cat.jpg "a dog in the snow" -o dog.jpg
+    """
+
+    async def work(_: Interrupts) -> int:
+        from bfl_async.cli import single
+
+        return await single.run_again(file, prompt, model, fields, asked)
 
     return run_command(work)
 
@@ -72,22 +80,8 @@ def generate(
 @click.argument("task_id")
 @click.option("--polling-url", help="As it was printed; without it the base URL's own is asked.")
 @click.option("-m", "--model", default=None, type=MODEL_NAME, metavar="MODEL")
-@target_options
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for the image.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of the file's name.")
-@click.option("-v", "--verbose", is_flag=True, help="Show the task's id while waiting on a terminal.")
-@host_options
-@sandbox_option
-def result_command(
-    task_id: str,
-    polling_url: str | None,
-    model: str | None,
-    target: Target,
-    timeout: float | None,
-    as_json: bool,
-    verbose: bool,
-    sandbox: bool,
-) -> int:
+@asked_options
+def result_command(task_id: str, polling_url: str | None, model: str | None, asked: Asked) -> int:
     """Wait for a task that was submitted before, and save its image.
 
     \b
@@ -99,15 +93,6 @@ def result_command(
     async def work(_: Interrupts) -> int:
         from bfl_async.cli import single
 
-        return await single.run_result(
-            task_id,
-            target,
-            polling_url=polling_url,
-            model=model,
-            timeout=timeout,
-            as_json=as_json,
-            sandbox=sandbox,
-            verbose=verbose,
-        )
+        return await single.run_result(task_id, asked, polling_url=polling_url, model=model)
 
     return run_command(work)

@@ -43,20 +43,35 @@ def make_request(
     if given.has_size:
         fields.update(given.size(model))
     if prompt is not None:
+        if "prompt" in fields:
+            raise click.UsageError("the prompt is given twice: leave one of the two out")
         fields["prompt"] = prompt
     if target is not None and (wanted := format_for(model, target, fields)) is not None:
         fields["output_format"] = wanted
     known = fields_by_name(model).get("prompt")
     if known is not None and known.required and not known.mode and "prompt" not in fields:
         raise click.UsageError(f"{model} needs a prompt, even a short one" if no_prompt else _MISSING)
-    made = make(model, fields, allow_unknown=given.allow_unknown)
-    problem = missing_input(made)
-    if problem is None:
-        return made
     if not no_prompt:
-        raise click.UsageError(_MISSING if problem == "is missing" else _BLANK)
+        return make_with_input(model, fields, allow_unknown=given.allow_unknown)
+    made = make(model, fields, allow_unknown=given.allow_unknown)
+    if missing_input(made) is None:
+        return made
     # The API takes a missing prompt for an empty one. Sent as such, the client does not refuse it.
     return made.with_extra_body({"prompt": ""})
+
+
+def make_with_input(model: str, fields: Mapping[str, object], *, allow_unknown: bool) -> ImageRequest:
+    """Make a request that says what it wants; see `make`.
+
+    Raises:
+        InvalidRequestError: A field does not fit.
+        click.UsageError: It lacks its main input.
+    """
+    made = make(model, fields, allow_unknown=allow_unknown)
+    problem = missing_input(made)
+    if problem is not None:
+        raise click.UsageError(_MISSING if problem == "is missing" else _BLANK)
+    return made
 
 
 _HOW = "write it in quotes, or - to read it from standard input; --no-prompt makes an image without one"

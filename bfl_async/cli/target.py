@@ -50,6 +50,11 @@ class Target:
     count: int = 1
 
     @property
+    def is_given(self) -> bool:
+        """True if an option says where the results go."""
+        return bool(self.name) or self.folder != Path()
+
+    @property
     def suffix(self) -> str:
         """The suffix that says the format, in small letters; "" if the name has none."""
         suffix = Path(self.name).suffix.lower()

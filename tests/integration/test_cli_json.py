@@ -21,7 +21,7 @@ def test_page_has_a_section_for_each_kind_of_object() -> None:
     """Those of jobs are checked by the tests of the cluster, with a database."""
     assert f'"schema": {SCHEMA}`' in PAGE.read_text("utf-8")
     assert list(sections()) == [
-        "generate, result", "batch: outcome", "batch: summary", "batch: plan", "status", "models", "estimate",
+        "generate, again, result", "batch: outcome", "batch: summary", "batch: plan", "status", "models", "estimate",
         "credits", "finetunes", "doctor", "enqueue", "jobs", "jobs: job",
     ]  # fmt: skip
 
@@ -40,8 +40,8 @@ def test_every_command_that_prints_json_has_a_section() -> None:
 @pytest.mark.parametrize(
     ("section", "argv"),
     [
-        ("generate, result", ["generate", "a cat", *KLEIN, "--json", "--sandbox"]),
-        ("generate, result", ["generate", *KLEIN, "a", "--set", "input_image=in.png", "--json", "--sandbox"]),
+        ("generate, again, result", ["generate", "a cat", *KLEIN, "--json", "--sandbox"]),
+        ("generate, again, result", ["generate", *KLEIN, "a", "--set", "input_image=in.png", "--json", "--sandbox"]),
         ("batch: plan", ["batch", "prompts.txt", "--dry-run"]),
         ("models", ["models", "flux-2-pro", "--json"]),
         ("models", ["models", "flux-3-video", "--json"]),
