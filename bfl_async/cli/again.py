@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from bfl_async.batch.records import omitted_in
 from bfl_async.batch.requests import files_of, given_of, replaced_file
-from bfl_async.cli.field_values import fields_by_name
+from bfl_async.cli.field_values import fields_by_name, is_media
 from bfl_async.cli.fields import GivenFields
 from bfl_async.cli.files import InputError
+from bfl_async.cli.input_images import with_images
 from bfl_async.cli.records import Recorded
 from bfl_async.runtime.files import Digests
 from bfl_async.runtime.text import printable
@@ -21,18 +22,25 @@ _SIZE = frozenset({"width", "height", "aspect_ratio"})
 
 
 def fields_again(
-    recorded: Recorded, model: str, prompt: str | None, given: GivenFields, *, new_seed: bool
+    recorded: Recorded,
+    model: str,
+    prompt: str | None,
+    given: GivenFields,
+    *,
+    images: Sequence[str] = (),
+    new_seed: bool,
 ) -> dict[str, object]:
     """Return the fields of a request that makes the recorded image again, with what the options change.
 
     Args:
         model: That of the new request; the recorded one unless it was changed.
+        images: What `--image` names; they take the place of all that the image had.
         new_seed: The seed is not taken over.
     Raises:
         InputError: The record does not have all that the request had, or an input file is no longer the same.
         click.UsageError: See `GivenFields.of`.
     """
-    changed = given.of(model)
+    changed = with_images(model, given.of(model), images)
     if given.has_size:
         changed.update(given.size(model))
     if prompt is not None:
@@ -42,6 +50,9 @@ def fields_again(
     kept = {name: value for name, value in recorded.fields.items() if name not in changed}
     if _SIZE & changed.keys() and given.has_size:
         kept = {name: value for name, value in kept.items() if name not in _SIZE}
+    if images:
+        known = fields_by_name(model)
+        kept = {name: value for name, value in kept.items() if not is_media(known.get(name))}
     _check_whole(kept)
     _check_files(kept)
     seeded = "seed" in fields_by_name(model) or not fields_by_name(model)
@@ -60,7 +71,7 @@ def _check_whole(fields: Mapping[str, JSON]) -> None:
     if missing:
         names = ", ".join(map(printable, missing))
         raise InputError(
-            f"the record does not hold {names}: the file was given as bytes. Give it again with --set"
+            f"the record does not hold {names}: the file was given as bytes. Give it again with --image or --set"
         )
 
 
@@ -69,12 +80,12 @@ def _check_files(fields: Mapping[str, JSON]) -> None:
     for path, _ in files:
         if not path.is_file():
             raise InputError(
-                f"the input '{printable(str(path))}' is no longer there: give another with --set"
+                f"the input '{printable(str(path))}' is no longer there: give another with --image or --set"
             )
     replaced = replaced_file(files, Digests())
     if replaced is not None:
         raise InputError(
-            f"the input '{printable(replaced)}' was changed since: give the file that is meant with --set"
+            f"the input '{printable(replaced)}' was changed since: give the file that is meant with --image or --set"
         )
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
+from typing import TypeVar
 
 import click
 
 from bfl_async.cli.host_options import host_options
 from bfl_async.cli.opening import sandbox_option
 from bfl_async.cli.target import Target, target_options
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+# A typing mistake must not cost a fortune; many images are a batch.
+_MOST = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,7 @@ class Asked:
         as_json: Print a JSON object in place of the file's name.
         verbose: Show the task's id while waiting.
         sandbox: Use an embedded server.
+        opens: Open each file with the system's viewer.
     """
 
     target: Target
@@ -30,6 +37,15 @@ class Asked:
     as_json: bool
     verbose: bool
     sandbox: bool
+    opens: bool
+
+
+def variations_option(command: _Command) -> _Command:
+    """Add the option for several images of one request; the command gets their number as `count`."""
+    return click.option(
+        "-n", "--variations", "count", type=click.IntRange(1, _MOST), default=1, show_default=True, metavar="N",
+        help="Images to make, each with a seed of its own; a seed that is given is that of the first.",
+    )(command)  # fmt: skip
 
 
 def asked_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -43,9 +59,10 @@ def asked_options(command: Callable[..., int]) -> Callable[..., int]:
         as_json: bool,
         verbose: bool,
         sandbox: bool,
+        opens: bool,
         **others: object,
     ) -> int:
-        return command(asked=Asked(target, timeout, as_json, verbose, sandbox), **others)
+        return command(asked=Asked(target, timeout, as_json, verbose, sandbox, opens), **others)
 
     made: Callable[..., int] = host_options(sandbox_option(with_asked))
     for option in reversed(_OPTIONS):
@@ -59,5 +76,6 @@ _OPTIONS: tuple[Callable[[Callable[..., int]], Callable[..., int]], ...] = (
         "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for the image."
     ),
     click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of the file's name."),
+    click.option("--open", "opens", is_flag=True, help="Open the file with the system's viewer."),
     click.option("-v", "--verbose", is_flag=True, help="Show the task's id while waiting on a terminal."),
 )

@@ -13,6 +13,7 @@ from bfl_async.cli.fields import (
     no_prompt_option,
 )
 from bfl_async.cli.files import read_prompt
+from bfl_async.cli.input_images import image_option
 from bfl_async.cli.output import say
 from bfl_async.errors import BFLError
 
@@ -59,9 +60,17 @@ def models(name: str | None, source: str | None, as_json: bool) -> int:
 @click.argument("prompt", required=False)
 @no_prompt_option
 @model_option
+@image_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @field_options
-def estimate(prompt: str | None, model: str, as_json: bool, no_prompt: bool, fields: GivenFields) -> int:
+def estimate(
+    prompt: str | None,
+    model: str,
+    images: tuple[str, ...],
+    as_json: bool,
+    no_prompt: bool,
+    fields: GivenFields,
+) -> int:
     """Say what a request would cost, without sending it.
 
     1 credit = 0.01 USD. The server's own figure, which comes with its answer, may differ.
@@ -75,7 +84,7 @@ def estimate(prompt: str | None, model: str, as_json: bool, no_prompt: bool, fie
 
     try:
         asked = read_prompt() if prompt == "-" else prompt
-        wanted = requesting.make_request(model, asked, fields, no_prompt=no_prompt)
+        wanted = requesting.make_request(model, asked, fields, images=images, no_prompt=no_prompt)
         catalog_text.print_estimate(wanted, as_json=as_json)
     except BFLError as exc:
         say(f"error: {exc}")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 import click.shell_completion
 
-from bfl_async.cli.asked import Asked, asked_options
+from bfl_async.cli.asked import Asked, asked_options, variations_option
 from bfl_async.cli.fields import MODEL_NAME, GivenFields, field_options, model_option, no_prompt_option
+from bfl_async.cli.input_images import image_option
 from bfl_async.cli.root import cli
 from bfl_async.cli.running import run_command
 
@@ -21,9 +22,19 @@ if TYPE_CHECKING:
 @click.argument("prompt", required=False)
 @no_prompt_option
 @model_option
+@image_option
+@variations_option
 @asked_options
 @field_options
-def generate(prompt: str | None, model: str, asked: Asked, no_prompt: bool, fields: GivenFields) -> int:
+def generate(
+    prompt: str | None,
+    model: str,
+    images: tuple[str, ...],
+    count: int,
+    asked: Asked,
+    no_prompt: bool,
+    fields: GivenFields,
+) -> int:
     """Generate one image or video and save it.
 
     A PROMPT of - is read from standard input. The folder's manifest.jsonl gets a line with all that it takes to make
@@ -32,13 +43,16 @@ def generate(prompt: str | None, model: str, asked: Asked, no_prompt: bool, fiel
     \b
     Examples:
       bfl-async generate "a cat in the snow" -o cat.jpg
-      bfl-async generate "make it night" -m flux-2-pro --set input_image=cat.jpg --json
+      bfl-async generate "make it night" -m flux-2-pro --image cat.jpg -o night.jpg
+      bfl-async generate "a cat in the snow" -n 4 -o snow.jpg
     """
 
     async def work(_: Interrupts) -> int:
         from bfl_async.cli import single
 
-        return await single.run_generate(prompt, model, fields, asked, no_prompt=no_prompt)
+        return await single.run_generate(
+            prompt, model, fields, asked, images=images, count=count, no_prompt=no_prompt
+        )
 
     return run_command(work)
 
@@ -54,13 +68,24 @@ def generate(prompt: str | None, model: str, asked: Asked, no_prompt: bool, fiel
     metavar="MODEL",
     help="Another model than that of the image.",
 )
+@image_option
+@variations_option
 @asked_options
 @field_options
-def again(file: Path, prompt: str | None, model: str | None, asked: Asked, fields: GivenFields) -> int:
+def again(
+    file: Path,
+    prompt: str | None,
+    model: str | None,
+    images: tuple[str, ...],
+    count: int,
+    asked: Asked,
+    fields: GivenFields,
+) -> int:
     """Make an image again, with changes.
 
     FILE is an image that `generate` or `batch` has made: the manifest.jsonl of its folder knows its model, fields and
-    seed. A PROMPT and the options change what they name; all else stays. The new image is saved beside the old one.
+    seed. A PROMPT and the options change what they name; all else stays, but with -n the seeds are new. The new image
+    is saved beside the old one.
 
     \b
     Examples:
@@ -71,7 +96,7 @@ def again(file: Path, prompt: str | None, model: str | None, asked: Asked, field
     async def work(_: Interrupts) -> int:
         from bfl_async.cli import single
 
-        return await single.run_again(file, prompt, model, fields, asked)
+        return await single.run_again(file, prompt, model, fields, asked, images=images, count=count)
 
     return run_command(work)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import click
 
+from bfl_async.batch.requests import given_to
 from bfl_async.cli.field_values import fields_by_name, make
 from bfl_async.cli.fields import GivenFields
+from bfl_async.cli.input_images import with_images
 from bfl_async.cli.stored_catalog import current_catalog
 from bfl_async.cli.target import FORMAT_OF, SUFFIXES, Target
 from bfl_async.models import ImageRequest
+from bfl_async.models._base import field_of
 from bfl_async.models.main_input import is_blank, missing_input
 from bfl_async.runtime.text import printable
 
@@ -23,19 +26,21 @@ def make_request(
     given: GivenFields,
     *,
     target: Target | None = None,
+    images: Sequence[str] = (),
     no_prompt: bool = False,
 ) -> ImageRequest:
     """Return the request that the options describe.
 
     Args:
         target: Where the result will be written; the suffix of its name asks for the format. None: nowhere.
+        images: What `--image` names.
         no_prompt: The request is meant to have no prompt.
     Raises:
         InvalidRequestError: A field does not fit.
         click.UsageError: The prompt is missing or blank, and was not left out on purpose; or the model does not make
             the format that the target's name says. See also `GivenFields.of`.
     """
-    fields = given.of(model)
+    fields = with_images(model, given.of(model), images)
     if no_prompt and (prompt is not None or "prompt" in fields):
         raise click.UsageError("--no-prompt is given together with a prompt: leave one of them out")
     if prompt is not None and is_blank(prompt):
@@ -72,6 +77,21 @@ def make_with_input(model: str, fields: Mapping[str, object], *, allow_unknown: 
     if problem is not None:
         raise click.UsageError(_MISSING if problem == "is missing" else _BLANK)
     return made
+
+
+def variations_of(request: ImageRequest, count: int) -> list[ImageRequest]:
+    """Return requests for several images; with a seed, each has the next one."""
+    seed = field_of(request, "seed")
+    if count == 1 or not isinstance(seed, int):
+        return [request] * count
+    return [_with_seed(request, seed + number) for number in range(count)]
+
+
+def _with_seed(request: ImageRequest, seed: int) -> ImageRequest:
+    if request.extra_body is not None and "seed" in request.extra_body:
+        return request.with_extra_body({"seed": seed})
+    fields = {**given_to(request), "seed": seed}
+    return make(request.model, fields, allow_unknown=False)
 
 
 _HOW = "write it in quotes, or - to read it from standard input; --no-prompt makes an image without one"

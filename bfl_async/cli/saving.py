@@ -10,6 +10,8 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
+import click
+
 from bfl_async.batch.files import name_new
 from bfl_async.cli.output import (
     print_json,
@@ -128,6 +130,13 @@ def print_saved(saved: Saved, *, as_json: bool, prompt: str | None) -> None:
             "duration": result.duration,
         }
     )
+
+
+def open_file(path: Path) -> None:
+    """Open a file with the system's viewer; where there is none, that is a warning."""
+    # Absolute, so that no name is taken for an option.
+    if click.launch(str(path.absolute())):
+        say(f"warning: no viewer could be started for {str(path)!r}")
 
 
 def name_what_is_left(stack: AsyncExitStack, *, sandbox: bool) -> list[TaskHandle | Result]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -9,34 +11,56 @@ from pathlib import Path
 from bfl_async.batch.requests import fields_of
 from bfl_async.cli.again import fields_again, free_name
 from bfl_async.cli.asked import Asked
+from bfl_async.cli.exit_codes import ExitCode, exit_code_of
 from bfl_async.cli.fields import GivenFields
 from bfl_async.cli.files import read_prompt
 from bfl_async.cli.live_line import live_line
 from bfl_async.cli.opening import open_client
+from bfl_async.cli.output import say
 from bfl_async.cli.records import read_record, record
-from bfl_async.cli.requesting import format_for, format_of, make_request, make_with_input
-from bfl_async.cli.saving import name_what_is_left, print_saved, save
+from bfl_async.cli.requesting import format_for, format_of, make_request, make_with_input, variations_of
+from bfl_async.cli.saving import Saved, name_what_is_left, open_file, print_saved, save
+from bfl_async.client.handle import TaskHandle
+from bfl_async.errors import BFLError
 from bfl_async.models import ImageRequest
+from bfl_async.results.result import Result
 from bfl_async.runtime.files import Digests
+from bfl_async.types.common import JSON
 
 
 async def run_generate(
-    prompt: str | None, model: str, fields: GivenFields, asked: Asked, *, no_prompt: bool
+    prompt: str | None,
+    model: str,
+    fields: GivenFields,
+    asked: Asked,
+    *,
+    images: Sequence[str],
+    count: int,
+    no_prompt: bool,
 ) -> int:
-    """Send a request, wait for its result and save it."""
+    """Send a request, or several variations of it, wait for the results and save them."""
+    target = replace(asked.target, count=count)
     text = read_prompt() if prompt == "-" else prompt
-    return await _produce(make_request(model, text, fields, target=asked.target, no_prompt=no_prompt), asked)
+    request = make_request(model, text, fields, target=target, images=images, no_prompt=no_prompt)
+    return await _produce(request, replace(asked, target=target))
 
 
 async def run_again(
-    file: Path, prompt: str | None, model: str | None, given: GivenFields, asked: Asked
+    file: Path,
+    prompt: str | None,
+    model: str | None,
+    given: GivenFields,
+    asked: Asked,
+    *,
+    images: Sequence[str],
+    count: int,
 ) -> int:
     """Make a recorded image again, with the changes that the options say."""
     recorded = read_record(file)
     name = recorded.model if model is None else model
     text = read_prompt() if prompt == "-" else prompt
-    fields = fields_again(recorded, name, text, given, new_seed=False)
-    target = asked.target
+    fields = fields_again(recorded, name, text, given, images=images, new_seed=count > 1)
+    target = replace(asked.target, count=count)
     if not target.is_given:
         keeps_format = "output_format" not in given.of(name) and name == recorded.model
         target = replace(target, folder=file.parent, name=free_name(file, keeps_format=keeps_format))
@@ -50,26 +74,58 @@ async def run_again(
 
 
 async def _produce(request: ImageRequest, asked: Asked) -> int:
-    """Send a request, and save, record and print its result."""
+    """Send a request, or variations of it, and save, record and print each result."""
     target = asked.target
     target.check(format_of(request.model, getattr(request, "output_format", None)))
-    fields = fields_of(request, Digests().of)
+    requests = variations_of(request, target.count)
+    kept = [fields_of(each, Digests().of) for each in requests]
     async with AsyncExitStack() as stack:
         left = name_what_is_left(stack, sandbox=asked.sandbox)
         bfl = await open_client(stack, sandbox=asked.sandbox)
-        handle = bfl.submit_nowait(request)
-        async with live_line([handle], verbose=asked.verbose):
-            try:
-                result = await handle.result(timeout=asked.timeout)
-            except BaseException:
-                if not handle.done():
-                    left.append(handle)
-                raise
-            saved = await save(result, target)
-        record(saved, fields)
-        prompt = fields.get("prompt")
-        print_saved(saved, as_json=asked.as_json, prompt=prompt if isinstance(prompt, str) else None)
-    return 0
+        handles = [bfl.submit_nowait(each) for each in requests]
+        async with live_line(handles, verbose=asked.verbose):
+            ended = await asyncio.gather(
+                *(
+                    _finish(handle, fields, number, asked, left)
+                    for number, (handle, fields) in enumerate(zip(handles, kept, strict=True), 1)
+                ),
+                return_exceptions=len(handles) > 1,
+            )
+    return _report(ended)
+
+
+async def _finish(
+    handle: TaskHandle, fields: Mapping[str, JSON], number: int, asked: Asked, left: list[TaskHandle | Result]
+) -> Saved:
+    """Wait for a result; save, record and print it."""
+    try:
+        result = await handle.result(timeout=asked.timeout)
+    except BaseException:
+        if not handle.done():
+            left.append(handle)
+        raise
+    saved = await save(result, asked.target, number=number)
+    record(saved, fields)
+    prompt = fields.get("prompt")
+    print_saved(saved, as_json=asked.as_json, prompt=prompt if isinstance(prompt, str) else None)
+    if asked.opens:
+        open_file(saved.path)
+    return saved
+
+
+def _report(ended: Sequence[Saved | BaseException]) -> int:
+    """Report the seeds of several results and the errors of those that failed; return the exit code."""
+    errors = [one for one in ended if isinstance(one, BaseException)]
+    seeds = ["failed" if isinstance(one, BaseException) else str(one.result.seed) for one in ended]
+    if len(ended) > 1:
+        say(f"seeds: {', '.join('not stated' if seed == 'None' else seed for seed in seeds)}")
+    for error in errors:
+        if not isinstance(error, BFLError):
+            raise error
+        say(f"error: {error}")
+    if not errors:
+        return ExitCode.DONE
+    return exit_code_of(errors[0]) if len(errors) == len(ended) else ExitCode.PARTIAL
 
 
 async def run_result(task_id: str, asked: Asked, *, polling_url: str | None, model: str | None) -> int:
@@ -82,4 +138,6 @@ async def run_result(task_id: str, asked: Asked, *, polling_url: str | None, mod
             saved = await save(await handle.result(timeout=asked.timeout), asked.target)
         record(saved, None)
         print_saved(saved, as_json=asked.as_json, prompt=None)
+        if asked.opens:
+            open_file(saved.path)
     return 0
