@@ -39,6 +39,11 @@ class Asked:
     sandbox: bool
     opens: bool
 
+    @classmethod
+    def by_default(cls, *, as_json: bool) -> Asked:
+        """Return what is done for a result that nothing was asked for."""
+        return cls(Target(), None, as_json, verbose=False, sandbox=False, opens=False)
+
 
 def variations_option(command: _Command) -> _Command:
     """Add the option for several images of one request; the command gets their number as `count`."""

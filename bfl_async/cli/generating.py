@@ -10,6 +10,7 @@ import click.shell_completion
 
 from bfl_async.cli.asked import Asked, asked_options, variations_option
 from bfl_async.cli.fields import MODEL_NAME, GivenFields, field_options, model_option, no_prompt_option
+from bfl_async.cli.host_options import host_options
 from bfl_async.cli.input_images import image_option
 from bfl_async.cli.root import cli
 from bfl_async.cli.running import run_command
@@ -101,13 +102,52 @@ def again(
     return run_command(work)
 
 
+@cli.command()
+@click.argument("prompt", required=False)
+@no_prompt_option
+@model_option
+@image_option
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of the task's id.")
+@host_options
+@field_options
+def submit(
+    prompt: str | None,
+    model: str,
+    images: tuple[str, ...],
+    as_json: bool,
+    no_prompt: bool,
+    fields: GivenFields,
+) -> int:
+    """Send a request, print its task's id and do not wait.
+
+    `result` fetches the image, within the ten minutes for which the server keeps it. A PROMPT of - is read from
+    standard input.
+
+    \b
+    Examples:
+      bfl-async submit "a cat in the snow"
+      bfl-async submit "a cat in the snow" --json | bfl-async result - -o snowy.jpg
+    """
+
+    async def work(_: Interrupts) -> int:
+        from bfl_async.cli import single
+
+        return await single.run_submit(
+            prompt, model, fields, images=images, no_prompt=no_prompt, as_json=as_json
+        )
+
+    return run_command(work)
+
+
 @cli.command("result")
-@click.argument("task_id")
+@click.argument("task_id", metavar="TASK_ID|-")
 @click.option("--polling-url", help="As it was printed; without it the base URL's own is asked.")
 @click.option("-m", "--model", default=None, type=MODEL_NAME, metavar="MODEL")
 @asked_options
 def result_command(task_id: str, polling_url: str | None, model: str | None, asked: Asked) -> int:
     """Wait for a task that was submitted before, and save its image.
+
+    A TASK_ID of - reads ids, or what `submit --json` prints, from standard input, one per line.
 
     \b
     Examples:

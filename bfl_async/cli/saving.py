@@ -162,6 +162,15 @@ def say_how_to_attach(task_id: str, polling_url: str | None, model: str | None, 
         say("paid and not saved: the image came with the answer to the request, and no server keeps it")
         return
     what = "paid and not saved; fetch it with" if done else "running; if this is killed, fetch it with"
+    say(f"{what}: {_command(task_id, polling_url, model)}")
+
+
+def say_how_to_fetch(task_id: str, polling_url: str | None, model: str | None) -> None:
+    """Say how a task that was submitted is brought home."""
+    say(f"accepted; fetch it with: {_command(task_id, polling_url, model)}")
+
+
+def _command(task_id: str, polling_url: str | None, model: str | None) -> str:
     url = f" --polling-url {quote(polling_url)}" if polling_url else ""
     name = f" -m {quote(model)}" if model else ""
-    say(f"{what}: bfl-async result {quote(task_id)}{name}{url}")
+    return f"bfl-async result {quote(task_id)}{name}{url}"

@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import click
+
 from bfl_async.batch.requests import fields_of
 from bfl_async.cli.again import fields_again, free_name
 from bfl_async.cli.asked import Asked
@@ -16,16 +18,18 @@ from bfl_async.cli.fields import GivenFields
 from bfl_async.cli.files import read_prompt
 from bfl_async.cli.live_line import live_line
 from bfl_async.cli.opening import open_client
-from bfl_async.cli.output import say
+from bfl_async.cli.output import print_json, print_line, say
 from bfl_async.cli.records import read_record, record
 from bfl_async.cli.requesting import format_for, format_of, make_request, make_with_input, variations_of
-from bfl_async.cli.saving import Saved, name_what_is_left, open_file, print_saved, save
+from bfl_async.cli.saving import Saved, name_what_is_left, open_file, print_saved, save, say_how_to_fetch
+from bfl_async.cli.submitted import Submitted, read_submitted
 from bfl_async.client.handle import TaskHandle
 from bfl_async.errors import BFLError
 from bfl_async.models import ImageRequest
 from bfl_async.results.result import Result
 from bfl_async.runtime.files import Digests
 from bfl_async.types.common import JSON
+from bfl_async.types.held import is_own_id
 
 
 async def run_generate(
@@ -83,19 +87,33 @@ async def _produce(request: ImageRequest, asked: Asked) -> int:
         left = name_what_is_left(stack, sandbox=asked.sandbox)
         bfl = await open_client(stack, sandbox=asked.sandbox)
         handles = [bfl.submit_nowait(each) for each in requests]
-        async with live_line(handles, verbose=asked.verbose):
-            ended = await asyncio.gather(
-                *(
-                    _finish(handle, fields, number, asked, left)
-                    for number, (handle, fields) in enumerate(zip(handles, kept, strict=True), 1)
-                ),
-                return_exceptions=len(handles) > 1,
-            )
+        return await _finish_all(handles, kept, asked, left)
+
+
+async def _finish_all(
+    handles: Sequence[TaskHandle],
+    kept: Sequence[Mapping[str, JSON] | None],
+    asked: Asked,
+    left: list[TaskHandle | Result],
+) -> int:
+    """Wait for tasks and save their results. The error of a single one is raised, those of several are reported."""
+    async with live_line(handles, verbose=asked.verbose):
+        ended = await asyncio.gather(
+            *(
+                _finish(handle, fields, number, asked, left)
+                for number, (handle, fields) in enumerate(zip(handles, kept, strict=True), 1)
+            ),
+            return_exceptions=len(handles) > 1,
+        )
     return _report(ended)
 
 
 async def _finish(
-    handle: TaskHandle, fields: Mapping[str, JSON], number: int, asked: Asked, left: list[TaskHandle | Result]
+    handle: TaskHandle,
+    fields: Mapping[str, JSON] | None,
+    number: int,
+    asked: Asked,
+    left: list[TaskHandle | Result],
 ) -> Saved:
     """Wait for a result; save, record and print it."""
     try:
@@ -104,9 +122,13 @@ async def _finish(
         if not handle.done():
             left.append(handle)
         raise
+    return await _save(result, fields, asked, number)
+
+
+async def _save(result: Result, fields: Mapping[str, JSON] | None, asked: Asked, number: int = 1) -> Saved:
     saved = await save(result, asked.target, number=number)
     record(saved, fields)
-    prompt = fields.get("prompt")
+    prompt = (fields or {}).get("prompt")
     print_saved(saved, as_json=asked.as_json, prompt=prompt if isinstance(prompt, str) else None)
     if asked.opens:
         open_file(saved.path)
@@ -128,16 +150,48 @@ def _report(ended: Sequence[Saved | BaseException]) -> int:
     return exit_code_of(errors[0]) if len(errors) == len(ended) else ExitCode.PARTIAL
 
 
+async def run_submit(
+    prompt: str | None,
+    model: str,
+    fields: GivenFields,
+    *,
+    images: Sequence[str],
+    no_prompt: bool,
+    as_json: bool,
+) -> int:
+    """Send a request, and print its task as soon as the server has accepted it."""
+    text = read_prompt() if prompt == "-" else prompt
+    request = make_request(model, text, fields, images=images, no_prompt=no_prompt)
+    kept = fields_of(request, Digests().of)
+    async with AsyncExitStack() as stack:
+        bfl = await open_client(stack, sandbox=False)
+        handle = bfl.submit_nowait(request)
+        async with live_line([handle], verbose=False):
+            await handle.accepted()
+        task_id = handle.task_id
+        assert task_id is not None
+        if is_own_id(task_id):
+            # Some hosts answer with the image itself, which nobody could fetch later.
+            say("the image came with the answer, and is saved at once")
+            await _save(await handle.result(), kept, Asked.by_default(as_json=as_json))
+            return ExitCode.DONE
+        task = Submitted(task_id, handle.polling_url, request.model, kept)
+        if as_json:
+            print_json(task.facts(handle.cost))
+        else:
+            print_line(task_id)
+            say_how_to_fetch(task_id, task.polling_url, task.model)
+    return ExitCode.DONE
+
+
 async def run_result(task_id: str, asked: Asked, *, polling_url: str | None, model: str | None) -> int:
-    """Wait for a task that was submitted before, and save its result."""
+    """Wait for a task that was submitted before, or for those of standard input, and save the results."""
+    if task_id == "-" and (polling_url is not None or model is not None):
+        raise click.UsageError("--polling-url and --model are of one task: leave them out with -")
+    tasks = read_submitted() if task_id == "-" else [Submitted(task_id, polling_url, model)]
+    asked = replace(asked, target=replace(asked.target, count=len(tasks)))
     asked.target.check()
     async with AsyncExitStack() as stack:
         bfl = await open_client(stack, sandbox=asked.sandbox)
-        handle = bfl.attach(task_id, polling_url=polling_url, model=model)
-        async with live_line([handle], verbose=asked.verbose):
-            saved = await save(await handle.result(timeout=asked.timeout), asked.target)
-        record(saved, None)
-        print_saved(saved, as_json=asked.as_json, prompt=None)
-        if asked.opens:
-            open_file(saved.path)
-    return 0
+        handles = [bfl.attach(task.task_id, polling_url=task.polling_url, model=task.model) for task in tasks]
+        return await _finish_all(handles, [task.fields for task in tasks], asked, [])

@@ -21,8 +21,8 @@ def test_page_has_a_section_for_each_kind_of_object() -> None:
     """Those of jobs are checked by the tests of the cluster, with a database."""
     assert f'"schema": {SCHEMA}`' in PAGE.read_text("utf-8")
     assert list(sections()) == [
-        "generate, again, result", "batch: outcome", "batch: summary", "batch: plan", "status", "models", "estimate",
-        "credits", "finetunes", "doctor", "enqueue", "jobs", "jobs: job",
+        "generate, again, result", "submit", "batch: outcome", "batch: summary", "batch: plan", "status", "models",
+        "estimate", "credits", "finetunes", "doctor", "enqueue", "jobs", "jobs: job",
     ]  # fmt: skip
 
 
