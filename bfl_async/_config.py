@@ -8,12 +8,13 @@ variable.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import math
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -223,6 +224,25 @@ def limits_from(limits: int | Limits) -> Limits:
     return limits if isinstance(limits, Limits) else Limits(account=limits)
 
 
+class UnusableKeyError(ConfigError):
+    """There is no API key, or it cannot be one. For the command line, which has an exit code for it."""
+
+
+@contextlib.contextmanager
+def key_source(source: Callable[[], str]) -> Iterator[None]:
+    """Within: where neither an argument nor `BFL_API_KEY` gives a key, `source` returns it or raises an error."""
+    global _key_source
+    before, _key_source = _key_source, source
+    try:
+        yield
+    finally:
+        _key_source = before
+
+
+# Written by key_source, read by resolve_key. It is the process's, since threads resolve keys as well.
+_key_source: Callable[[], str] | None = None
+
+
 def resolve_key(api_key: object) -> Secret:
     """Return the API key: the argument, else `BFL_API_KEY`; see `check_key`.
 
@@ -234,9 +254,10 @@ def resolve_key(api_key: object) -> Secret:
     """
     if api_key is not None:
         return check_key(api_key, "the api_key argument is empty", source="api_key")
-    return check_key(
-        conceal(os.environ.get("BFL_API_KEY", "")), "BFL_API_KEY is not set", source="BFL_API_KEY"
-    )
+    given = os.environ.get("BFL_API_KEY", "")
+    if _key_source is not None and not given.strip(" \t\r\n\"'"):
+        return check_key(conceal(_key_source()), "the stored key is empty", source="the stored key")
+    return check_key(conceal(given), "BFL_API_KEY is not set", source="BFL_API_KEY")
 
 
 def check_key(raw: object, missing: str, *, source: str = "the API key") -> Secret:
@@ -253,12 +274,12 @@ def check_key(raw: object, missing: str, *, source: str = "the API key") -> Secr
     raw = conceal(raw)
     if not isinstance(raw, str):
         kind = raw.kind if isinstance(raw, Unusable) else type(raw).__name__
-        raise ConfigError(f"an API key is a text, not {kind}")
+        raise UnusableKeyError(f"an API key is a text, not {kind}")
     key = Secret(raw.strip().strip("\"'").strip())
     if not key:
-        raise ConfigError(f"no API key: {missing}; set BFL_API_KEY or pass api_key=")
+        raise UnusableKeyError(f"no API key: {missing}; set BFL_API_KEY or pass api_key=")
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ConfigError(f"{source} holds characters that no API key has: copy the key again")
+        raise UnusableKeyError(f"{source} holds characters that no API key has: copy the key again")
     return key
 
 

@@ -11,6 +11,7 @@ from bfl_async.cli.fields import (
     field_options,
     model_option,
     no_prompt_option,
+    unknown_models_option,
 )
 from bfl_async.cli.files import read_prompt
 from bfl_async.cli.input_images import image_option
@@ -60,6 +61,7 @@ def models(name: str | None, source: str | None, as_json: bool) -> int:
 @click.argument("prompt", required=False)
 @no_prompt_option
 @model_option
+@unknown_models_option
 @image_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @field_options
@@ -84,6 +86,7 @@ def estimate(
 
     try:
         asked = read_prompt() if prompt == "-" else prompt
+        requesting.check_model(model)
         wanted = requesting.make_request(model, asked, fields, images=images, no_prompt=no_prompt)
         catalog_text.print_estimate(wanted, as_json=as_json)
     except BFLError as exc:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from bfl_async import errors
+from bfl_async._config import UnusableKeyError
 
 
 class ExitCode(IntEnum):
@@ -31,6 +32,8 @@ class ExitCode(IntEnum):
 
 def exit_code_of(error: BaseException) -> ExitCode:
     """Return the exit code of an error."""
+    if isinstance(error, UnusableKeyError):
+        return ExitCode.ACCOUNT
     if isinstance(error, errors.ConfigError | errors.InvalidRequestError):
         return ExitCode.USAGE
     if isinstance(

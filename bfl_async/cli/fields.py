@@ -164,6 +164,27 @@ class GivenFields:
 _SIZES = frozenset({"width", "height", "aspect_ratio"})
 
 
+_UNKNOWN_MODELS = "bfl_async.allow_unknown_models"
+
+
+def _keep_unknown_models(context: click.Context, _: click.Parameter, value: bool) -> None:
+    context.meta[_UNKNOWN_MODELS] = value
+
+
+def allows_unknown_models() -> bool:
+    """Return whether the command that runs was told to send names that this release does not know."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_UNKNOWN_MODELS))
+
+
+def unknown_models_option(command: _Command) -> _Command:
+    """Add the option for models that are newer than this release."""
+    return click.option(
+        "--allow-unknown-models", is_flag=True, expose_value=False, callback=_keep_unknown_models,
+        help="Send the request although this release does not know the model; its fields are sent unchecked.",
+    )(command)  # fmt: skip
+
+
 def no_prompt_option(command: _Command) -> _Command:
     """Add the option for a request without a prompt, which costs as much as one with a prompt."""
     return click.option(

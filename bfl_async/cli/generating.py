@@ -9,7 +9,14 @@ import click
 import click.shell_completion
 
 from bfl_async.cli.asked import Asked, asked_options, variations_option
-from bfl_async.cli.fields import MODEL_NAME, GivenFields, field_options, model_option, no_prompt_option
+from bfl_async.cli.fields import (
+    MODEL_NAME,
+    GivenFields,
+    field_options,
+    model_option,
+    no_prompt_option,
+    unknown_models_option,
+)
 from bfl_async.cli.host_options import host_options
 from bfl_async.cli.input_images import image_option
 from bfl_async.cli.root import cli
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
 @click.argument("prompt", required=False)
 @no_prompt_option
 @model_option
+@unknown_models_option
 @image_option
 @variations_option
 @asked_options
@@ -71,6 +79,7 @@ def generate(
 )
 @image_option
 @variations_option
+@unknown_models_option
 @asked_options
 @field_options
 def again(
@@ -106,6 +115,7 @@ def again(
 @click.argument("prompt", required=False)
 @no_prompt_option
 @model_option
+@unknown_models_option
 @image_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of the task's id.")
 @host_options

@@ -8,16 +8,38 @@ import click
 
 from bfl_async.batch.requests import given_to
 from bfl_async.cli.field_values import fields_by_name, make
-from bfl_async.cli.fields import GivenFields
+from bfl_async.cli.fields import GivenFields, allows_unknown_models
 from bfl_async.cli.input_images import with_images
+from bfl_async.cli.near import suggestion
 from bfl_async.cli.stored_catalog import current_catalog
 from bfl_async.cli.target import FORMAT_OF, SUFFIXES, Target
-from bfl_async.models import ImageRequest
+from bfl_async.models import ImageRequest, check_model_name
 from bfl_async.models._base import field_of
 from bfl_async.models.main_input import is_blank, missing_input
 from bfl_async.runtime.text import printable
 
 _VIDEO_POOL = "video"
+
+
+def check_model(model: str) -> None:
+    """Refuse a model's name that neither this release nor the stored description knows.
+
+    Raises:
+        InvalidRequestError: It cannot be the name of a model.
+        click.UsageError: It is not known.
+    """
+    known = current_catalog()
+    if model in known:
+        return
+    near = suggestion(model, known)
+    if not near:
+        check_model_name(model)
+    if allows_unknown_models():
+        return
+    raise click.UsageError(
+        f"no model '{printable(model)}' is known{near or '.'} `bfl-async models` lists the models; "
+        "--allow-unknown-models sends the name as it is"
+    )
 
 
 def make_request(

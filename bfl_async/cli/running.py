@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import click
 import click.shell_completion
 
+from bfl_async._config import key_source
 from bfl_async.cli.exit_codes import ExitCode, exit_code_of
+from bfl_async.cli.keys import missing_key
 from bfl_async.cli.output import (
     discard,
     log_in_words,
@@ -33,7 +35,7 @@ def invoke(cli: click.Group, argv: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
     open_missing_streams()
     try:
-        with log_in_words(), warnings.catch_warnings():
+        with log_in_words(), key_source(missing_key), warnings.catch_warnings():
             warnings.filterwarnings("default", category=UserWarning)
             warnings.showwarning = lambda message, *_: say(f"warning: {message}")
             if instruction := os.environ.get(COMPLETE_VARIABLE):
@@ -67,6 +69,11 @@ def run_command(work: Callable[[Interrupts], Coroutine[object, object, int]]) ->
     try:
         return run_interruptible(work)
     except BFLError as exc:
-        named = "" if exc.request_id is None else f" (request id {exc.request_id})"
-        say(f"error: {exc}{named}")
+        say_failure(exc)
         return exit_code_of(exc)
+
+
+def say_failure(error: BFLError) -> None:
+    """Write the error of the library to stderr, with the server's name for the exchange."""
+    named = "" if error.request_id is None else f" (request id {error.request_id})"
+    say(f"error: {error}{named}")

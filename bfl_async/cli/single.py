@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 
 import click
@@ -20,11 +21,19 @@ from bfl_async.cli.live_line import live_line
 from bfl_async.cli.opening import open_client
 from bfl_async.cli.output import print_json, print_line, say
 from bfl_async.cli.records import read_record, record
-from bfl_async.cli.requesting import format_for, format_of, make_request, make_with_input, variations_of
+from bfl_async.cli.requesting import (
+    check_model,
+    format_for,
+    format_of,
+    make_request,
+    make_with_input,
+    variations_of,
+)
+from bfl_async.cli.running import say_failure
 from bfl_async.cli.saving import Saved, name_what_is_left, open_file, print_saved, save, say_how_to_fetch
 from bfl_async.cli.submitted import Submitted, read_submitted
 from bfl_async.client.handle import TaskHandle
-from bfl_async.errors import BFLError
+from bfl_async.errors import BFLError, RefusedError
 from bfl_async.models import ImageRequest
 from bfl_async.results.result import Result
 from bfl_async.runtime.files import Digests
@@ -43,6 +52,7 @@ async def run_generate(
     no_prompt: bool,
 ) -> int:
     """Send a request, or several variations of it, wait for the results and save them."""
+    check_model(model)
     target = replace(asked.target, count=count)
     text = read_prompt() if prompt == "-" else prompt
     request = make_request(model, text, fields, target=target, images=images, no_prompt=no_prompt)
@@ -62,6 +72,8 @@ async def run_again(
     """Make a recorded image again, with the changes that the options say."""
     recorded = read_record(file)
     name = recorded.model if model is None else model
+    if model is not None:
+        check_model(model)
     text = read_prompt() if prompt == "-" else prompt
     fields = fields_again(recorded, name, text, given, images=images, new_seed=count > 1)
     target = replace(asked.target, count=count)
@@ -87,7 +99,8 @@ async def _produce(request: ImageRequest, asked: Asked) -> int:
         left = name_what_is_left(stack, sandbox=asked.sandbox)
         bfl = await open_client(stack, sandbox=asked.sandbox)
         handles = [bfl.submit_nowait(each) for each in requests]
-        return await _finish_all(handles, kept, asked, left)
+        ended = await _finish_all(handles, kept, asked, left)
+    return _report(ended)
 
 
 async def _finish_all(
@@ -95,17 +108,16 @@ async def _finish_all(
     kept: Sequence[Mapping[str, JSON] | None],
     asked: Asked,
     left: list[TaskHandle | Result],
-) -> int:
-    """Wait for tasks and save their results. The error of a single one is raised, those of several are reported."""
+) -> list[Saved | BaseException]:
+    """Wait for tasks and save their results; return these, or errors in their place."""
     async with live_line(handles, verbose=asked.verbose):
-        ended = await asyncio.gather(
+        return await asyncio.gather(
             *(
                 _finish(handle, fields, number, asked, left)
                 for number, (handle, fields) in enumerate(zip(handles, kept, strict=True), 1)
             ),
-            return_exceptions=len(handles) > 1,
+            return_exceptions=True,
         )
-    return _report(ended)
 
 
 async def _finish(
@@ -135,6 +147,12 @@ async def _save(result: Result, fields: Mapping[str, JSON] | None, asked: Asked,
     return saved
 
 
+def _code_of(error: BaseException) -> ExitCode:
+    """Return the exit code of a request's error; a 404 means that the server does not know its model."""
+    unknown = isinstance(error, RefusedError) and error.status_code == HTTPStatus.NOT_FOUND
+    return ExitCode.USAGE if unknown else exit_code_of(error)
+
+
 def _report(ended: Sequence[Saved | BaseException]) -> int:
     """Report the seeds of several results and the errors of those that failed; return the exit code."""
     errors = [one for one in ended if isinstance(one, BaseException)]
@@ -144,10 +162,10 @@ def _report(ended: Sequence[Saved | BaseException]) -> int:
     for error in errors:
         if not isinstance(error, BFLError):
             raise error
-        say(f"error: {error}")
+        say_failure(error)
     if not errors:
         return ExitCode.DONE
-    return exit_code_of(errors[0]) if len(errors) == len(ended) else ExitCode.PARTIAL
+    return _code_of(errors[0]) if len(errors) == len(ended) else ExitCode.PARTIAL
 
 
 async def run_submit(
@@ -160,6 +178,7 @@ async def run_submit(
     as_json: bool,
 ) -> int:
     """Send a request, and print its task as soon as the server has accepted it."""
+    check_model(model)
     text = read_prompt() if prompt == "-" else prompt
     request = make_request(model, text, fields, images=images, no_prompt=no_prompt)
     kept = fields_of(request, Digests().of)
@@ -194,4 +213,5 @@ async def run_result(task_id: str, asked: Asked, *, polling_url: str | None, mod
     async with AsyncExitStack() as stack:
         bfl = await open_client(stack, sandbox=asked.sandbox)
         handles = [bfl.attach(task.task_id, polling_url=task.polling_url, model=task.model) for task in tasks]
-        return await _finish_all(handles, [task.fields for task in tasks], asked, [])
+        ended = await _finish_all(handles, [task.fields for task in tasks], asked, [])
+    return _report(ended)

@@ -242,9 +242,22 @@ def test_interrupt_while_standard_input_is_silent(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "code", "says"),
     [
-        (["generate", "a cat"], 2, "BFL_API_KEY"),
+        (["generate", "a cat"], 4, "no API key: set BFL_API_KEY (create a key at https://dashboard.bfl.ai)"),
+        (["generate", "a cat"], 4, "or add --sandbox to try without one"),
+        (["credits"], 4, "no API key: "),
+        (["submit", "a cat"], 4, "no API key: "),
         (["generate", "a cat", "--width", "1000", "--sandbox"], 2, "width: Input should be a multiple of 32"),
-        (["generate", "a cat", "-m", "flux-nope", "--sandbox"], 1, "no model 'flux-nope'"),
+        (["generate", "a cat", "-m", "flux-nope", "--sandbox"], 2, "no model 'flux-nope' is known"),
+        (["generate", "a cat", "-m", "flux-dv", "--sandbox"], 2, "is known: did you mean 'flux-dev'?"),
+        (["generate", "a cat", "-m", "FLUX-2-PRO", "--sandbox"], 2, "did you mean 'flux-2-pro'?"),
+        (["estimate", "a cat", "-m", "flux2-pro"], 2, "did you mean 'flux-2-pro'?"),
+        (["submit", "a cat", "-m", "flux-klein-9b"], 2, "did you mean 'flux-2-klein-9b'?"),
+        (
+            ["generate", "a cat", "-m", "flux-nope", "--allow-unknown-models", "--sandbox"],
+            2,
+            "the server knows no model",
+        ),
+        (["generate", "a cat", "--set", "widht=512", "--sandbox"], 2, "widht: did you mean 'width'?"),
         (["generate", "a cat", "-m", "../x", "--sandbox"], 2, "not a model name"),
         (["generate", "a cat", "--steps", "20", "--sandbox"], 2, "no such field"),
         (["generate", "[moderate-output] x", "--sandbox"], 5, "moderation refused the output"),
@@ -267,6 +280,7 @@ def test_interrupt_while_standard_input_is_silent(tmp_path: Path) -> None:
         (["status", "binary"], 1, "not a database"),
         (["credits", "--nope"], 2, "No such option"),
         (["nope"], 2, "No such command"),
+        (["stats"], 2, "No such command 'stats': did you mean 'status'?"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -299,7 +313,7 @@ def test_mistake_is_one_line_and_an_exit_code(run: Run, argv: list[str], code: i
         ),
         ({"BFL_API_KEY": "k", "BFL_BASE_URL": "http://api.example"}, ["credits"], 2, "unencrypted"),
         ({"BFL_API_KEY": "k", "BFL_BASE_URL": "http://127.0.0.1:9"}, ["credits"], 1, "nothing was sent"),
-        ({"BFL_API_KEY": "bad\nkey"}, ["credits"], 2, "BFL_API_KEY holds characters"),
+        ({"BFL_API_KEY": "bad\nkey"}, ["credits"], 4, "BFL_API_KEY holds characters"),
     ],
 )
 def test_wrong_environment_is_one_line(

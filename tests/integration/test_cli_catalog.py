@@ -129,7 +129,7 @@ def test_field_that_does_not_fit_is_told_before_anything_is_sent(
         ([" \u200b\n"], "the prompt is empty: "),
         (["--set", "prompt="], "the prompt is empty: "),
         (["-m", "flux-2-pro", "  "], "the prompt is empty: "),
-        (["-m", "flux-unheard-of"], "no prompt: "),
+        (["-m", "flux-unheard-of", "--allow-unknown-models"], "no prompt: "),
         (["-m", "flux-2-pro", "--no-prompt"], "flux-2-pro needs a prompt"),
         (["a cat", "--no-prompt"], "given together with a prompt"),
     ],

@@ -97,7 +97,7 @@ def test_images_of_a_list_are_its_items(run: Run) -> None:
     [
         (["-m", "flux-tools/vto-v1"], "takes no --image: use --set person=FILE or --set garment=FILE"),
         (["-m", "flux-pro-1.1", "--image", "in.png"], "takes one image, and --image is given 2 times"),
-        (["-m", "flux-unheard-of"], "does not know which field"),
+        (["-m", "flux-unheard-of", "--allow-unknown-models"], "does not know which field"),
         (["-m", "flux-2-pro", "--set", "input_image=in.png"], "given twice: by --image, and by --set input_image"),
         (["-m", "flux-2-pro", "--image", "missing.png"], "'missing.png' cannot be read"),
     ],
