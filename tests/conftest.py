@@ -59,7 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _folders_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the command line, in processes of its own as well, from what the user keeps between runs."""
-    for name in ("CACHE", "STATE"):
+    for name in ("CACHE", "CONFIG", "STATE"):
         os.environ[f"XDG_{name}_HOME"] = str(tmp_path_factory.mktemp(name.lower()))
 
 

@@ -38,7 +38,8 @@ class _Group(click.Group):
 def cli() -> None:
     """Generate images with the Black Forest Labs FLUX API.
 
-    The key is read from BFL_API_KEY, the host from BFL_BASE_URL. With --sandbox neither is needed.
+    The key is read from BFL_API_KEY, or is the one that `login` has stored; the host from BFL_BASE_URL. With --sandbox
+    neither is needed.
 
     \b
     Examples:

@@ -13,7 +13,7 @@ import click.shell_completion
 
 from bfl_async._config import key_source
 from bfl_async.cli.exit_codes import ExitCode, exit_code_of
-from bfl_async.cli.keys import missing_key
+from bfl_async.cli.keys import key_of_this_user
 from bfl_async.cli.output import (
     discard,
     log_in_words,
@@ -35,7 +35,7 @@ def invoke(cli: click.Group, argv: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
     open_missing_streams()
     try:
-        with log_in_words(), key_source(missing_key), warnings.catch_warnings():
+        with log_in_words(), key_source(key_of_this_user), warnings.catch_warnings():
             warnings.filterwarnings("default", category=UserWarning)
             warnings.showwarning = lambda message, *_: say(f"warning: {message}")
             if instruction := os.environ.get(COMPLETE_VARIABLE):

@@ -53,10 +53,10 @@ def arguments(example: str) -> list[str]:
 
 ALL = dict(commands())
 EXAMPLES = [line for command in ALL.values() for line in examples(command)]
-# Those that end by themselves and need no database; the rest is parsed.
+# Those that end by themselves and need neither a database nor a key; the rest is parsed.
 RUN = [
     line for line in EXAMPLES
-    if line.startswith("bfl-async ") and arguments(line)[0] not in ("sandbox", "worker", "enqueue", "jobs")
+    if line.startswith("bfl-async ") and arguments(line)[0] not in ("sandbox", "worker", "enqueue", "jobs", "login")
 ]  # fmt: skip
 
 
