@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import string
+import sys
+import unicodedata
 from collections.abc import Collection, Mapping
 
 from bfl_async.errors import ConfigError
@@ -11,8 +13,23 @@ from bfl_async.errors import ConfigError
 DEFAULT_TEMPLATE = "{index:05}-{slug}.{ext}"
 _FIELDS = ("index", "slug", "model", "seed", "task_id", "key", "ext")
 _SLUG_CHARS = 40
-# Of a name's part: file systems take 255, and a number or `.part` may follow.
+# Letters of most scripts take two or three bytes, and a file's name is measured in bytes.
+_SLUG_BYTES = 120
+# Characters of a prompt that are read for its slug.
+_READ_CHARS = 400
+# Bytes of a name's part: file systems take 255, and a number or `.part` may follow.
 _NAME_BYTES = 200
+# Names that Windows keeps for devices, with any suffix. Source: Microsoft, "Naming Files, Paths, and Namespaces".
+_DEVICES = frozenset(
+    {"con", "prn", "aux", "nul", "conin$", "conout$"}
+    | {f"{device}{number}" for device in ("com", "lpt") for number in "0123456789\u00b9\u00b2\u00b3"}
+)
+# Letters and marks that are drawn as nothing: Hangul fillers, the grapheme joiner, Khmer and Mongolian marks without
+# a shape, and variation selectors.
+_UNSEEN = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u180f\u3164\uffa0"
+    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+)
 # What a format may hold: a fill that is plain, a width and a precision of at most three digits, a type for whole
 # numbers or for text. Nothing of it can write a slash, a dot of its own or a name of any length.
 _SPEC = re.compile(r"(?:[A-Za-z0-9_-]?[<>=^])?0?\d{0,3}(?:\.\d{1,3})?[dxXs]?")
@@ -21,17 +38,59 @@ _MOST_BYTES = 700
 
 
 def slug(text: str) -> str:
-    """Return a short file name part of a text: lower case letters, digits and hyphens, nothing else."""
-    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-    return words[:_SLUG_CHARS].strip("-") or "image"
+    """Return a short part of a file name: the letters and digits of a text, in any script, with hyphens between words.
+
+    Letters are lower case and normalized (NFKC); other characters, marks of direction included, are left out. A
+    longer text is cut at a word. What the system's encoding of file names cannot write is left out as well.
+    """
+    encoding = sys.getfilesystemencoding()
+    words = _words(text[:_READ_CHARS].encode(encoding, "ignore").decode(encoding, "ignore"))
+    return _cut_at_word(words) or "image"
+
+
+def _words(text: str) -> str:
+    """Return the words of a text, in lower case with hyphens between them."""
+    # Lower case may decompose a letter, as that of the Turkish dotted I.
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
+    kept: list[str] = []
+    for char in text:
+        kind = unicodedata.category(char)
+        if char in _UNSEEN or kind == "Cf":
+            continue
+        # A mark belongs to the letter before it; alone it is no part of a word.
+        is_kept = kind[0] in "LN" or (kind[0] == "M" and kept and kept[-1] != "-")
+        if is_kept:
+            kept.append(char)
+        elif kept and kept[-1] != "-":
+            kept.append("-")
+    return "".join(kept).rstrip("-")
+
+
+def _cut_at_word(words: str) -> str:
+    """Return the beginning of some words that fits: whole words, unless that would leave little."""
+    end = min(len(words), _SLUG_CHARS)
+    while len(words[:end].encode()) > _SLUG_BYTES:
+        end -= 1
+    if end == len(words):
+        return words
+    hyphen = words.rfind("-", 0, end + 1)
+    # A long text without spaces may follow one short word.
+    if hyphen > end // 3:
+        return words[:hyphen]
+    # A letter keeps all of its marks, or goes with them; the first one is all that there is.
+    whole = end
+    while whole and unicodedata.category(words[whole]).startswith("M"):
+        whole -= 1
+    return words[: whole or end]
 
 
 class NameTemplate:
     """Makes file names, such as `{index:05}-{slug}.{ext}`.
 
     The fields are `index` (from 0), `slug` (of the prompt), `model`, `seed`, `task_id`, `key` and `ext`. What
-    they hold is not trusted: nothing but letters, digits, `-` and `_` of it comes into a name. A slash that the
-    template itself has makes a folder.
+    they hold is not trusted: of a prompt, letters and digits of any script come into a name, and of the others ASCII
+    letters, digits, `-` and `_`. A slash that the template itself has makes a folder. Names that Windows keeps for
+    devices, such as `con`, get `-image` after them.
 
     Args:
         text: The template.
@@ -44,7 +103,7 @@ class NameTemplate:
     def __init__(self, text: str = DEFAULT_TEMPLATE, *, reserved: Collection[str] = ()) -> None:
         self.text = text
         # As a file system that does not tell cases apart compares them.
-        self._reserved = frozenset(name.casefold() for name in reserved)
+        self._reserved = frozenset(map(_folded, reserved))
         try:
             parts = list(string.Formatter().parse(text))
         except ValueError as exc:
@@ -66,7 +125,7 @@ class NameTemplate:
         short = self._render(index=0, prompt="a", model="m", seed=0, task_id="t", key="k", suffix=".jpg")
         long = self._render(
             index=10**9,
-            prompt="b" * 99,
+            prompt="\u4e00" * 99,
             model="n" * 99,
             seed=10**18,
             task_id="u" * 99,
@@ -112,7 +171,7 @@ class NameTemplate:
         """Return the part of a name, from its beginning, that is reserved."""
         parts = name.split("/")
         for count in range(1, len(parts) + 1):
-            if (start := "/".join(parts[:count])).casefold() in self._reserved:
+            if _folded(start := "/".join(parts[:count])) in self._reserved:
                 return start
         return None
 
@@ -144,11 +203,22 @@ class NameTemplate:
             )
         except (ValueError, TypeError) as exc:
             raise ConfigError(f"the name template {self.text!r} does not fit: {exc}") from exc
-        return "/".join(_cut(part) for part in text.split("/"))
+        return "/".join(_without_device(_cut(part)) for part in text.split("/"))
 
 
 def _plain(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "-", text)[:80].strip("-") or "none"
+
+
+def _folded(name: str) -> str:
+    """Return a name as file systems compare it that tell neither cases nor forms of one letter apart."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _without_device(part: str) -> str:
+    """Return a part of a name that Windows does not take for a device."""
+    stem, dot, rest = part.partition(".")
+    return f"{stem}-image{dot}{rest}" if stem.rstrip(" ").casefold() in _DEVICES else part
 
 
 def _cut(part: str) -> str:
