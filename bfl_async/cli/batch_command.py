@@ -20,8 +20,7 @@ from bfl_async.cli.interrupts import Interrupts
 from bfl_async.cli.limit_option import Limit
 from bfl_async.cli.opening import open_client
 from bfl_async.cli.output import say
-from bfl_async.cli.rows import Rows
-from bfl_async.cli.run_batch import (
+from bfl_async.cli.planning import (
     LedgerPlan,
     PlanOptions,
     check_cost,
@@ -29,9 +28,10 @@ from bfl_async.cli.run_batch import (
     in_words,
     make_plan,
     print_plan,
-    run_batch,
     say_what_is_left,
 )
+from bfl_async.cli.rows import Rows
+from bfl_async.cli.run_batch import run_batch
 from bfl_async.cli.show_status import LEDGER_NAME
 from bfl_async.cli.threads import in_thread, in_thread_until_stopped
 from bfl_async.errors import ConfigError

@@ -14,8 +14,8 @@ import pytest
 from bfl_async import AsyncBFL, Batch, BFLError, Budget, Fixed, LedgerError
 from bfl_async.batch import Plan
 from bfl_async.cli.files import InputError
+from bfl_async.cli.planning import PlanOptions, check_cost, make_plan
 from bfl_async.cli.rows import Rows
-from bfl_async.cli.run_batch import PlanOptions, check_cost, make_plan
 from bfl_async.ledger import SQLiteLedger
 from bfl_async.types import EntryState
 from tests.fake import FakeAPI, FakeTask, reply

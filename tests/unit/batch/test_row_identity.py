@@ -13,8 +13,8 @@ import pytest
 
 from bfl_async import AsyncBFL, Batch, BatchOutcome, Fixed, ImageRequest, InvalidRequestError, request
 from bfl_async.batch.requests import key_of
+from bfl_async.cli.planning import PlanOptions, make_plan
 from bfl_async.cli.rows import Rows
-from bfl_async.cli.run_batch import PlanOptions, make_plan
 from bfl_async.runtime.files import Digests
 from tests.fake import FakeAPI
 from tests.media import png

@@ -11,8 +11,9 @@ import pytest
 from bfl_async import AsyncBFL, Batch, Fixed, ImageRequest, request
 from bfl_async.cli.files import InputError
 from bfl_async.cli.interrupts import Interrupts
+from bfl_async.cli.planning import LedgerPlan, PlanOptions, make_plan
 from bfl_async.cli.rows import Rows
-from bfl_async.cli.run_batch import LedgerPlan, PlanOptions, make_plan, run_batch
+from bfl_async.cli.run_batch import run_batch
 from tests.fake import FakeAPI, prompts
 
 COUNT = 8
