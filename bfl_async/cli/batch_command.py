@@ -33,8 +33,10 @@ from bfl_async.cli.planning import (
 from bfl_async.cli.rows import Rows
 from bfl_async.cli.run_batch import run_batch
 from bfl_async.cli.show_status import LEDGER_NAME
+from bfl_async.cli.snapshot import Manner
 from bfl_async.cli.threads import in_thread, in_thread_until_stopped
 from bfl_async.errors import ConfigError
+from bfl_async.runtime.text import printable
 from bfl_async.types.entries import EntryState
 from bfl_async.types.statistics import Statistics
 
@@ -60,6 +62,8 @@ class BatchOptions:
     max_cost: float | None
     budget: float | None
     timeout: float | None
+    as_json: bool
+    quiet: bool
     sandbox: bool
 
     @property
@@ -76,6 +80,12 @@ class BatchOptions:
     def slots(self) -> int:
         """Active tasks at a time, as far as they are known before the run."""
         return self.limit if isinstance(self.limit, int) else _SLOTS
+
+    @property
+    def manner(self) -> Manner:
+        """How the outcomes are written: for a person only where stdout is a terminal."""
+        ledger = self.output if self.ledger is None else self.ledger
+        return Manner(self.as_json or not sys.stdout.isatty(), self.quiet, printable(str(ledger)))
 
     def for_plan(self) -> PlanOptions:
         """Return what they say of entries that the ledger holds already."""
@@ -106,7 +116,7 @@ async def generate_rows(options: BatchOptions, interrupts: Interrupts) -> int:
     if not is_beside and not is_pipe(rows.name):
         planned = await planning.plan()
         if options.dry_run:
-            print_plan(planned.plan, options.slots, rows.ignored)
+            print_plan(planned.plan, options.slots, rows.ignored, as_json=options.manner.as_json)
             return 0
         await planning.check(planned)
     check_folder(options.output)
@@ -127,8 +137,11 @@ async def generate_rows(options: BatchOptions, interrupts: Interrupts) -> int:
             and_earlier=options.and_earlier,
         )
         beside = planning.plan_beside if is_beside else None
-        code = await run_batch(bfl, run, rows, planned=planned, plan_beside=beside, interrupts=interrupts)
-        _say_what_limited(bfl.statistics(), options.limit, time.monotonic() - began)
+        code = await run_batch(
+            bfl, run, rows, planned=planned, plan_beside=beside, interrupts=interrupts, manner=options.manner
+        )
+        if not options.quiet:
+            _say_what_limited(bfl.statistics(), options.limit, time.monotonic() - began)
         return code
 
 

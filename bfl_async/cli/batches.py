@@ -39,6 +39,8 @@ class BatchArguments(TypedDict):
     max_cost: float | None
     budget: float | None
     timeout: float | None
+    as_json: bool
+    quiet: bool
     sandbox: bool
 
 
@@ -69,6 +71,9 @@ class BatchArguments(TypedDict):
               help="Stop before this run has spent more; the rest stays for the next.")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True),
               help="Seconds to follow each task.  [default: 600]")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True,
+              help="Print JSON lines on a terminal as well; elsewhere they are the default.")  # fmt: skip
+@click.option("-q", "--quiet", is_flag=True, help="No progress: only JSON lines and problems.")
 @host_options
 @sandbox_option
 def batch(**options: Unpack[BatchArguments]) -> int:
@@ -78,9 +83,9 @@ def batch(**options: Unpack[BatchArguments]) -> int:
     the same command again resumes, pays for nothing twice, and does nothing for what is done. Rows that are equal
     are as many images.
 
-    Prints a JSON line for each outcome to stdout, a summary as the last, and the progress to stderr. Ctrl-C,
-    SIGTERM, or the end of who reads stdout stops it: nothing more is sent, what runs is fetched and saved. Another
-    signal leaves at once.
+    A terminal shows the progress and the names of the files. Elsewhere, and with --json, stdout has a JSON line per
+    outcome and a summary as the last; the progress goes to stderr. Ctrl-C, SIGTERM, or a closed stdout stops it:
+    nothing more is sent, and what runs is fetched and saved. Another signal leaves at once.
 
     \b
     Examples:

@@ -17,6 +17,7 @@ from bfl_async.batch.requests import key_of, known_files
 from bfl_async.cli.files import InputError
 from bfl_async.cli.output import print_json, say
 from bfl_async.cli.rows import Rows
+from bfl_async.cli.words import counted, them
 from bfl_async.ledger.reader import LedgerReader, read_ledger
 from bfl_async.runtime.files import Digests
 from bfl_async.types.entries import EntryState
@@ -125,34 +126,36 @@ def _counts_when_held(reader: LedgerReader) -> dict[str, int]:
     return counts
 
 
-def print_plan(plan: Plan, slots: int, ignored: Sequence[str]) -> None:
+def print_plan(plan: Plan, slots: int, ignored: Sequence[str], *, as_json: bool = True) -> None:
     """Print what a run would do."""
-    total = plan.total
-    print_json(
-        {
-            "plan": {
-                "requests": plan.requests,
-                "new": plan.new.count,
-                "in_ledger": plan.requests - plan.new.count,
-                "send": total.count,
-                "usd": total.usd,
-                "unpriced": total.unpriced,
-                "seconds": round(plan.seconds(slots), 1),
-                "parts": [
-                    {"part": name, "count": share.count, "usd": share.usd, "unpriced": share.unpriced}
-                    for name, share in _parts(plan)
-                ],
-                "attached": plan.attached,
-                "left": {"count": plan.left.count, "usd": plan.left.usd, "unpriced": plan.left.unpriced},
-                "ignored_columns": list(ignored),
-            }
-        }
-    )
+    if as_json:
+        print_json({"plan": _plan_facts(plan, slots, ignored)})
     say(
-        f"{plan.requests} requests, {plan.requests - plan.new.count} of them in the ledger; {in_words(plan, slots)}"
+        f"{counted(plan.requests, 'request')}, {plan.requests - plan.new.count:,} of them in the ledger; "
+        f"{in_words(plan, slots)}"
     )
     say_what_is_left(plan)
     say("nothing was sent")
+
+
+def _plan_facts(plan: Plan, slots: int, ignored: Sequence[str]) -> dict[str, object]:
+    total = plan.total
+    return {
+        "requests": plan.requests,
+        "new": plan.new.count,
+        "in_ledger": plan.requests - plan.new.count,
+        "send": total.count,
+        "usd": total.usd,
+        "unpriced": total.unpriced,
+        "seconds": round(plan.seconds(slots), 1),
+        "parts": [
+            {"part": name, "count": share.count, "usd": share.usd, "unpriced": share.unpriced}
+            for name, share in _parts(plan)
+        ],
+        "attached": plan.attached,
+        "left": {"count": plan.left.count, "usd": plan.left.usd, "unpriced": plan.left.unpriced},
+        "ignored_columns": list(ignored),
+    }
 
 
 def _parts(plan: Plan) -> Iterator[tuple[str, Share]]:
@@ -176,7 +179,7 @@ def in_words(plan: Plan, slots: int) -> str:
     ]
     text = f"{total.count} to send" + (f" ({', '.join(parts)})" if parts else "")
     if total.count:
-        text += f": cost {cost_of(total)}, about {plan.seconds(slots):.0f} s on {slots} slots"
+        text += f": cost {cost_of(total)}, about {plan.seconds(slots):.0f} s on {counted(slots, 'slot')}"
     if plan.attached:
         text += f"; {plan.attached} in flight, fetched at no cost"
     if plan.replaced:
@@ -199,8 +202,9 @@ def say_what_is_left(plan: Plan) -> None:
         return
     states = ", ".join(f"{count} {state.value}" for state, count in sorted(plan.left_by_state.items()))
     say(
-        f"not sent: {plan.left.count} entries of an earlier input that this one does not ask for ({states}; cost "
-        f"{cost_of(plan.left)}); --and-earlier sends them as well, `bfl-async drop` removes them"
+        f"not sent: {counted(plan.left.count, 'entry', 'entries')} of an earlier input that this one does not "
+        f"ask for ({states}; cost {cost_of(plan.left)}); --and-earlier sends {them(plan.left.count)} as "
+        f"well, `bfl-async drop` removes {them(plan.left.count)}"
     )
 
 
@@ -213,9 +217,9 @@ def check_cost(plan: Plan, most_usd: float) -> bool:
     total = plan.total
     if round(total.credits, 6) <= round(most_usd * 100, 6) and not total.unpriced:
         return True
-    says = f"the cost of {total.count} requests is {cost_of(total)}, and --max-cost is {most_usd:g} USD"
+    says = f"the cost of {counted(total.count, 'request')} is {cost_of(total)}, and --max-cost is {most_usd:g} USD"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InputError(f"{says}: nothing was sent")
-    if not click.confirm(f"{says}. Send them?", err=True):
+    if not click.confirm(f"{says}. Send {them(total.count)}?", err=True):
         raise InputError("nothing was sent")
     return False

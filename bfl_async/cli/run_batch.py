@@ -6,9 +6,10 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 from bfl_async import AsyncBFL, Batch, BatchOutcome
+from bfl_async.cli.batch_summary import advice, summary_line
 from bfl_async.cli.exit_codes import ExitCode, exit_code_of
 from bfl_async.cli.files import InputError
 from bfl_async.cli.interrupts import Interrupts
@@ -16,7 +17,8 @@ from bfl_async.cli.output import can_redraw, discard, json_of, print_json, say
 from bfl_async.cli.planning import LedgerPlan
 from bfl_async.cli.rows import Rows
 from bfl_async.cli.screen import Screen, open_screen
-from bfl_async.cli.snapshot import Snapshot
+from bfl_async.cli.snapshot import Ended, Manner, Snapshot, problem_of
+from bfl_async.cli.words import counted
 from bfl_async.errors import BFLError
 from bfl_async.types.entries import EntryState
 
@@ -33,14 +35,15 @@ _STARVED = (
 class _Run:
     """One run: what is shared between the outcomes, the screen and the end."""
 
-    def __init__(self, batch: Batch, bfl: AsyncBFL) -> None:
+    def __init__(self, batch: Batch, bfl: AsyncBFL, manner: Manner) -> None:
         self.batch = batch
+        self.manner = manner
+        self.is_over = False
         self.bfl = bfl
         self.total: int | None = None  # of entries that will be; None: not known
         self.began = time.monotonic()
-        self._asked: tuple[float, float] | None = (
-            None  # the balance, and what was spent when it was asked for
-        )
+        # The balance, and what was spent when it was asked for.
+        self._asked: tuple[float, float] | None = None
         self.note = ""
         self.done = 0  # in this run
         # Queued entries that this command does not ask for; None: not known.
@@ -66,7 +69,8 @@ class _Run:
             spent=statistics.credits_spent,
             balance=balance,
             seconds=time.monotonic() - self.began,
-            note=self.note,
+            note="" if self.is_over else self.note,
+            is_over=self.is_over,
         )
 
     async def ask_balance(self) -> None:
@@ -96,11 +100,14 @@ class _Run:
         counts = self.batch.counts()
         running = counts["submitted"] + counts["ready"] + self.bfl.statistics().submitting
         if running:
-            self.note = f"stopping: nothing more is sent; waiting for {running} that run (again: leave now)"
+            self.note = (
+                f"stopping: nothing more is sent; waiting for {counted(running, 'image')} (Ctrl-C again leaves at "
+                "once)"
+            )
             screen.say(self.note)
 
     def report(self, screen: Screen, outcome: BatchOutcome) -> None:
-        """Print an outcome's line."""
+        """Print an outcome."""
         self.done += 1
         prompt = getattr(outcome.request, "prompt", None)
         line: dict[str, object] = {"index": outcome.index}
@@ -114,8 +121,9 @@ class _Run:
         }
         if outcome.result is not None:
             line |= {"seed": outcome.result.seed, "cost": outcome.result.cost}
-        if outcome.file is not None:
-            line["file"] = str(outcome.file)
+        file = None if outcome.file is None else str(outcome.file)
+        if file is not None:
+            line["file"] = file
         error = outcome.error
         if error is not None:
             line["error"] = {
@@ -123,47 +131,22 @@ class _Run:
                 "message": str(error),
                 "request_id": error.request_id,
             }
-        screen.print_line(json_of(line))
-        shown = str(prompt or "")
-        screen.show(
-            self.batch.counts(),
-            shown if error is None else f"{shown[:60]}: {error}",
-            failed=error is not None,
-        )
+        problem = None if error is None else problem_of(error)
+        screen.report(json_of(line), Ended(self.done, outcome.state.value, str(prompt or ""), file, problem))
 
     def summary(self) -> None:
         """Print the last line of stdout, and what a person wants to know."""
         counts = self.batch.counts()
         seconds = time.monotonic() - self.began
         spent = self.bfl.statistics().credits_spent
-        line = {**counts, "outcomes": self.done, "credits_spent": spent, "seconds": round(seconds, 3)}
-        print_json({"summary": line})
-        sys.stdout.flush()
-        parts = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-        say(f"{self.done} prompts in {seconds:.1f} s; in all: {parts or 'none'}; {spent:g} credits")
-        if counts["ambiguous"]:
-            say(
-                f"{counts['ambiguous']} ambiguous: they may have been made and paid; "
-                "--retry-ambiguous sends them again, and may pay a second time"
-            )
-        if counts["failed"] or counts["moderated"]:
-            say(
-                f"{counts['failed']} failed, {counts['moderated']} moderated: --retry-failed and "
-                "--retry-moderated send them again"
-            )
-        going_on = counts["submitted"] + counts["ready"]
-        if going_on:
-            say(
-                f"{going_on} go on at the server: the same command again brings them home, within 10 minutes of "
-                "their end"
-            )
-        if unsent := counts["queued"] - (self.left or 0):
-            which = "them" if self.left is not None else "those that it asks for"
-            say(f"{unsent} were not sent: the same command again goes on with {which}")
-        if self.left:
-            say(
-                f"{self.left} queued entries of an earlier input are left: see --and-earlier, and `bfl-async drop`"
-            )
+        if self.manner.as_json:
+            line = {**counts, "outcomes": self.done, "credits_spent": spent, "seconds": round(seconds, 3)}
+            print_json({"summary": line})
+            sys.stdout.flush()
+        if not self.manner.is_quiet:
+            say(summary_line(counts, outcomes=self.done, spent_credits=spent, seconds=seconds))
+        for sentence in advice(counts, left=self.left, ledger=self.manner.ledger):
+            say(sentence)
 
 
 async def run_batch(
@@ -174,24 +157,32 @@ async def run_batch(
     planned: LedgerPlan | None,
     plan_beside: Callable[[Batch], Awaitable[LedgerPlan]] | None = None,
     interrupts: Interrupts,
+    manner: Manner | None = None,
 ) -> int:
     """Open a batch, run it, and close it; return the exit code.
 
     Args:
+        manner: How its outcomes are written. None: as JSON, with plain lines.
         planned: What it will send. None: not known yet, or not to be known, as of a pipe.
         plan_beside: Makes the plan while tasks in flight are fetched; nothing is sent before it has returned, and
             nothing if it raises.
     """
-    run = _Run(batch, bfl)
+    run = _Run(batch, bfl, manner or Manner())
     is_open = False
     try:
-        async with batch:
-            if planned is not None:
-                # Nothing can change from here on: the batch holds the ledger.
-                planned.check(batch.counts())
-                run.take(planned)
-            is_open = True
-            await _run_open(run, rows, interrupts, plan_beside)
+        # The display is closed after the batch: its last frame shows how that has ended.
+        async with AsyncExitStack() as around:
+            try:
+                async with batch:
+                    if planned is not None:
+                        # Nothing can change from here on: the batch holds the ledger.
+                        planned.check(batch.counts())
+                        run.take(planned)
+                    is_open = True
+                    screen = await around.enter_async_context(open_screen(run.snapshot, run.manner))
+                    await _run_open(run, rows, interrupts, plan_beside, screen)
+            finally:
+                run.is_over = True
     finally:
         if is_open:
             run.summary()  # once POSTs on their way have ended
@@ -203,6 +194,7 @@ async def _run_open(
     rows: Rows,
     interrupts: Interrupts,
     plan_beside: Callable[[Batch], Awaitable[LedgerPlan]] | None,
+    screen: Screen,
 ) -> None:
     accepted: asyncio.Future[None] | None = None
     if plan_beside is not None:
@@ -211,28 +203,25 @@ async def _run_open(
     beside: list[asyncio.Task[None]] = []
     outcomes = run.batch.run(sends_after=accepted)
     try:
-        async with open_screen(run.snapshot) as screen:
-            beside.append(asyncio.create_task(run.watch_slots(screen)))
-            if can_redraw(sys.stderr):
-                beside.append(asyncio.create_task(run.ask_balance()))
-            try:
-                with interrupts.stopping_with(lambda: _stop(run, adding, screen)):
-                    async for outcome in outcomes:
-                        try:
-                            run.report(screen, outcome)
-                        except OSError as exc:
-                            # Nobody reads on, or nothing can be written: what is paid is still fetched and saved,
-                            # and nothing more is sent.
-                            discard(sys.stdout)
-                            if interrupts.exit_code is None:
-                                is_gone = isinstance(exc, BrokenPipeError)
-                                if not is_gone:
-                                    say(
-                                        f"error: cannot write the output: {exc.strerror or type(exc).__name__}"
-                                    )
-                                interrupts.interrupt(ExitCode.READER_GONE if is_gone else ExitCode.FAILED)
-            except BFLError as exc:
-                run.stopped_by = exc
+        beside.append(asyncio.create_task(run.watch_slots(screen)))
+        if can_redraw(sys.stderr):
+            beside.append(asyncio.create_task(run.ask_balance()))
+        try:
+            with interrupts.stopping_with(lambda: _stop(run, adding, screen)):
+                async for outcome in outcomes:
+                    try:
+                        run.report(screen, outcome)
+                    except OSError as exc:
+                        # Nobody reads on, or nothing can be written: what is paid is still fetched and saved,
+                        # and nothing more is sent.
+                        discard(sys.stdout)
+                        if interrupts.exit_code is None:
+                            is_gone = isinstance(exc, BrokenPipeError)
+                            if not is_gone:
+                                say(f"error: cannot write the output: {exc.strerror or type(exc).__name__}")
+                            interrupts.interrupt(ExitCode.READER_GONE if is_gone else ExitCode.FAILED)
+        except BFLError as exc:
+            run.stopped_by = exc
     finally:
         for task in (*beside, adding):
             task.cancel()

@@ -1,55 +1,66 @@
-"""A batch's progress on stderr: a live display on a terminal, else a plain line an outcome."""
+"""A batch's progress: a live display on a terminal, otherwise one plain line per outcome.
+
+On a terminal, stdout has the names of the files. Where it is not a terminal, or where that is asked for, it has JSON
+lines.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
 from bfl_async.cli.output import can_redraw, print_line, say
-from bfl_async.cli.snapshot import Snapshot, done_of
-from bfl_async.runtime.text import printable
-
-_MAX_SHOWN = 160
+from bfl_async.cli.snapshot import Ended, Manner, Snapshot
 
 
 class Screen(Protocol):
-    """Shows how far a batch is, and prints its lines of data beside that."""
+    """Shows how far a batch is, and prints its lines of data above that."""
 
-    def print_line(self, line: str) -> None:
-        """Print a line of data to stdout."""
-        ...
+    def report(self, line: str, ended: Ended) -> None:
+        """Show one more outcome; the line is its JSON.
 
-    def show(self, counts: Mapping[str, int], text: str, *, failed: bool) -> None:
-        """Show one more outcome."""
+        Raises:
+            OSError: stdout cannot be written to.
+        """
         ...
 
     def say(self, text: str) -> None:
-        """Tell what is being waited for; a display has it from the snapshot's note."""
+        """Say what is being waited for; a display has it from the snapshot's note."""
         ...
 
 
 class _Lines:
-    def print_line(self, line: str) -> None:
-        print_line(line)
+    def __init__(self, manner: Manner) -> None:
+        self._manner = manner
 
-    def show(self, counts: Mapping[str, int], text: str, *, failed: bool) -> None:
-        mark = "failed" if failed else "saved"
-        say(f"{done_of(counts)} {mark}: {printable(text, _MAX_SHOWN)}")
+    def report(self, line: str, ended: Ended) -> None:
+        manner = self._manner
+        if manner.as_json:
+            print_line(line)
+        elif ended.file is not None and not manner.is_quiet:
+            print_line(ended.file)
+        # A person sees the file's name already.
+        if ended.problem is not None or (manner.as_json and not manner.is_quiet):
+            say(str(ended))
 
     def say(self, text: str) -> None:
-        say(text)
+        if not self._manner.is_quiet:
+            say(text)
 
 
 @asynccontextmanager
-async def open_screen(snapshot: Callable[[], Snapshot]) -> AsyncIterator[Screen]:
-    """Open what fits: a display where stderr is a terminal that can draw, else lines."""
-    if not can_redraw(sys.stderr):
-        yield _Lines()
+async def open_screen(
+    snapshot: Callable[[], Snapshot], manner: Manner | None = None
+) -> AsyncIterator[Screen]:
+    """Open what fits: a display where stderr is a terminal that can draw, otherwise lines."""
+    manner = manner or Manner()
+    if manner.is_quiet or not can_redraw(sys.stderr):
+        yield _Lines(manner)
         return
     # rich takes a while to import, and most runs of scripts draw nothing.
     from bfl_async.cli.display import open_display
 
-    async with open_display(snapshot) as display:
+    async with open_display(snapshot, manner) as display:
         yield display

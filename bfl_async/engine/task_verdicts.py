@@ -67,8 +67,7 @@ def settlement_of(reply: PollReply, task_id: str, request: object = None) -> Set
     if status.is_failure:
         return Failed(
             TaskFailedError(
-                f"task {task_id} failed on the server with status {status.value!r}: .details says more; "
-                "another try may succeed",
+                f"task {task_id} failed on the server with status {status.value!r}: another try may succeed",
                 task_id=task_id,
                 status=status.value,
                 details=reply.details,

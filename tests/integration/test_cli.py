@@ -539,7 +539,7 @@ def test_first_signal_stops_a_batch_and_brings_home_what_runs(
     assert last["summary"]["submitting"] == last["summary"]["submitted"] == last["summary"]["ready"] == 0
     assert all((tmp_path / outcome["file"]).exists() for outcome in outcomes)
     assert "stopping: nothing more is sent" in err
-    assert "the same command again goes on with them" in err
+    assert "the same command again sends them" in err
     assert f"{len(outcomes)} prompts in " in err
     assert "Traceback" not in err
     assert err.rstrip().endswith(says)
@@ -565,7 +565,7 @@ def test_second_signal_leaves_at_once_and_the_next_run_brings_home_what_goes_on(
     summary = json.loads(out.splitlines()[-1])["summary"]
     assert summary["submitted"] + summary["saved"] == 3
     assert summary["ambiguous"] == summary["submitting"] == 0
-    assert "3 go on at the server" in err
+    assert "3 still at the server" in err
     assert "Traceback" not in err
     assert err.rstrip().endswith(says)
     (tmp_path / "prompts.txt").write_text("x\n" * 3)

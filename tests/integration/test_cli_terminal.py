@@ -94,7 +94,9 @@ def test_batch_draws_where_a_terminal_can(
     written = on_terminal(tmp_path, "batch", "prompts.txt", *KLEIN, "--sandbox", **asked)
     assert (REDRAWN in written) == is_redrawn
     assert bool(COLOR.search(written)) == is_colored
-    assert ("2 saved: " in written) == (not is_redrawn)
+    assert ("\nout/00001-a-dog.jpg" in written) == (not is_redrawn)
+    assert "2 prompts in " in written
+    assert "{" not in written
     assert is_redrawn or "\x1b" not in written
 
 
@@ -141,7 +143,7 @@ def test_reader_of_a_batch_that_goes_loses_nothing(server: subprocess.Popen[str]
     assert batch.wait(10) == ExitCode.READER_GONE
     assert "Traceback" not in err
     assert "Exception ignored" not in err
-    assert "the same command again goes on with them" in err
+    assert "the same command again sends them" in err
     saved = len(list((tmp_path / "out").glob("*.jpg")))
     assert accepted() == saved == len((tmp_path / "out/manifest.jsonl").read_text().splitlines()) < 20
     shown, _ = in_pipe(tmp_path, "status", "out", "--json")
