@@ -116,7 +116,7 @@ async def generate_rows(options: BatchOptions, interrupts: Interrupts) -> int:
     if not is_beside and not is_pipe(rows.name):
         planned = await planning.plan()
         if options.dry_run:
-            print_plan(planned.plan, options.slots, rows.ignored, as_json=options.manner.as_json)
+            print_plan(planned.plan, options.slots, rows, as_json=options.manner.as_json)
             return 0
         await planning.check(planned)
     check_folder(options.output)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 
 from bfl_async.cli.exit_codes import exit_code_of
-from bfl_async.cli.fields import row_options
 from bfl_async.cli.host_options import host_options
 from bfl_async.cli.limit_option import LIMIT
 from bfl_async.cli.opening import sandbox_option
 from bfl_async.cli.output import print_line, say
 from bfl_async.cli.root import cli
+from bfl_async.cli.row_options import row_options
 from bfl_async.cli.running import run_command
 from bfl_async.errors import BFLError
 

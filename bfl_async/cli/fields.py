@@ -9,22 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from bfl_async.cli.field_values import ALLOW_UNKNOWN, fields_by_name, value_of_text
-from bfl_async.cli.files import folder_of_input
-from bfl_async.cli.output import say
 from bfl_async.cli.stored_catalog import current_catalog
-from bfl_async.runtime.text import printable
-
-if TYPE_CHECKING:
-    pass
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
-_Option: TypeAlias = Callable[[Callable[..., int]], Callable[..., int]]
+Option: TypeAlias = Callable[[Callable[..., int]], Callable[..., int]]
 
 DEFAULT_MODEL = "flux-pro-1.1"
 
@@ -70,16 +64,17 @@ def field_options(command: Callable[..., int]) -> Callable[..., int]:
         fields = GivenFields(set_fields, options, aspect_ratio, megapixels, allow_unknown_fields)
         return command(fields=fields, **arguments)
 
-    return _with_options(with_fields, *_FIELD_OPTIONS.values(), *_SIZE_OPTIONS, *_SET_OPTIONS)
+    return with_options(with_fields, *_FIELD_OPTIONS.values(), *_SIZE_OPTIONS, *_SET_OPTIONS)
 
 
-def _with_options(command: Callable[..., int], *options: _Option) -> Callable[..., int]:
+def with_options(command: Callable[..., int], *options: Option) -> Callable[..., int]:
+    """Add options; the first stands first in the help."""
     for option in reversed(options):  # the last that is added stands first in the help
         command = option(command)
     return command
 
 
-_FIELD_OPTIONS: dict[str, _Option] = {
+_FIELD_OPTIONS: dict[str, Option] = {
     "width": click.option("--width", type=int, help="px"),
     "height": click.option("--height", type=int, help="px"),
     "seed": click.option("--seed", type=int),
@@ -88,13 +83,13 @@ _FIELD_OPTIONS: dict[str, _Option] = {
     "safety_tolerance": click.option("--safety-tolerance", type=int, help="0 is the strictest"),
     "output_format": click.option("--output-format", type=click.Choice(["jpeg", "png", "webp"])),
 }
-_SIZE_OPTIONS: tuple[_Option, ...] = (
+_SIZE_OPTIONS: tuple[Option, ...] = (
     click.option("--aspect-ratio", metavar="W:H",
                  help="Such as 16:9; a model without ratios is sent the width and height for it."),
     click.option("--megapixels", type=click.FloatRange(min=0, min_open=True), metavar="MP",
                  help="At most so many, for models that take a width and a height."),
 )  # fmt: skip
-_SET_OPTIONS: tuple[_Option, ...] = (
+_SET_OPTIONS: tuple[Option, ...] = (
     click.option("--set", "set_fields", multiple=True, metavar="FIELD=VALUE",
                  help="Any field of the model, see `models NAME`; a file's name where it takes an image or a video."),
     click.option(ALLOW_UNKNOWN, is_flag=True,
@@ -190,72 +185,3 @@ def no_prompt_option(command: _Command) -> _Command:
     return click.option(
         "--no-prompt", is_flag=True, help="Send the request without a prompt, where the model allows it."
     )(command)
-
-
-def _columns(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    pairs = [value.partition("=") for value in values]
-    for name, sign, column in pairs:
-        if not (name and sign and column):
-            raise click.BadParameter("write FIELD=COLUMN, such as prompt=Caption")
-    return {name: column for name, _, column in pairs}
-
-
-def row_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Add an input file, and the options that say how its rows become requests; the command gets all as `rows`."""
-
-    @wraps(command)
-    def with_rows(
-        *,
-        file: str,
-        model: str,
-        kind: Literal["text", "json", "jsonl", "csv", "tsv"] | None,
-        columns: dict[str, str],
-        template: str | None,
-        repeat: int,
-        ignore: tuple[str, ...],
-        allow_outside: bool,
-        allow_unknown_models: bool,
-        fields: GivenFields,
-        **others: object,
-    ) -> int:
-        from bfl_async.cli.rows import Rows, kind_of
-
-        rows = Rows(
-            file,
-            kind if kind is not None else kind_of(file),
-            model=model,
-            fields=fields.of(model),
-            folder=folder_of_input(file),
-            allow_outside=allow_outside,
-            columns=columns,
-            prompt=template,
-            repeat=repeat,
-            ignore=ignore,
-            on_ignored=lambda names: say(
-                f"columns of '{printable(file)}' that are not used: {printable(', '.join(names), 1_000)}"
-            ),
-            is_guessed=kind is None,
-            allow_unknown_models=allow_unknown_models,
-            allow_unknown_fields=fields.allow_unknown,
-            size=fields.size if fields.has_size else None,
-        )
-        return command(rows=rows, **others)
-
-    return _with_options(field_options(with_rows), _FILE_ARGUMENT, model_option, *_ROW_OPTIONS)
-
-
-_FILE_ARGUMENT: _Option = click.argument("file", metavar="FILE|-", type=click.Path(allow_dash=True))
-_ROW_OPTIONS: tuple[_Option, ...] = (
-    click.option("--format", "kind", type=click.Choice(["text", "json", "jsonl", "csv", "tsv"]),
-                 help="Of FILE.  [default: by its suffix; text if it has none]"),
-    click.option("--column", "columns", multiple=True, callback=_columns, metavar="FIELD=COLUMN",
-                 help="Which column of CSV or TSV is which field; those named like a field need none."),
-    click.option("--ignore-column", "ignore", multiple=True, metavar="COLUMN",
-                 help="A column that is not used, although it has the name of a field or almost has one."),
-    click.option("--prompt", "template", help="A prompt made of columns: '{animal} in {style}'."),
-    click.option("--repeat", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
-                 help="Images for each row; with a seed, each has the next one."),
-    click.option("--allow-outside", is_flag=True, help="Let rows name images outside the folder of FILE."),
-    click.option("--allow-unknown-models", is_flag=True,
-                 help="Let rows name models that this release does not know; their fields are sent unchecked."),
-)  # fmt: skip

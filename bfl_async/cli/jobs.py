@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bfl_async.cli.fields import row_options
 from bfl_async.cli.files import check_folder, is_pipe
 from bfl_async.cli.host_options import host_options
 from bfl_async.cli.limit_option import LIMIT, Limit
+from bfl_async.cli.row_options import row_options
 from bfl_async.cli.running import run_command
 
 if TYPE_CHECKING:

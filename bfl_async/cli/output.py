@@ -110,6 +110,10 @@ def erase_line() -> None:
             click.echo(_TO_LINE_START, nl=False, err=True, color=True)
 
 
+class SeveralProblems(click.ClickException):
+    """A mistake whose message has one line per problem, each made safe to be shown."""
+
+
 def say_error(error: click.ClickException) -> None:
     """Write a mistake in the command line to stderr, after the command's usage."""
     if isinstance(error, click.UsageError) and error.ctx is not None:
@@ -117,7 +121,18 @@ def say_error(error: click.ClickException) -> None:
             say(line)
         say(f"Try '{error.ctx.command_path} -h' for help.")
         say("")
-    say(f"{'Error' if isinstance(error, click.UsageError) else 'error'}: {error.format_message()}")
+    name = "Error" if isinstance(error, click.UsageError) else "error"
+    for line in lines_of(error, name):
+        say(line)
+
+
+def lines_of(error: click.ClickException, name: str) -> list[str]:
+    """Return an error in lines: one, unless it is about several rows, which have one each."""
+    text = error.format_message()
+    if not isinstance(error, SeveralProblems):
+        return [f"{name}: {text}"]
+    first, *others = text.splitlines()
+    return [f"{name}: {first}", *others]
 
 
 @contextlib.contextmanager

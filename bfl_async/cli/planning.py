@@ -126,10 +126,10 @@ def _counts_when_held(reader: LedgerReader) -> dict[str, int]:
     return counts
 
 
-def print_plan(plan: Plan, slots: int, ignored: Sequence[str], *, as_json: bool = True) -> None:
+def print_plan(plan: Plan, slots: int, rows: Rows, *, as_json: bool = True) -> None:
     """Print what a run would do."""
     if as_json:
-        print_json({"plan": _plan_facts(plan, slots, ignored)})
+        print_json({"plan": _plan_facts(plan, slots, rows)})
     say(
         f"{counted(plan.requests, 'request')}, {plan.requests - plan.new.count:,} of them in the ledger; "
         f"{in_words(plan, slots)}"
@@ -138,7 +138,7 @@ def print_plan(plan: Plan, slots: int, ignored: Sequence[str], *, as_json: bool 
     say("nothing was sent")
 
 
-def _plan_facts(plan: Plan, slots: int, ignored: Sequence[str]) -> dict[str, object]:
+def _plan_facts(plan: Plan, slots: int, rows: Rows) -> dict[str, object]:
     total = plan.total
     return {
         "requests": plan.requests,
@@ -154,7 +154,8 @@ def _plan_facts(plan: Plan, slots: int, ignored: Sequence[str]) -> dict[str, obj
         ],
         "attached": plan.attached,
         "left": {"count": plan.left.count, "usd": plan.left.usd, "unpriced": plan.left.unpriced},
-        "ignored_columns": list(ignored),
+        "ignored_columns": list(rows.ignored),
+        "repeated_ids": list(rows.repeated_ids),
     }
 
 

@@ -142,8 +142,8 @@ class Columns:
             elif field not in known_fields():
                 if meant := near(field):
                     raise RowError(
-                        f"{where}: the column {quoted(name)} is not a field; if it is {meant!r}, rename it or add "
-                        f"--column {argument(f'{meant}={name}')}, else add --ignore-column {argument(name)}"
+                        f"{where}: the column {quoted(name)} is not a field: did you mean {meant!r}? Rename it or add "
+                        f"--column {argument(f'{meant}={name}')}; --ignore-column {argument(name)} leaves it out"
                     )
                 # A column without a name, as a comma at the end of each line makes it, is not worth a word.
                 ignored += [name] if name else []

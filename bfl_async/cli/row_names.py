@@ -6,12 +6,13 @@ import difflib
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from bfl_async.cli.field_values import fields_by_name
 from bfl_async.cli.files import InputError
+from bfl_async.cli.output import SeveralProblems
 from bfl_async.cli.stored_catalog import current_catalog
 from bfl_async.models._base import EXTRA_BODY
 from bfl_async.runtime.text import printable
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # A message names what is wrong; it does not repeat a row.
 _MAX_MESSAGE_CHARS = 1_000
+# Ids that are remembered, and repeated ones that are named.
+_MAX_IDS, _MAX_REPEATED = 1_000_000, 100
 # How like a field's name a column's name is that was probably meant for it.
 _NEAR = 0.75
 OPERATORS = "who runs the command sets it for all rows, with --set"
@@ -31,6 +34,34 @@ class RowError(InputError):
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message, _MAX_MESSAGE_CHARS))
+
+
+class RowsError(InputError, SeveralProblems):
+    """Rows of which some are no requests: one line for each, in `message`."""
+
+    def __init__(self, problems: Sequence[str], more: int = 0) -> None:
+        count = len(problems) + more
+        head = [f"{count:,} rows cannot be used: nothing was sent"] if count > 1 else []
+        rest = [f"and {more:,} more"] if more else []
+        super().__init__("\n".join([*head, *problems, *rest]))
+
+
+class IdCheck:
+    """Finds ids that rows repeat: who reads the results by id would take one image for another."""
+
+    def __init__(self) -> None:
+        # Hashes: a file may have very many rows, and an id any length.
+        self._seen: set[int] = set()
+        self.repeated: list[str] = []
+
+    def add(self, own_id: str) -> None:
+        """Take the id of one more row."""
+        mark = hash(own_id)
+        if mark not in self._seen:
+            if len(self._seen) < _MAX_IDS:
+                self._seen.add(mark)
+        elif len(self.repeated) < _MAX_REPEATED and own_id not in self.repeated:
+            self.repeated.append(own_id)
 
 
 def quoted(text: str) -> str:

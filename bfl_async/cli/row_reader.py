@@ -95,7 +95,12 @@ class RowReader:
         if self._kind == "json":
             self._take_json(line)
             return
-        text = _decode(line, self._number, where)
+        try:
+            text = _decode(line, self._number, where)
+        except RowError:
+            # The next line would be taken for the header.
+            self.is_hopeless = self._kind in ("csv", "tsv") and self._header is None
+            raise
         if self._kind == "text":
             if prompt := _without_end(text, where).strip():
                 yield {"prompt": prompt}, where, False

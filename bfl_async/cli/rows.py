@@ -22,7 +22,9 @@ from bfl_async.cli.formats import kind_of as kind_of
 from bfl_async.cli.row_columns import Columns
 from bfl_async.cli.row_names import (
     OPERATORS,
+    IdCheck,
     RowError,
+    RowsError,
     field_of,
     ignoring,
     is_operators,
@@ -38,6 +40,8 @@ from bfl_async.models.input_files import FileWithin
 from bfl_async.runtime.text import printable
 
 _BAD_ROWS_SHOWN = 20
+# A value of this length is repeated in a message about it.
+_MAX_SHOWN_CHARS = 40
 # A longer text in an image's field is no name but base64.
 _MAX_NAME_CHARS = 1_000
 _INTEGER, _NUMBER = re.compile(r"[+-]?\d{1,18}"), re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+)([eE][+-]?\d+)?")
@@ -62,6 +66,7 @@ class Rows:
         repeat: Requests for each row. With a seed, each has the next one.
         ignore: Columns that are not used on purpose.
         on_ignored: Called once with the names of the columns that no request is made of.
+        on_repeated_ids: Called once, when all was read, with the ids that several rows have.
     Raises:
         InputError: `columns` or `prompt` cannot be used.
     """
@@ -80,6 +85,7 @@ class Rows:
         repeat: int,
         ignore: Sequence[str] = (),
         on_ignored: Callable[[Sequence[str]], None] | None = None,
+        on_repeated_ids: Callable[[Sequence[str]], None] | None = None,
         is_guessed: bool = False,
         allow_unknown_models: bool = False,
         allow_unknown_fields: bool = False,
@@ -98,11 +104,19 @@ class Rows:
         self._folder = folder
         self._allow_outside = allow_outside
         self._repeat = repeat
+        self._on_repeated_ids = on_repeated_ids
+        # Of the reading that goes on, or was the last.
+        self._ids = IdCheck()
 
     @property
     def ignored(self) -> Sequence[str]:
         """Columns of the header that no request is made of, in order; known once the header was read."""
         return self._columns.ignored
+
+    @property
+    def repeated_ids(self) -> Sequence[str]:
+        """Ids that several rows have; known once all was read."""
+        return self._ids.repeated
 
     def read(self) -> Iterator[Given] | AsyncIterator[Given]:
         """Read the requests from the beginning: a file lazily, and again with each call; a pipe as it comes.
@@ -141,12 +155,14 @@ class Rows:
             if reader.is_hopeless:
                 break
         if bad:
-            raise InputError("; ".join(bad) + (f"; and {more_bad} more" if more_bad else ""))
+            raise RowsError(bad, more_bad)
+        self._report_ids()
 
     def _read(self, lines: Iterator[bytes]) -> Iterator[Given]:
         reader = self._reader()
         for line in _with_end(lines):
             yield from map(_good, self._take(reader, line))
+        self._report_ids()
 
     async def _read_pipe(self, lines: AsyncIterator[bytes]) -> AsyncIterator[Given]:
         reader = self._reader()
@@ -155,8 +171,16 @@ class Rows:
                 yield _good(one)
         for one in self._take(reader, None):
             yield _good(one)
+        self._report_ids()
+
+    def _report_ids(self) -> None:
+        if self._ids.repeated and self._on_repeated_ids is not None:
+            self._on_repeated_ids(self._ids.repeated)
+            # A file is checked before it is read.
+            self._on_repeated_ids = None
 
     def _reader(self) -> RowReader:
+        self._ids = IdCheck()
         return RowReader(self._shown, self._kind, self._columns, is_guessed=self._is_guessed)
 
     def _take(self, reader: RowReader, line: bytes | None) -> Iterator[Given | RowError]:
@@ -206,6 +230,8 @@ class Rows:
         model = values.pop("model", None) or self._model
         if not isinstance(model, str) or not isinstance(own_id, str | int | None):
             raise RowError(f"{where}: model and id must be texts")
+        if own_id is not None:
+            self._ids.add(str(own_id))
         self._check_model(model, where)
         self._find_files(model, values, where)
         _check_extra(values, where, are_texts=are_texts)
@@ -334,10 +360,19 @@ def _make(
                 return make(model, {**typed, **texts}, allow_unknown=False)
             return make(model, typed, allow_unknown=allow_unknown)
     except InvalidRequestError as exc:
-        wrong = "; ".join(f"{printable(path, 60)}: {message}" for path, message in exc.errors[:20]) or str(
-            exc
-        )
-        raise RowError(f"{where}: {wrong}") from exc
+        wrong = [
+            f"{printable(path, 60)}: {message}{_not_this(message, typed.get(path))}"
+            for path, message in exc.errors[:20]
+        ]
+        raise RowError(f"{where}: {'; '.join(wrong) or exc}") from exc
+
+
+def _not_this(message: str, value: object) -> str:
+    """Return the value that a field must not have, for the end of a message; nothing where it is long."""
+    is_short = isinstance(value, int | float) or (isinstance(value, str) and len(value) <= _MAX_SHOWN_CHARS)
+    if not is_short or not message.startswith("Input should"):
+        return ""
+    return f", not {quoted(str(value))}" if isinstance(value, str) else f", not {value}"
 
 
 def _typed(value: object) -> object:

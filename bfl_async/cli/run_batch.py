@@ -13,7 +13,7 @@ from bfl_async.cli.batch_summary import advice, summary_line
 from bfl_async.cli.exit_codes import ExitCode, exit_code_of
 from bfl_async.cli.files import InputError
 from bfl_async.cli.interrupts import Interrupts
-from bfl_async.cli.output import can_redraw, discard, json_of, print_json, say
+from bfl_async.cli.output import can_redraw, discard, json_of, lines_of, print_json, say
 from bfl_async.cli.planning import LedgerPlan
 from bfl_async.cli.rows import Rows
 from bfl_async.cli.screen import Screen, open_screen
@@ -258,8 +258,11 @@ def _stop(run: _Run, adding: asyncio.Task[int], screen: Screen) -> None:
 
 def _exit_code(run: _Run) -> int:
     if run.stopped_by is not None:
-        message = run.stopped_by.message if isinstance(run.stopped_by, InputError) else str(run.stopped_by)
-        say(f"stopped: {message}")
+        if isinstance(run.stopped_by, InputError):
+            for line in lines_of(run.stopped_by, "stopped"):
+                say(line)
+        else:
+            say(f"stopped: {run.stopped_by}")
         code = ExitCode.USAGE if isinstance(run.stopped_by, InputError) else exit_code_of(run.stopped_by)
         return code if code in (ExitCode.USAGE, ExitCode.ACCOUNT) else ExitCode.FAILED
     counts = run.batch.counts()

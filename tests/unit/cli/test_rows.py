@@ -159,8 +159,67 @@ def test_columns_that_are_missing_are_told(tmp_path: Path) -> None:
 
 def test_many_bad_rows_are_not_all_listed(tmp_path: Path) -> None:
     """Twenty are enough to see what is wrong."""
-    with pytest.raises(InputError, match="; and 30 more"):
+    with pytest.raises(InputError) as caught:
         read(tmp_path, "csv", "prompt,width\n" + "a,7\n" * 50, check=True)
+    head, first, *_, last = lines = caught.value.message.splitlines()
+    assert (head, last) == ("50 rows cannot be used: nothing was sent", "and 30 more")
+    assert first.startswith("row 1 (line 2 of ")
+    assert first.endswith("width: Input should be a multiple of 32, not 7")
+    assert len(lines) == 22
+
+
+def test_one_bad_row_is_one_line(tmp_path: Path) -> None:
+    """With the value that it has, where that is short."""
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, "csv", "prompt,width\na,wide\n", check=True)
+    assert caught.value.message.endswith("width: Input should be a valid integer, not 'wide'")
+    assert "\n" not in caught.value.message
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, "csv", f"prompt,width\na,{'9' * 90}x\n", check=True)
+    assert "9" * 41 not in caught.value.message
+
+
+@pytest.mark.parametrize("kind", ["text", "jsonl", "json", "csv", "tsv"])
+def test_another_encoding_is_named_with_its_line(tmp_path: Path, kind: Kind) -> None:
+    """It is the one thing that is wrong: neither an empty file nor a header without fields."""
+    path = tmp_path / "rows"
+    path.write_bytes(b'["caf\xe9"]\n"a",b\n' if kind.startswith("json") else b"prompt,caf\xe9\n")
+    rows = Rows(
+        str(path), kind, model="flux-dev", fields={}, folder=tmp_path, allow_outside=False, columns={}, prompt=None,
+        repeat=1,
+    )  # fmt: skip
+    with pytest.raises(InputError) as caught:
+        list(rows.check())
+    first = caught.value.message.splitlines()[0 if kind != "jsonl" else 1]
+    assert "line 1 of" in first
+    assert "not UTF-8 text" in first
+    assert "Latin-1" in first
+    assert "holds no prompt" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("csv", "id,prompt\n1,a\n2,b\n1,c\n1,d\n"),
+        ("jsonl", '{"id": 1, "prompt": "a"}\n{"id": "1", "prompt": "b"}\n'),
+    ],
+)
+def test_ids_that_rows_share_are_named_once(tmp_path: Path, kind: Kind, text: str) -> None:
+    """Each row is a request all the same; repeats of one row have its id on purpose."""
+    path = tmp_path / "rows"
+    path.write_text(text)
+    named: list[object] = []
+    rows = Rows(
+        str(path), kind, model="flux-dev", fields={}, folder=tmp_path, allow_outside=False, columns={}, prompt=None,
+        repeat=2, on_repeated_ids=lambda ids: named.append(list(ids)),
+    )  # fmt: skip
+    count = sum(1 for _ in rows.check())
+    assert (
+        count
+        == sum(1 for _ in cast("Iterator[Given]", rows.read()))
+        == 2 * text.strip().count("\n") + 2 * (kind == "jsonl")
+    )
+    assert (named, rows.repeated_ids) == ([["1"]], ["1"])
 
 
 def test_rows_name_images_in_the_inputs_folder(tmp_path: Path) -> None:

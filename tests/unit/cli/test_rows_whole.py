@@ -134,7 +134,7 @@ def test_a_column_that_is_almost_a_field_is_refused(
     """It would be paid for without that field. The message says what to do in each case."""
     text = f"{header}\na,512\n".replace(",", "," if kind == "csv" else "\t")
     says = message(rows_of(tmp_path, kind, text))
-    assert f"if it is {near!r}, rename it" in says
+    assert f"did you mean {near!r}? Rename it" in says
     assert "--ignore-column" in says
 
 

@@ -1,0 +1,87 @@
+"""Input files of `batch` and `enqueue`, and the options that say how their rows become requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Literal
+
+import click
+
+from bfl_async.cli.fields import GivenFields, Option, field_options, model_option, with_options
+from bfl_async.cli.files import folder_of_input
+from bfl_async.cli.output import say
+from bfl_async.runtime.text import printable
+
+
+def _columns(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = [value.partition("=") for value in values]
+    for name, sign, column in pairs:
+        if not (name and sign and column):
+            raise click.BadParameter("write FIELD=COLUMN, such as prompt=Caption")
+    return {name: column for name, _, column in pairs}
+
+
+def row_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add an input file, and the options that say how its rows become requests; the command gets all as `rows`."""
+
+    @wraps(command)
+    def with_rows(
+        *,
+        file: str,
+        model: str,
+        kind: Literal["text", "json", "jsonl", "csv", "tsv"] | None,
+        columns: dict[str, str],
+        template: str | None,
+        repeat: int,
+        ignore: tuple[str, ...],
+        allow_outside: bool,
+        allow_unknown_models: bool,
+        fields: GivenFields,
+        **others: object,
+    ) -> int:
+        from bfl_async.cli.row_names import listed
+        from bfl_async.cli.rows import Rows, kind_of
+
+        rows = Rows(
+            file,
+            kind if kind is not None else kind_of(file),
+            model=model,
+            fields=fields.of(model),
+            folder=folder_of_input(file),
+            allow_outside=allow_outside,
+            columns=columns,
+            prompt=template,
+            repeat=repeat,
+            ignore=ignore,
+            on_ignored=lambda names: say(
+                f"columns of '{printable(file)}' that are not used: {listed(names)}"
+            ),
+            on_repeated_ids=lambda ids: say(
+                f"ids of '{printable(file)}' that several rows have: {listed(ids)}; each of these rows is an image"
+            ),
+            is_guessed=kind is None,
+            allow_unknown_models=allow_unknown_models,
+            allow_unknown_fields=fields.allow_unknown,
+            size=fields.size if fields.has_size else None,
+        )
+        return command(rows=rows, **others)
+
+    return with_options(field_options(with_rows), _FILE_ARGUMENT, model_option, *_ROW_OPTIONS)
+
+
+_FILE_ARGUMENT: Option = click.argument("file", metavar="FILE|-", type=click.Path(allow_dash=True))
+_ROW_OPTIONS: tuple[Option, ...] = (
+    click.option("--format", "kind", type=click.Choice(["text", "json", "jsonl", "csv", "tsv"]),
+                 help="Of FILE.  [default: by its suffix; text if it has none]"),
+    click.option("--column", "columns", multiple=True, callback=_columns, metavar="FIELD=COLUMN",
+                 help="Which column of CSV or TSV is which field; those named like a field need none."),
+    click.option("--ignore-column", "ignore", multiple=True, metavar="COLUMN",
+                 help="A column that is not used, although it has the name of a field or almost has one."),
+    click.option("--prompt", "template", help="A prompt made of columns: '{animal} in {style}'."),
+    click.option("--repeat", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+                 help="Images for each row; with a seed, each has the next one."),
+    click.option("--allow-outside", is_flag=True, help="Let rows name images outside the folder of FILE."),
+    click.option("--allow-unknown-models", is_flag=True,
+                 help="Let rows name models that this release does not know; their fields are sent unchecked."),
+)  # fmt: skip
