@@ -37,6 +37,7 @@ def row_options(command: Callable[..., int]) -> Callable[..., int]:
         ignore: tuple[str, ...],
         allow_outside: bool,
         allow_unknown_models: bool,
+        no_prompt: bool,
         fields: GivenFields,
         **others: object,
     ) -> int:
@@ -63,6 +64,7 @@ def row_options(command: Callable[..., int]) -> Callable[..., int]:
             is_guessed=kind is None,
             allow_unknown_models=allow_unknown_models,
             allow_unknown_fields=fields.allow_unknown,
+            no_prompt=no_prompt,
             size=fields.size if fields.has_size else None,
         )
         return command(rows=rows, **others)
@@ -79,6 +81,7 @@ _ROW_OPTIONS: tuple[Option, ...] = (
     click.option("--ignore-column", "ignore", multiple=True, metavar="COLUMN",
                  help="A column that is not used, although it has the name of a field or almost has one."),
     click.option("--prompt", "template", help="A prompt made of columns: '{animal} in {style}'."),
+    click.option("--no-prompt", is_flag=True, help="Send rows without a prompt as well, where the model allows it."),
     click.option("--repeat", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
                  help="Images for each row; with a seed, each has the next one."),
     click.option("--allow-outside", is_flag=True, help="Let rows name images outside the folder of FILE."),

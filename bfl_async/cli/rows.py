@@ -37,6 +37,7 @@ from bfl_async.errors import InvalidRequestError
 from bfl_async.models import ImageRequest, check_model_name, plain_number
 from bfl_async.models._base import EXTRA_BODY
 from bfl_async.models.input_files import FileWithin
+from bfl_async.models.main_input import missing_input
 from bfl_async.runtime.text import printable
 
 _BAD_ROWS_SHOWN = 20
@@ -63,6 +64,7 @@ class Rows:
         allow_unknown_fields: Whether fields and values that this release does not know, or would refuse, are sent.
         size: Returns the fields of a size for a model, for rows that state none; None: no size was asked for.
         prompt: A template over the columns, such as `{animal} in {style}`; None: the column "prompt".
+        no_prompt: Send rows that say nothing of what to make; otherwise they are refused.
         repeat: Requests for each row. With a seed, each has the next one.
         ignore: Columns that are not used on purpose.
         on_ignored: Called once with the names of the columns that no request is made of.
@@ -89,6 +91,7 @@ class Rows:
         is_guessed: bool = False,
         allow_unknown_models: bool = False,
         allow_unknown_fields: bool = False,
+        no_prompt: bool = False,
         size: Callable[[str], Mapping[str, object]] | None = None,
     ) -> None:
         self._columns = Columns(columns, prompt, ignore, on_ignored)
@@ -98,6 +101,7 @@ class Rows:
         self._is_guessed = is_guessed
         self._allow_unknown_models = allow_unknown_models
         self._allow_unknown_fields = allow_unknown_fields
+        self._no_prompt = no_prompt
         self._size = size
         self._model = model
         self._fields = fields
@@ -241,7 +245,22 @@ class Rows:
             if isinstance(seed, int) and number:
                 fields["seed"] = seed + number
             made = _make(model, fields, where, are_texts=are_texts, allow_unknown=self._allow_unknown_fields)
+            made = self._with_input(made, where)
             yield made if own_id is None else (str(own_id), made)
+
+    def _with_input(self, made: ImageRequest, where: str) -> ImageRequest:
+        """Return a request that says what it wants, or that may say nothing.
+
+        Raises:
+            RowError: It says nothing, and would be paid all the same.
+        """
+        problem = missing_input(made)
+        if problem is None:
+            return made
+        if not self._no_prompt:
+            raise RowError(f"{where}: the prompt {problem}: --no-prompt sends rows without one")
+        # The API takes a missing prompt for an empty one. Sent as such, the client does not refuse it.
+        return made.with_extra_body({"prompt": ""})
 
     def _check_model(self, model: str, where: str) -> None:
         """Check a model that a row may have named; the operator's own may be any.

@@ -241,3 +241,40 @@ def test_rows_name_images_in_the_inputs_folder(tmp_path: Path) -> None:
         read(folder, "jsonl", row, model="flux-2-pro", allow_outside=True)
     with pytest.raises(RowError, match="there is no file"):
         read(folder, "csv", "prompt,input_image\nx,c.png\n", model="flux-2-pro")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("jsonl", "{}"), ("json", '[{"seed": 5}]'), ("csv", "prompt,seed\n,5\n"), ("tsv", "prompt\tseed\n \t5\n"),
+        ("jsonl", '{"prompt": "  "}'), ("jsonl", '{"prompt": "\u200b"}'),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("model", ["flux-dev", "flux-pro-1.1"])
+def test_row_without_a_prompt_is_refused_unless_it_is_meant(
+    tmp_path: Path, kind: Kind, text: str, model: str
+) -> None:
+    """These models make an image of nothing, and it is paid."""
+    path = tmp_path / "rows"
+    path.write_text(text)
+
+    def rows(*, no_prompt: bool) -> Rows:
+        return Rows(
+            str(path), kind, model=model, fields={}, folder=tmp_path, allow_outside=False, columns={}, prompt=None,
+            repeat=1, no_prompt=no_prompt,
+        )  # fmt: skip
+
+    with pytest.raises(
+        InputError, match=r"line [12] of .*: the prompt is (missing|blank): --no-prompt sends"
+    ):
+        list(rows(no_prompt=False).check())
+    (given,) = rows(no_prompt=True).check()
+    assert not isinstance(given, tuple)
+    assert given.body()["prompt"] == ""
+
+
+def test_row_with_an_image_needs_no_prompt(tmp_path: Path) -> None:
+    """It says what is wanted."""
+    (tmp_path / "a.png").write_bytes(png(64, 64))
+    ((_, _, body),) = read(tmp_path, "jsonl", '{"image_prompt": "a.png"}', model="flux-pro-1.1", check=True)
+    assert body.keys() == {"image_prompt"}
