@@ -15,7 +15,8 @@ from bfl_async import Batch, Budget, Timeouts
 from bfl_async._config import ACCOUNT, DEFAULT_ACCOUNT, DISCOVER
 from bfl_async.batch.counting import reserved_names
 from bfl_async.batch.naming import DEFAULT_TEMPLATE, NameTemplate
-from bfl_async.cli.files import InputError, check_folder, is_pipe
+from bfl_async.cli.files import InputError, check_folder
+from bfl_async.cli.inputs import Inputs
 from bfl_async.cli.interrupts import Interrupts
 from bfl_async.cli.limit_option import Limit
 from bfl_async.cli.opening import open_client
@@ -30,7 +31,6 @@ from bfl_async.cli.planning import (
     print_plan,
     say_what_is_left,
 )
-from bfl_async.cli.rows import Rows
 from bfl_async.cli.run_batch import run_batch
 from bfl_async.cli.show_status import LEDGER_NAME
 from bfl_async.cli.snapshot import Manner
@@ -49,7 +49,7 @@ _LIMITED_SHARE = 0.5
 class BatchOptions:
     """What the command line says, by the names of its options."""
 
-    rows: Rows
+    rows: Inputs
     output: Path
     ledger: Path | None
     name: str | None
@@ -113,7 +113,7 @@ async def generate_rows(options: BatchOptions, interrupts: Interrupts) -> int:
     planning = _Planning(options)
     planned = None
     is_beside = await planning.is_beside()
-    if not is_beside and not is_pipe(rows.name):
+    if not is_beside and not rows.is_pipe:
         planned = await planning.plan()
         if options.dry_run:
             print_plan(planned.plan, options.slots, rows, as_json=options.manner.as_json)
@@ -176,7 +176,7 @@ class _Planning:
             click.UsageError: A plan is asked for, and none can be made.
         """
         options = self._options
-        if is_pipe(options.rows.name):
+        if options.rows.is_pipe:
             if options.dry_run or options.max_cost is not None:
                 raise click.UsageError("--dry-run and --max-cost need a file: a pipe can be read only once")
             return False
@@ -215,6 +215,8 @@ class _Planning:
             InputError: It must not run.
         """
         plan, most_usd = planned.plan, self._options.max_cost
+        for warning in self._options.rows.warnings:
+            say(warning)
         say_what_is_left(plan)
         if plan.total.count and plan.total.count != plan.new.count:
             say(in_words(plan, self._options.slots))

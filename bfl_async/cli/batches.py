@@ -18,15 +18,15 @@ from bfl_async.cli.running import run_command
 from bfl_async.errors import BFLError
 
 if TYPE_CHECKING:
+    from bfl_async.cli.inputs import Inputs
     from bfl_async.cli.interrupts import Interrupts
     from bfl_async.cli.limit_option import Limit
-    from bfl_async.cli.rows import Rows
 
 
 class BatchArguments(TypedDict):
     """What click passes to `batch`: the options by name, each in the type that its declaration makes."""
 
-    rows: Rows
+    rows: Inputs
     output: Path
     ledger: Path | None
     name: str | None
@@ -61,9 +61,11 @@ class BatchArguments(TypedDict):
 @click.option("--retry-failed", is_flag=True, help="Send failed ones again.")
 @click.option("--retry-moderated", is_flag=True, help="Send moderated ones again.")
 @click.option("--and-earlier", is_flag=True,
-              help="Send also what an earlier input left in the ledger and FILE does not ask for.")  # fmt: skip
+              help="Send also what an earlier input left in the ledger and this one does not ask for.")  # fmt: skip
 @click.option(
-    "--dry-run", is_flag=True, help="Check FILE, print what would be sent, its cost and time; send nothing."
+    "--dry-run",
+    is_flag=True,
+    help="Check the input, print what would be sent, its cost and time; send nothing.",
 )
 @click.option("--max-cost", type=click.FloatRange(min=0), metavar="USD",
               help="Ask first, or stop, if all that would be sent may cost more.")  # fmt: skip
@@ -77,11 +79,14 @@ class BatchArguments(TypedDict):
 @host_options
 @sandbox_option
 def batch(**options: Unpack[BatchArguments]) -> int:
-    """Generate an image for each row of a file.
+    """Generate an image for each row of files.
 
-    FILE is text with a prompt a line, JSON, JSON lines, CSV or TSV; - is standard input. All of it is kept in a ledger:
-    the same command again resumes, pays for nothing twice, and does nothing for what is done. Rows that are equal
-    are as many images.
+    A file is text with one prompt per line, JSON, JSON lines, CSV or TSV; a folder stands for such files in it, and -
+    is standard input. In text, lines that begin with # are comments, and --paragraphs makes one prompt of the lines
+    between blank ones. --dry-run shows how the files are read.
+
+    All rows are kept in a ledger: the same command again resumes, pays for nothing twice, and does nothing for what is
+    done. Rows that are equal are as many images.
 
     A terminal shows the progress and the names of the files. Elsewhere, and with --json, stdout has a JSON line per
     outcome and a summary as the last; the progress goes to stderr. Ctrl-C, SIGTERM, or a closed stdout stops it:
@@ -91,6 +96,7 @@ def batch(**options: Unpack[BatchArguments]) -> int:
     Examples:
       bfl-async batch prompts.txt -o out
       bfl-async batch animals.csv --prompt "{animal} in {style}" --repeat 4 --seed 1 -o out
+      bfl-async batch stories.txt prompts/ --paragraphs -o stories
       bfl-async batch prompts.tsv --column prompt=Caption -m flux-dev --dry-run
       grep cat prompts.txt | bfl-async batch - -m flux-dev -o cats
     """

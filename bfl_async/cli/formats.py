@@ -66,6 +66,11 @@ _LIKE_MARKUP = re.compile(r"<\?xml|<!doctype|<html|\{\\rtf", re.IGNORECASE)
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
+def format_of_suffix(suffix: str) -> Kind | None:
+    """Return the format that a suffix says; None if it says none that is read."""
+    return _KINDS.get(suffix.lower())
+
+
 def kind_of(name: str) -> Kind:
     """Return the format that a file's name says. A name without a suffix, as that of a pipe, says text.
 

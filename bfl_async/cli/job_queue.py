@@ -11,10 +11,10 @@ import procrastinate
 import psycopg
 
 from bfl_async.batch.requests import Given, key_of
+from bfl_async.cli.inputs import Inputs
 from bfl_async.cli.limit_option import Limit
 from bfl_async.cli.opening import open_client
 from bfl_async.cli.output import print_json, print_line, say
-from bfl_async.cli.rows import Rows
 from bfl_async.cli.threads import in_thread
 from bfl_async.errors import LedgerError
 from bfl_async.jobs.database import check_dsn, shown_problem
@@ -47,7 +47,7 @@ class JobQueue:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
 
-    async def put_rows(self, rows: Rows, run: str) -> int:
+    async def put_rows(self, rows: Inputs, run: str) -> int:
         """Put a job into the database for each row; return the exit code."""
         seen: dict[int, int] = {}
         digests = Digests()

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bfl_async.cli.files import check_folder, is_pipe
+from bfl_async.cli.files import check_folder
 from bfl_async.cli.host_options import host_options
 from bfl_async.cli.limit_option import LIMIT, Limit
 from bfl_async.cli.row_options import row_options
 from bfl_async.cli.running import run_command
 
 if TYPE_CHECKING:
+    from bfl_async.cli.inputs import Inputs
     from bfl_async.cli.interrupts import Interrupts
     from bfl_async.cli.job_queue import JobQueue
-    from bfl_async.cli.rows import Rows
 
 _dsn_option = click.option(
     "--dsn", envvar="BFL_DATABASE_URL", metavar="URL",
@@ -45,12 +45,11 @@ def _open_queue(dsn: str | None) -> JobQueue:
 @_dsn_option
 @click.option("--run", default="", metavar="NAME",
               help="Rows of another run are other rows: without it the same rows again add nothing.")  # fmt: skip
-def enqueue(rows: Rows, dsn: str | None, run: str) -> int:
-    """Put a job into the database for each row of a file.
+def enqueue(rows: Inputs, dsn: str | None, run: str) -> int:
+    """Put a job into the database for each row of its input.
 
-    Workers generate the images. The rows of FILE (- is standard input) are read as `batch` reads them, and files that
-    they name are read now. Prints a JSON line with index and job for each. The same command again adds only what is
-    not there yet.
+    Workers generate the images. Rows are read as `batch` reads them, and files that they name are read now. Prints a
+    JSON line with index and job for each. The same command again adds only what is not there yet.
 
     \b
     Examples:
@@ -61,7 +60,7 @@ def enqueue(rows: Rows, dsn: str | None, run: str) -> int:
     async def work(_: Interrupts) -> int:
         from bfl_async.cli.threads import in_thread
 
-        if not is_pipe(rows.name):
+        if not rows.is_pipe:
             await in_thread(lambda: sum(1 for _ in rows.check()))
         return await _open_queue(dsn).put_rows(rows, run)
 

@@ -15,6 +15,7 @@ from bfl_async.batch.lister import read_listed
 from bfl_async.batch.plan import IdSet, Plan, Planner, Share
 from bfl_async.batch.requests import key_of, known_files
 from bfl_async.cli.files import InputError
+from bfl_async.cli.inputs import Inputs
 from bfl_async.cli.output import print_json, say
 from bfl_async.cli.rows import Rows
 from bfl_async.cli.words import counted, them
@@ -65,7 +66,7 @@ def count_in_flight(ledger: Path) -> int:
 
 
 def make_plan(
-    rows: Rows,
+    rows: Rows | Inputs,
     ledger: Path,
     options: PlanOptions,
     is_stopped: Callable[[], bool] = lambda: False,
@@ -86,7 +87,7 @@ def make_plan(
 
 
 def _make_plan(
-    rows: Rows,
+    rows: Rows | Inputs,
     reader: LedgerReader,
     options: PlanOptions,
     is_stopped: Callable[[], bool],
@@ -126,10 +127,12 @@ def _counts_when_held(reader: LedgerReader) -> dict[str, int]:
     return counts
 
 
-def print_plan(plan: Plan, slots: int, rows: Rows, *, as_json: bool = True) -> None:
+def print_plan(plan: Plan, slots: int, rows: Rows | Inputs, *, as_json: bool = True) -> None:
     """Print what a run would do."""
     if as_json:
         print_json({"plan": _plan_facts(plan, slots, rows)})
+    for hint in (*rows.hints, *rows.warnings):
+        say(hint)
     say(
         f"{counted(plan.requests, 'request')}, {plan.requests - plan.new.count:,} of them in the ledger; "
         f"{in_words(plan, slots)}"
@@ -138,7 +141,7 @@ def print_plan(plan: Plan, slots: int, rows: Rows, *, as_json: bool = True) -> N
     say("nothing was sent")
 
 
-def _plan_facts(plan: Plan, slots: int, rows: Rows) -> dict[str, object]:
+def _plan_facts(plan: Plan, slots: int, rows: Rows | Inputs) -> dict[str, object]:
     total = plan.total
     return {
         "requests": plan.requests,
@@ -156,6 +159,7 @@ def _plan_facts(plan: Plan, slots: int, rows: Rows) -> dict[str, object]:
         "left": {"count": plan.left.count, "usd": plan.left.usd, "unpriced": plan.left.unpriced},
         "ignored_columns": list(rows.ignored),
         "repeated_ids": list(rows.repeated_ids),
+        "hints": [*rows.hints, *rows.warnings],
     }
 
 

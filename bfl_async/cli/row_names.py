@@ -37,9 +37,16 @@ class RowError(InputError):
 
 
 class RowsError(InputError, SeveralProblems):
-    """Rows of which some are no requests: one line for each, in `message`."""
+    """Rows of which some are no requests: one line for each, in `message`.
+
+    Attributes:
+        problems: What is wrong with the first of them.
+        more: How many others there are.
+    """
 
     def __init__(self, problems: Sequence[str], more: int = 0) -> None:
+        self.problems: Sequence[str] = problems
+        self.more: int = more
         count = len(problems) + more
         head = [f"{count:,} rows cannot be used: nothing was sent"] if count > 1 else []
         rest = [f"and {more:,} more"] if more else []
@@ -53,6 +60,11 @@ class IdCheck:
         # Hashes: a file may have very many rows, and an id any length.
         self._seen: set[int] = set()
         self.repeated: list[str] = []
+
+    def clear(self) -> None:
+        """Begin again: the inputs are read once more."""
+        self._seen.clear()
+        self.repeated = []
 
     def add(self, own_id: str) -> None:
         """Take the id of one more row."""

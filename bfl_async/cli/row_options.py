@@ -9,9 +9,7 @@ from typing import Literal
 import click
 
 from bfl_async.cli.fields import GivenFields, Option, field_options, model_option, with_options
-from bfl_async.cli.files import folder_of_input
-from bfl_async.cli.output import say
-from bfl_async.runtime.text import printable
+from bfl_async.cli.given_rows import GivenRows
 
 
 def _columns(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -23,16 +21,17 @@ def _columns(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> 
 
 
 def row_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Add an input file, and the options that say how its rows become requests; the command gets all as `rows`."""
+    """Add inputs, and the options that say how their rows become requests; the command gets all as `rows`."""
 
     @wraps(command)
     def with_rows(
         *,
-        file: str,
+        files: tuple[str, ...],
         model: str,
         kind: Literal["text", "json", "jsonl", "csv", "tsv"] | None,
         columns: dict[str, str],
         template: str | None,
+        paragraphs: bool,
         repeat: int,
         ignore: tuple[str, ...],
         allow_outside: bool,
@@ -41,41 +40,35 @@ def row_options(command: Callable[..., int]) -> Callable[..., int]:
         fields: GivenFields,
         **others: object,
     ) -> int:
-        from bfl_async.cli.row_names import listed
-        from bfl_async.cli.rows import Rows, kind_of
+        from bfl_async.cli.inputs import inputs_of
 
-        rows = Rows(
-            file,
-            kind if kind is not None else kind_of(file),
+        given = GivenRows(
+            files=files,
+            kind=kind,
             model=model,
-            fields=fields.of(model),
-            folder=folder_of_input(file),
-            allow_outside=allow_outside,
+            fields=fields,
             columns=columns,
-            prompt=template,
+            template=template,
+            paragraphs=paragraphs,
             repeat=repeat,
             ignore=ignore,
-            on_ignored=lambda names: say(
-                f"columns of '{printable(file)}' that are not used: {listed(names)}"
-            ),
-            on_repeated_ids=lambda ids: say(
-                f"ids of '{printable(file)}' that several rows have: {listed(ids)}; each of these rows is an image"
-            ),
-            is_guessed=kind is None,
+            allow_outside=allow_outside,
             allow_unknown_models=allow_unknown_models,
-            allow_unknown_fields=fields.allow_unknown,
             no_prompt=no_prompt,
-            size=fields.size if fields.has_size else None,
         )
-        return command(rows=rows, **others)
+        return command(rows=inputs_of(given), **others)
 
     return with_options(field_options(with_rows), _FILE_ARGUMENT, model_option, *_ROW_OPTIONS)
 
 
-_FILE_ARGUMENT: Option = click.argument("file", metavar="FILE|-", type=click.Path(allow_dash=True))
+_FILE_ARGUMENT: Option = click.argument(
+    "files", metavar="FILE|FOLDER|-...", type=click.Path(allow_dash=True), nargs=-1, required=True
+)
 _ROW_OPTIONS: tuple[Option, ...] = (
     click.option("--format", "kind", type=click.Choice(["text", "json", "jsonl", "csv", "tsv"]),
-                 help="Of FILE.  [default: by its suffix; text if it has none]"),
+                 help="Of the input.  [default: by its suffix; text if it has none]"),
+    click.option("--paragraphs", is_flag=True,
+                 help="Prompts of text are separated by blank lines, and may have several lines."),
     click.option("--column", "columns", multiple=True, callback=_columns, metavar="FIELD=COLUMN",
                  help="Which column of CSV or TSV is which field; those named like a field need none."),
     click.option("--ignore-column", "ignore", multiple=True, metavar="COLUMN",
@@ -84,7 +77,7 @@ _ROW_OPTIONS: tuple[Option, ...] = (
     click.option("--no-prompt", is_flag=True, help="Send rows without a prompt as well, where the model allows it."),
     click.option("--repeat", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
                  help="Images for each row; with a seed, each has the next one."),
-    click.option("--allow-outside", is_flag=True, help="Let rows name images outside the folder of FILE."),
+    click.option("--allow-outside", is_flag=True, help="Let rows name images outside the folder of their file."),
     click.option("--allow-unknown-models", is_flag=True,
                  help="Let rows name models that this release does not know; their fields are sent unchecked."),
 )  # fmt: skip

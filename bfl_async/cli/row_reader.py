@@ -13,6 +13,7 @@ from bfl_async.cli.formats import Elements, JSONProblem, Kind, foreign_format, j
 from bfl_async.cli.row_columns import Columns
 from bfl_async.cli.row_names import RowError, quoted
 from bfl_async.cli.table import CARRIAGE_RETURN, Record, RecordError, TableReader
+from bfl_async.cli.text_lines import ParagraphError, Prompt, TextLines
 
 _MAX_DEPTH = 100
 # Halves of surrogate pairs, which no encoding has, and the character that no name of a file has.
@@ -36,9 +37,19 @@ class RowReader:
     Args:
         shown: The input's name, for messages.
         is_guessed: Nobody said that it is text, neither the caller nor its name.
+        text: Makes prompts of lines of text. None: each line is one.
     """
 
-    def __init__(self, shown: str, kind: Kind, columns: Columns, *, is_guessed: bool) -> None:
+    def __init__(
+        self,
+        shown: str,
+        kind: Kind,
+        columns: Columns,
+        *,
+        is_guessed: bool,
+        text: TextLines | None = None,
+    ) -> None:
+        self._text = text if text is not None else TextLines(are_paragraphs=False)
         self._shown = shown
         self._kind: Kind = kind
         self._columns = columns
@@ -102,8 +113,12 @@ class RowReader:
             self.is_hopeless = self._kind in ("csv", "tsv") and self._header is None
             raise
         if self._kind == "text":
-            if prompt := _without_end(text, where).strip():
-                yield {"prompt": prompt}, where, False
+            try:
+                found = self._text.take(_without_end(text, where), self._number)
+            except ParagraphError as exc:
+                self.is_hopeless = True
+                raise RowError(f"{self._shown}: {exc}") from None
+            yield from self._prompt(found)
         elif self._kind == "jsonl":
             if text.strip():
                 self._found = True
@@ -118,9 +133,15 @@ class RowReader:
     def _rows_at_end(self) -> Iterator[tuple[object, str, bool]]:
         if self._kind == "json":
             yield from self._json_rows()
+        elif self._kind == "text":
+            yield from self._prompt(self._text.end())
         elif self._table is not None:
             with self._named():
                 self._table.end()
+
+    def _prompt(self, found: Prompt | None) -> Iterator[tuple[object, str, bool]]:
+        if found is not None:
+            yield {"prompt": found.text}, self._where(found.first, found.last, 0), False
 
     def _check_line(self, line: bytes, where: str) -> None:
         if (

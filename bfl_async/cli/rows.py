@@ -33,6 +33,7 @@ from bfl_async.cli.row_names import (
 )
 from bfl_async.cli.row_reader import Row, RowReader
 from bfl_async.cli.stored_catalog import current_catalog
+from bfl_async.cli.text_lines import TextLines
 from bfl_async.errors import InvalidRequestError
 from bfl_async.models import ImageRequest, check_model_name, plain_number
 from bfl_async.models._base import EXTRA_BODY
@@ -69,6 +70,8 @@ class Rows:
         ignore: Columns that are not used on purpose.
         on_ignored: Called once with the names of the columns that no request is made of.
         on_repeated_ids: Called once, when all was read, with the ids that several rows have.
+        ids: Shared with other inputs of one command, which begins it again. None: this input's own.
+        paragraphs: Prompts of text are paragraphs and not lines.
     Raises:
         InputError: `columns` or `prompt` cannot be used.
     """
@@ -88,6 +91,8 @@ class Rows:
         ignore: Sequence[str] = (),
         on_ignored: Callable[[Sequence[str]], None] | None = None,
         on_repeated_ids: Callable[[Sequence[str]], None] | None = None,
+        ids: IdCheck | None = None,
+        paragraphs: bool = False,
         is_guessed: bool = False,
         allow_unknown_models: bool = False,
         allow_unknown_fields: bool = False,
@@ -109,8 +114,11 @@ class Rows:
         self._allow_outside = allow_outside
         self._repeat = repeat
         self._on_repeated_ids = on_repeated_ids
+        self._are_ids_shared = ids is not None
+        self._ids = ids if ids is not None else IdCheck()
+        self._paragraphs = paragraphs
         # Of the reading that goes on, or was the last.
-        self._ids = IdCheck()
+        self._text: TextLines | None = None
 
     @property
     def ignored(self) -> Sequence[str]:
@@ -121,6 +129,16 @@ class Rows:
     def repeated_ids(self) -> Sequence[str]:
         """Ids that several rows have; known once all was read."""
         return self._ids.repeated
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Lines that were left out and may have been meant as prompts; known once all was read."""
+        return [] if self._text is None else [f"{self._shown}: {said}" for said in self._text.warnings()]
+
+    @property
+    def hints(self) -> Sequence[str]:
+        """How a text was read, and lines that were probably not meant as prompts; known once all was read."""
+        return [] if self._text is None else [f"{self._shown}: {said}" for said in self._text.sentences()]
 
     def read(self) -> Iterator[Given] | AsyncIterator[Given]:
         """Read the requests from the beginning: a file lazily, and again with each call; a pipe as it comes.
@@ -184,8 +202,10 @@ class Rows:
             self._on_repeated_ids = None
 
     def _reader(self) -> RowReader:
-        self._ids = IdCheck()
-        return RowReader(self._shown, self._kind, self._columns, is_guessed=self._is_guessed)
+        if not self._are_ids_shared:
+            self._ids.clear()
+        self._text = TextLines(are_paragraphs=self._paragraphs) if self._kind == "text" else None
+        return RowReader(self._shown, self._kind, self._columns, is_guessed=self._is_guessed, text=self._text)
 
     def _take(self, reader: RowReader, line: bytes | None) -> Iterator[Given | RowError]:
         """Yield the requests of the rows that a line completes, and in the place of a bad row what is wrong with it."""

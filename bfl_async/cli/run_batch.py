@@ -12,6 +12,7 @@ from bfl_async import AsyncBFL, Batch, BatchOutcome
 from bfl_async.cli.batch_summary import advice, summary_line
 from bfl_async.cli.exit_codes import ExitCode, exit_code_of
 from bfl_async.cli.files import InputError
+from bfl_async.cli.inputs import Inputs
 from bfl_async.cli.interrupts import Interrupts
 from bfl_async.cli.output import can_redraw, discard, json_of, lines_of, print_json, say
 from bfl_async.cli.planning import LedgerPlan
@@ -152,7 +153,7 @@ class _Run:
 async def run_batch(
     bfl: AsyncBFL,
     batch: Batch,
-    rows: Rows,
+    rows: Rows | Inputs,
     *,
     planned: LedgerPlan | None,
     plan_beside: Callable[[Batch], Awaitable[LedgerPlan]] | None = None,
@@ -191,7 +192,7 @@ async def run_batch(
 
 async def _run_open(
     run: _Run,
-    rows: Rows,
+    rows: Rows | Inputs,
     interrupts: Interrupts,
     plan_beside: Callable[[Batch], Awaitable[LedgerPlan]] | None,
     screen: Screen,
@@ -235,7 +236,7 @@ async def _run_open(
 
 async def _add(
     run: _Run,
-    rows: Rows,
+    rows: Rows | Inputs,
     plan_beside: Callable[[Batch], Awaitable[LedgerPlan]] | None,
     accepted: asyncio.Future[None] | None,
 ) -> int:

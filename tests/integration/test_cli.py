@@ -268,7 +268,7 @@ def test_interrupt_while_standard_input_is_silent(tmp_path: Path) -> None:
         (["batch", "blank.txt", "--sandbox"], 2, "holds no prompt"),
         (["batch", "binary", "--sandbox"], 2, "line 2 of 'binary' is not UTF-8 text"),
         (["batch", "missing.txt", "--sandbox"], 2, "cannot read 'missing.txt'"),
-        (["batch", ".", "--sandbox"], 2, "cannot read '.'"),
+        (["batch", ".", "--sandbox"], 2, "'blank.txt' holds no prompt"),
         (["batch", "good.txt", "--sandbox", "-o", "file"], 2, "cannot write to the folder 'file'"),
         (["batch", "good.txt", "--sandbox", "--width", "7"], 2, "width"),
         (["batch", "good.txt", "--sandbox", "--name", "../{index}"], 2, "name template"),

@@ -91,6 +91,9 @@ def test_example_parses(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_examples_run(run: Run, server: subprocess.Popen[str]) -> None:
     """One after the other, as a reader would type them; only ids and the host are the sandbox's."""
     Path("prompts.txt").write_text("a cat\na dog\n")
+    Path("stories.txt").write_text("a cat\nin a hat\n\na dog\n")
+    Path("prompts").mkdir()
+    Path("prompts/more.txt").write_text("# birds\na bird\n")
     Path("animals.csv").write_text("animal,style\ncat,oil\n")
     Path("prompts.tsv").write_text("Prompt\tCaption\n1\ta cat\n")
     finetune = run("finetunes")[1].splitlines()[0]

@@ -15,11 +15,13 @@ from bfl_async.cli.snapshot import Ended, Manner, Snapshot, problem_of
 from bfl_async.errors import TaskFailedError, TaskModeratedError
 from bfl_async.types import EntryState
 
+NONE: dict[str, int] = {state.value: 0 for state in EntryState}
+
 
 def shown(width: int, *, no_color: bool = False, **counts: int) -> str:
     """The display as a terminal of that width has it."""
     snapshot = Snapshot(
-        counts={**dict.fromkeys(EntryState, 0), **counts}, total=1632, taken=9, slots=12, spent=152.6,
+        counts={**NONE, **counts}, total=1632, taken=9, slots=12, spent=152.6,
         balance=9847.4, seconds=125.0, note="stopping",
     )  # fmt: skip
     file = io.StringIO()
@@ -63,7 +65,7 @@ def drawn(width: int, snapshot: Snapshot, *errors: str) -> str:
 
 
 RUNNING = Snapshot(
-    counts={**dict.fromkeys(EntryState, 0), "saved": 800, "moderated": 8, "submitted": 9}, total=1632, taken=9,
+    counts={**NONE, "saved": 800, "moderated": 8, "submitted": 9}, total=1632, taken=9,
     slots=12, spent=152.6, balance=9847.4, seconds=125.0,
 )  # fmt: skip
 MODERATED = Ended(
@@ -118,7 +120,7 @@ def test_display_at_usual_widths(width: int, text: str) -> None:
 
 def test_last_frame_has_no_slots_and_nothing_that_runs() -> None:
     """After a stop: what was not sent, and what goes on at the server."""
-    counts = {**dict.fromkeys(EntryState, 0), "saved": 1, "submitted": 1, "queued": 28}
+    counts = {**NONE, "saved": 1, "submitted": 1, "queued": 28}
     over = Snapshot(counts, 30, 1, 12, 1.0, None, 61.0, is_over=True)
     assert drawn(80, over) == (
         "done  ━                                        1/30  3 %\n"
@@ -162,7 +164,7 @@ async def test_lines_of_each_manner(
 
 def test_advice_speaks_of_one_as_of_one() -> None:
     """Singular and plural of every sentence, and of the summary."""
-    one = dict.fromkeys(EntryState, 1)
+    one = dict.fromkeys(NONE, 1)
     sentences = "\n".join(advice(one, left=0, ledger="my out"))
     for part in (
         "an image may have been made and paid; --retry-ambiguous sends it again",
@@ -172,14 +174,14 @@ def test_advice_speaks_of_one_as_of_one() -> None:
         "1 was not sent: the same command again sends it",
     ):
         assert part in sentences
-    many = "\n".join(advice(dict.fromkeys(EntryState, 4000), left=None, ledger="out"))
+    many = "\n".join(advice(dict.fromkeys(NONE, 4000), left=None, ledger="out"))
     assert "4,000 were not sent: the same command again sends those that it asks for" in many
     assert "correct their prompts" in many
     assert "8,000 still at the server: the same command again fetches them" in many
-    (left,) = advice({**dict.fromkeys(EntryState, 0), "queued": 1}, left=1, ledger="out")
+    (left,) = advice({**NONE, "queued": 1}, left=1, ledger="out")
     assert left.startswith("1 of an earlier input was not sent: --and-earlier sends it, ")
     assert left.endswith("`bfl-async drop out --queued` removes it")
-    counts = {**dict.fromkeys(EntryState, 0), "saved": 1}
+    counts = {**NONE, "saved": 1}
     assert summary_line(counts, outcomes=1, spent_credits=1.0, seconds=1.26) == (
         "1 prompt in 1.3 s; in all: 1 saved; 1 credit"
     )
