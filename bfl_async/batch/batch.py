@@ -37,11 +37,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
-from urllib.parse import urlsplit
 
-from bfl_async._config import is_loopback
 from bfl_async.batch.counting import CHUNK, count_asked, count_left, each_request, reserved_names, with_listed
 from bfl_async.batch.files import Manifest, remove_parts
+from bfl_async.batch.home import check_home, home_of
 from bfl_async.batch.lister import LISTED_BEFORE, Lister, read_listed, saved_facts
 from bfl_async.batch.naming import DEFAULT_TEMPLATE, NameTemplate
 from bfl_async.batch.plan import Plan, Planner, is_due
@@ -207,11 +206,7 @@ class Batch:
         with self._shelf.reading():
             notes = await ledger.notes()
         home = home_of(self._bfl._life.settings.base_url)
-        if notes.get("home", home) != home:
-            raise ConfigError(
-                f"the ledger {ledger.shown!r} was begun with {notes['home']}, and this client talks to {home}: "
-                "take another ledger and folder"
-            )
+        check_home(notes, home, ledger.shown)
         if self._shelf.folder is not None:
             self._shelf.listed = await self._shelf.in_thread(read_listed, self._shelf.folder, notes)
         if "home" not in notes:
@@ -468,17 +463,6 @@ class Batch:
     def _fail(self, error: LedgerError | SaveError) -> None:
         if self._run is not None:
             self._run.fail(error)
-
-
-# --- requests and rows: pure ----------------------------------------------------------------------------
-
-
-def home_of(base_url: str) -> str:
-    """Return whom a base URL belongs to: regions are one API, and so are all servers on this machine."""
-    host = urlsplit(base_url).hostname or ""
-    if is_loopback(host):
-        return "this machine"
-    return "bfl.ai" if host == "bfl.ai" or host.endswith(".bfl.ai") else host
 
 
 # --- files: in worker threads ---------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,9 @@ from pathlib import Path
 import click
 
 from bfl_async import Batch, Budget, Timeouts
-from bfl_async._config import ACCOUNT, DEFAULT_ACCOUNT, DISCOVER
+from bfl_async._config import ACCOUNT, DEFAULT_ACCOUNT, DISCOVER, resolve_base_url, resolve_key
 from bfl_async.batch.counting import reserved_names
+from bfl_async.batch.home import check_home, home_of
 from bfl_async.batch.naming import DEFAULT_TEMPLATE, NameTemplate
 from bfl_async.cli.files import InputError, check_folder
 from bfl_async.cli.inputs import Inputs
@@ -41,6 +42,8 @@ from bfl_async.types.entries import EntryState
 from bfl_async.types.statistics import Statistics
 
 _SLOTS = DEFAULT_ACCOUNT
+# Any server on this machine is at home there.
+_SANDBOX_URL = "http://127.0.0.1"
 # From this share of its time on, slots have limited a run.
 _LIMITED_SHARE = 0.5
 
@@ -187,8 +190,31 @@ class _Planning:
         return True
 
     async def plan(self) -> LedgerPlan:
-        """Plan before the run."""
-        return await self._make(None)
+        """Plan before the run.
+
+        Raises:
+            ConfigError: The ledger belongs to another API than that of the run.
+        """
+        planned = await self._make(None)
+        self._check_home(planned.notes)
+        return planned
+
+    def _check_home(self, notes: Mapping[str, str]) -> None:
+        ledger = str(self._options.where)
+        if self._options.sandbox:
+            check_home(notes, home_of(_SANDBOX_URL), ledger)
+            return
+        base_url = resolve_base_url(None, allow_http=True)
+        try:
+            resolve_key(None)
+        except ConfigError:
+            # A dry run needs no key. Without one, the next run may well be one with --sandbox.
+            if notes.get("home", "") == home_of(_SANDBOX_URL) != home_of(base_url):
+                say(
+                    f"{ledger!r} was begun with the sandbox: add --sandbox to go on with it, or choose another folder"
+                )
+            return
+        check_home(notes, home_of(base_url), ledger)
 
     async def plan_beside(self, opened: Batch) -> LedgerPlan:
         """Plan while a run goes on, and check the plan."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class LedgerPlan:
 
     plan: Plan
     counts: Mapping[str, int]
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, counts: Mapping[str, int]) -> None:
         """Compare with the ledger now that it is held.
@@ -116,7 +117,7 @@ def _make_plan(
             raise InputError("stopped while it was planned: nothing was sent")
         after = found[-1].id
         count_left(planner, found, digests, spent=spent)
-    return LedgerPlan(planner.plan(counts["submitted"] + counts["ready"]), counts)
+    return LedgerPlan(planner.plan(counts["submitted"] + counts["ready"]), counts, notes)
 
 
 def _counts_when_held(reader: LedgerReader) -> dict[str, int]:

@@ -41,7 +41,7 @@ import procrastinate
 from procrastinate import jobs, retry
 
 from bfl_async._config import ACCOUNT, account_hash, is_loopback
-from bfl_async.batch.batch import home_of
+from bfl_async.batch.home import home_of
 from bfl_async.batch.requests import sent_fields_of
 from bfl_async.client.client import AsyncBFL
 from bfl_async.errors import ConfigError, InvalidRequestError, LedgerError

@@ -177,3 +177,22 @@ def test_plan_knows_what_a_lost_ledger_had_paid(run: Run) -> None:
     assert (plan["new"], plan["send"], plan["usd"]) == (1, 1, 0.04)
     code, out, _ = run("batch", "p.txt", *PRO, "-o", "out", "--sandbox", "--max-cost", "0.04")
     assert (code, json.loads(out.splitlines()[-1])["summary"]["outcomes"]) == (0, 1)
+
+
+def test_dry_run_refuses_a_ledger_that_the_run_refuses(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that was begun with the sandbox, and the true API; the other way round it is the same."""
+    Path("p.txt").write_text("a\n")
+    assert run("batch", "p.txt", *KLEIN, "-o", "out", "--sandbox")[0] == 0
+    # Without a key, nothing says where a run would send to.
+    code, _, err = run("batch", "p.txt", *KLEIN, "-o", "out", "--dry-run")
+    assert code == 0
+    assert err.startswith("'out/run.db' was begun with the sandbox: add --sandbox to go on with it")
+    assert run("batch", "p.txt", *KLEIN, "-o", "out", "--dry-run", "--sandbox")[0] == 0
+    monkeypatch.setenv("BFL_API_KEY", "bfl_" + "k" * 24)
+    answers = [run("batch", "p.txt", *KLEIN, "-o", "out", *dry) for dry in ([], ["--dry-run"])]
+    assert answers[0] == answers[1]
+    code, out, err = answers[0]
+    assert (code, out) == (2, "")
+    assert (
+        "begun with the sandbox (or another server on this machine), and this run uses bfl.ai: choose" in err
+    )

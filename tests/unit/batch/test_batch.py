@@ -35,7 +35,7 @@ from bfl_async import (
     UntrustedURLError,
     request,
 )
-from bfl_async.batch.batch import home_of
+from bfl_async.batch.home import home_of
 from bfl_async.batch.requests import fields_of, rebuild
 from bfl_async.batch.saving import download_timeout_s
 from bfl_async.ledger import SQLiteLedger
