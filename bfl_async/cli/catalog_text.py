@@ -9,15 +9,15 @@ from collections.abc import Sequence
 import click
 
 from bfl_async._config import Limits
+from bfl_async.cli.columns import stdout_columns, table_lines, text_lines
+from bfl_async.cli.fields import DEFAULT_MODEL
 from bfl_async.cli.output import SCHEMA, json_text, print_json, print_line
+from bfl_async.cli.purposes import purpose_of
 from bfl_async.cli.stored_catalog import current_catalog
 from bfl_async.errors import InvalidRequestError
 from bfl_async.models import ImageRequest, ModelInfo, catalog
 from bfl_async.models.describe import FieldInfo
 from bfl_async.models.pricing import estimate
-
-# Of a column; longer texts are cut where they are not the last.
-_WIDEST = 44
 
 
 def print_models(*, as_json: bool) -> None:
@@ -28,10 +28,33 @@ def print_models(*, as_json: bool) -> None:
         listed = [{"schema": SCHEMA, **_model_facts(row)} for row in rows]
         print_line(json_text(listed))
     else:
+        listed_rows = [row for row in rows if row.state != "retired"]
         _print_table(
-            ("model", "price in credits", "limit", "state"),
-            [(row.name, price_text(row), _limit_text(row), _state_text(row)) for row in rows],
+            ("model", "for", "credits", "notes"),
+            [(row.name, purpose_of(row), price_text(row), _notes_text(row)) for row in listed_rows],
         )
+        retired = [row for row in rows if row.state == "retired"]
+        if retired:
+            print_line("")
+            _print_table(("retired", "use instead"), [(row.name, row.replaced_by) for row in retired])
+        print_line("")
+        _print_text(_LEGEND)
+
+
+_LAST = frozenset({"user", "webhook_url", "webhook_secret"})
+_LEGEND = (
+    f"1 credit = 0.01 USD. Of models without a note {Limits().first_account} tasks run at a time. `bfl-async models "
+    "NAME` lists the fields of one, `bfl-async estimate` gives the price of a request."
+)
+
+
+def _notes_text(info: ModelInfo) -> str:
+    """What is special about a model, in few words."""
+    limits = Limits()
+    notes = ["default"] if info.name == DEFAULT_MODEL else []
+    notes += [info.state] if info.state != "current" else []
+    notes += [f"{limits.pools[pool]} at a time" for pool in info.pools if pool in limits.pools][:1]
+    return ", ".join(notes)
 
 
 def print_model(name: str, *, as_json: bool) -> None:
@@ -49,7 +72,11 @@ def print_model(name: str, *, as_json: bool) -> None:
     if as_json:
         print_json({**_model_facts(info), "fields": [_field_facts(field) for field in fields]})
         return
-    print_line(f"{info.name} ({info.family}, {_state_text(info)}): {price_text(info)} credits")
+    _print_text(
+        f"{info.name} ({info.family}, {_state_text(info)}): {purpose_of(info)}; credits: {price_text(info)}"
+    )
+    # What people set comes first.
+    fields = tuple(sorted(fields, key=lambda field: field.name in _LAST))
     with_modes = any(field.mode for field in fields)
     _print_table(
         (*(("mode",) if with_modes else ()), "field", "type", "default", "bounds"),
@@ -90,16 +117,16 @@ def price_text(info: ModelInfo) -> str:
             return f"{min(by_resolution.values()):g} to {max(by_resolution.values()):g}, by resolution"
         case catalog.PerMegapixel(first, further, highest):
             least = "at least " if highest is not None else ""
-            return f"{least}{first:g} + {further:g} a further MP"
+            return f"{least}{first:g} + {further:g} per further MP"
         case catalog.PerSecond(by_mode):
             rates = [rate for rates in by_mode.values() for rate in rates.values()]
-            return f"{min(rates):g} to {max(rates):g} a second"
+            return f"{min(rates):g} to {max(rates):g} per second"
         case catalog.PerInputSecond(credits):
-            return f"{credits:g} a second of input"
+            return f"{credits:g} per second of input"
         case catalog.PerMegapixelSecond(by_creativity, captured):
             rates = list(by_creativity.values())
             least = "at least " if captured is not None else ""
-            return f"{least}{min(rates):g} to {max(rates):g} a MP and second"
+            return f"{least}{min(rates):g} to {max(rates):g} per MP and second"
 
 
 def _limit_text(info: ModelInfo) -> str:
@@ -118,6 +145,8 @@ def _model_facts(info: ModelInfo) -> dict[str, object]:
         "model": info.name,
         "endpoint": info.endpoint,
         "family": info.family,
+        "purpose": purpose_of(info),
+        "default": info.name == DEFAULT_MODEL,
         "price": price_text(info),
         "limit": _limit_text(info),
         "pools": list(info.pools),
@@ -162,16 +191,12 @@ def _default_text(default: object) -> str:
     return "" if default is None else json.dumps(default, ensure_ascii=False)
 
 
+def _print_text(text: str) -> None:
+    for line in text_lines(text, stdout_columns()):
+        print_line(line)
+
+
 def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns; the last one is never cut or padded."""
-    table = [tuple(head), *rows]
-    last = len(head) - 1
-    widths = [min(_WIDEST, max(len(row[column]) for row in table)) for column in range(last)]
-    for number, row in enumerate(table):
-        cells = [_cut(row[column], widths[column]) for column in range(last)]
-        line = "  ".join([*cells, row[last]]).rstrip()
-        print_line(line, bold=number == 0)
-
-
-def _cut(text: str, width: int) -> str:
-    return text.ljust(width) if len(text) <= width else f"{text[: width - 1]}…"
+    """Print a table that fits the terminal, with a bold head."""
+    for number, line in enumerate(table_lines(head, rows, stdout_columns())):
+        print_line(line, bold=number == 0 and line.startswith(head[0]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,16 +19,51 @@ __all__ = ["run"]  # the fixture
 
 
 def test_models_lists_the_catalog(run: Run) -> None:
-    """Name, price, limit and state of each; the same as JSON."""
+    """Name, purpose, price and notes of each, retired ones apart; the same as JSON."""
     code, out, err = run("models")
     assert (code, err) == (0, "")
-    head, *rows = out.splitlines()
-    assert head.split() == ["model", "price", "in", "credits", "limit", "state"]
-    assert [row.split()[0] for row in rows] == list(CATALOG)
-    (kontext,) = (row for row in rows if row.startswith("flux-kontext-max"))
-    assert kontext.split() == ["flux-kontext-max", "8", "6", "(flux-kontext-max)", "deprecated"]
+    current, retired, legend = out.split("\n\n")
+    head, *rows = current.splitlines()
+    assert head.split() == ["model", "for", "credits", "notes"]
     listed = json.loads(run("models", "--json")[1])
     assert [row["model"] for row in listed] == list(CATALOG)
+    assert [row.split()[0] for row in rows] == [row["model"] for row in listed if row["state"] != "retired"]
+    assert [line.split() for line in retired.splitlines()[1:]] == [
+        [row["model"], row["replaced_by"]] for row in listed if row["state"] == "retired"
+    ]
+    (kontext,) = (row for row in rows if row.startswith("flux-kontext-max"))
+    assert kontext.split() == [
+        "flux-kontext-max",
+        "images,",
+        "edits",
+        "8",
+        "deprecated,",
+        "6",
+        "at",
+        "a",
+        "time",
+    ]
+    assert [row.split()[0] for row in rows if row.endswith("default")] == ["flux-pro-1.1"]
+    assert [row["model"] for row in listed if row["default"]] == ["flux-pro-1.1"]
+    assert all(row["purpose"] for row in listed)
+    assert "1 credit = 0.01 USD" in legend
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 120])
+@pytest.mark.parametrize("argv", [[], ["flux-2-pro"], ["flux-3-image"], ["flux-3-video"]])
+def test_models_fit_their_terminal(
+    run: Run, monkeypatch: pytest.MonkeyPatch, columns: int, argv: list[str]
+) -> None:
+    """Nothing is cut off, and no line but that of a long name is broken by the terminal."""
+    _, whole, _ = run("models", *argv)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, _ = run("models", *argv)
+    assert code == 0
+    assert all(len(line) <= columns for line in out.splitlines())
+    heads = {"model", "field", "retired", "use", "instead"}
+    words, shown = (set(re.findall(r"[\w./-]{3,}", text)) for text in (whole, out))
+    # The narrowest has to break long names.
+    assert words <= shown | heads or columns == 20
 
 
 @pytest.mark.parametrize("name", CATALOG)
