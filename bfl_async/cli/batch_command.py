@@ -20,6 +20,7 @@ from bfl_async.cli.files import InputError, check_folder
 from bfl_async.cli.inputs import Inputs
 from bfl_async.cli.interrupts import Interrupts
 from bfl_async.cli.limit_option import Limit
+from bfl_async.cli.missing import queue_again
 from bfl_async.cli.opening import open_client
 from bfl_async.cli.output import say
 from bfl_async.cli.planning import (
@@ -30,6 +31,7 @@ from bfl_async.cli.planning import (
     in_words,
     make_plan,
     print_plan,
+    say_missing_of,
     say_what_is_left,
 )
 from bfl_async.cli.run_batch import run_batch
@@ -60,6 +62,7 @@ class BatchOptions:
     retry_ambiguous: bool
     retry_failed: bool
     retry_moderated: bool
+    retry_missing: bool
     and_earlier: bool
     dry_run: bool
     max_cost: float | None
@@ -97,7 +100,11 @@ class BatchOptions:
             EntryState.FAILED: self.retry_failed,
             EntryState.MODERATED: self.retry_moderated,
         }
-        return PlanOptions(tuple(state for state, is_wanted in wanted.items() if is_wanted), self.and_earlier)
+        return PlanOptions(
+            tuple(state for state, is_wanted in wanted.items() if is_wanted),
+            self.and_earlier,
+            self.retry_missing,
+        )
 
 
 async def generate_rows(options: BatchOptions, interrupts: Interrupts) -> int:
@@ -119,9 +126,12 @@ async def generate_rows(options: BatchOptions, interrupts: Interrupts) -> int:
     if not is_beside and not rows.is_pipe:
         planned = await planning.plan()
         if options.dry_run:
-            print_plan(planned.plan, options.slots, rows, as_json=options.manner.as_json)
+            print_plan(planned, options.slots, rows, options.output, as_json=options.manner.as_json)
             return 0
         await planning.check(planned)
+        if planned.again:
+            await queue_again(options.where, planned.again)
+            planned = planned.as_queued()
     check_folder(options.output)
     timeouts = None if options.timeout is None else Timeouts(task=options.timeout)
     began = time.monotonic()
@@ -180,11 +190,18 @@ class _Planning:
         """
         options = self._options
         if options.rows.is_pipe:
-            if options.dry_run or options.max_cost is not None:
-                raise click.UsageError("--dry-run and --max-cost need a file: a pipe can be read only once")
+            if options.dry_run or options.max_cost is not None or options.retry_missing:
+                raise click.UsageError(
+                    "--dry-run, --max-cost and --retry-missing need a file: a pipe can be read only once"
+                )
             return False
         can_ask = options.max_cost is not None and sys.stdin.isatty()
-        if options.dry_run or can_ask or await in_thread(lambda: count_in_flight(options.where)) == 0:
+        if (
+            options.dry_run
+            or can_ask
+            or options.retry_missing
+            or await in_thread(lambda: count_in_flight(options.where)) == 0
+        ):
             return False
         self._caps_usd += [] if options.max_cost is None else [options.max_cost]
         return True
@@ -240,6 +257,7 @@ class _Planning:
         Raises:
             InputError: It must not run.
         """
+        say_missing_of(planned, self._options.output)
         plan, most_usd = planned.plan, self._options.max_cost
         for warning in self._options.rows.warnings:
             say(warning)

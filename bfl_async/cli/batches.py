@@ -34,6 +34,7 @@ class BatchArguments(TypedDict):
     retry_ambiguous: bool
     retry_failed: bool
     retry_moderated: bool
+    retry_missing: bool
     and_earlier: bool
     dry_run: bool
     max_cost: float | None
@@ -60,6 +61,8 @@ class BatchArguments(TypedDict):
 )
 @click.option("--retry-failed", is_flag=True, help="Send failed ones again.")
 @click.option("--retry-moderated", is_flag=True, help="Send moderated ones again.")
+@click.option("--retry-missing", is_flag=True,
+              help="Make images again whose files are gone, and pay for them again.")  # fmt: skip
 @click.option("--and-earlier", is_flag=True,
               help="Send also what an earlier input left in the ledger and this one does not ask for.")  # fmt: skip
 @click.option(

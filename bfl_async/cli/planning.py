@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,20 +12,24 @@ import click
 
 from bfl_async.batch.counting import count_asked, count_left, with_listed
 from bfl_async.batch.lister import read_listed
-from bfl_async.batch.plan import IdSet, Plan, Planner, Share
+from bfl_async.batch.plan import IdSet, Plan, Planner, Share, share_of
 from bfl_async.batch.requests import key_of, known_files
 from bfl_async.cli.files import InputError
 from bfl_async.cli.inputs import Inputs
+from bfl_async.cli.missing import missing_images, say_missing
 from bfl_async.cli.output import print_json, say
 from bfl_async.cli.rows import Rows
 from bfl_async.cli.words import counted, them
 from bfl_async.ledger.reader import LedgerReader, read_ledger
+from bfl_async.models import ImageRequest
 from bfl_async.runtime.files import Digests
 from bfl_async.types.entries import EntryState
 
 # Requests that are looked up in the ledger at a time.
 _CHUNK = 500
 _READ = 256
+# Names of missing images in JSON.
+_SHOWN_MISSING = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class PlanOptions:
 
     retry: tuple[EntryState, ...] = ()
     and_earlier: bool = False
+    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,17 @@ class LedgerPlan:
     plan: Plan
     counts: Mapping[str, int]
     notes: Mapping[str, str] = field(default_factory=dict)
+    # Names of saved images that are gone, by entry; and of these entries, those that the run makes again.
+    missing: Mapping[int, str] = field(default_factory=dict)
+    again: Collection[int] = ()
+
+    def as_queued(self) -> LedgerPlan:
+        """Return the plan for the ledger once the images that are made again are back in the queue."""
+        moved = len(self.again)
+        counts = {**self.counts}
+        counts["saved"] -= moved
+        counts["queued"] += moved
+        return replace(self, counts=counts)
 
     def check(self, counts: Mapping[str, int]) -> None:
         """Compare with the ledger now that it is held.
@@ -101,6 +117,8 @@ def _make_plan(
     listed = None if folder is None else read_listed(folder, notes)
     seen: dict[int, int] = {}
     counts = _counts_when_held(reader)
+    missing = {} if folder is None else missing_images(reader, folder)
+    again = Remade(missing if options.missing else {})
     asked = (
         (key_of(given, seen, digests), given[1] if isinstance(given, tuple) else given)
         for given in rows.check()
@@ -111,13 +129,40 @@ def _make_plan(
         keys = [key for key, _ in chunk]
         known = with_listed(reader.find(keys), listed.find(keys) if listed else ())
         count_asked(planner, chunk, known, spent)
+        again.add(chunk, known)
     after = 0
     while found := reader.read(planner.states, after=after, most=_READ):
         if is_stopped():
             raise InputError("stopped while it was planned: nothing was sent")
         after = found[-1].id
         count_left(planner, found, digests, spent=spent)
-    return LedgerPlan(planner.plan(counts["submitted"] + counts["ready"]), counts, notes)
+    plan = planner.plan(counts["submitted"] + counts["ready"])
+    if again.entries:
+        plan = replace(plan, retried={**plan.retried, EntryState.SAVED: again.share})
+    return LedgerPlan(plan, counts, notes, missing, again.entries)
+
+
+class Remade:
+    """Images that are made again, since their files are gone.
+
+    Args:
+        missing: Entries whose images are gone.
+    """
+
+    def __init__(self, missing: Collection[int]) -> None:
+        self._missing = missing
+        self.entries: set[int] = set()
+        self.share: Share = Share()
+
+    def add(
+        self, chunk: Sequence[tuple[str, ImageRequest]], known: Mapping[str, tuple[int, EntryState]]
+    ) -> None:
+        """Take requests of the input, each with its key, and what the ledger knows of them."""
+        for key, wanted in chunk if self._missing else ():
+            entry_id, _ = known.get(key, (0, None))
+            if entry_id in self._missing:
+                self.entries.add(entry_id)
+                self.share += share_of(wanted)
 
 
 def _counts_when_held(reader: LedgerReader) -> dict[str, int]:
@@ -128,10 +173,15 @@ def _counts_when_held(reader: LedgerReader) -> dict[str, int]:
     return counts
 
 
-def print_plan(plan: Plan, slots: int, rows: Rows | Inputs, *, as_json: bool = True) -> None:
+def print_plan(
+    planned: LedgerPlan, slots: int, rows: Rows | Inputs, folder: Path, *, as_json: bool = True
+) -> None:
     """Print what a run would do."""
+    plan = planned.plan
     if as_json:
-        print_json({"plan": _plan_facts(plan, slots, rows)})
+        facts = {**_plan_facts(plan, slots, rows), "missing": list(planned.missing.values())[:_SHOWN_MISSING]}
+        print_json({"plan": facts})
+    say_missing_of(planned, folder)
     for hint in (*rows.hints, *rows.warnings):
         say(hint)
     say(
@@ -140,6 +190,13 @@ def print_plan(plan: Plan, slots: int, rows: Rows | Inputs, *, as_json: bool = T
     )
     say_what_is_left(plan)
     say("nothing was sent")
+
+
+def say_missing_of(planned: LedgerPlan, folder: Path) -> None:
+    """Say which images are gone and are not made again."""
+    say_missing(
+        {entry: name for entry, name in planned.missing.items() if entry not in planned.again}, folder
+    )
 
 
 def _plan_facts(plan: Plan, slots: int, rows: Rows | Inputs) -> dict[str, object]:
@@ -169,7 +226,7 @@ def _parts(plan: Plan) -> Iterator[tuple[str, Share]]:
     yield "new", plan.new
     yield "queued", plan.queued
     for state, share in sorted(plan.retried.items()):
-        yield f"retry_{state.value}", share
+        yield "retry_missing" if state is EntryState.SAVED else f"retry_{state.value}", share
     if plan.earlier.count:
         yield "earlier", plan.earlier
 
@@ -177,7 +234,12 @@ def _parts(plan: Plan) -> Iterator[tuple[str, Share]]:
 def in_words(plan: Plan, slots: int) -> str:
     """Return what a run will send, in words."""
     total = plan.total
-    words = {"new": "new", "queued": "queued by an earlier run", "earlier": "of an earlier input"}
+    words = {
+        "new": "new",
+        "queued": "queued by an earlier run",
+        "earlier": "of an earlier input",
+        "retry_missing": "missing",
+    }
     parts = [
         f"{share.count} {words.get(name) or name.replace('retry_', '') + ' before'}"
         for name, share in _parts(plan)

@@ -6,8 +6,11 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+from bfl_async.batch.files import MANIFEST
+from bfl_async.cli.missing import missing_images, missing_in_words
 from bfl_async.cli.output import print_json, print_line
 from bfl_async.ledger import LedgerView, inspect_ledger
+from bfl_async.ledger.reader import read_ledger
 from bfl_async.runtime.text import printable
 
 LEDGER_NAME = "run.db"
@@ -24,12 +27,19 @@ def show_status(run: Path, *, as_json: bool) -> int:
     Raises:
         LedgerError: There is none, or it cannot be read.
     """
-    view = inspect_ledger(ledger_of(run))
+    ledger = ledger_of(run)
+    view = inspect_ledger(ledger)
+    folder = ledger.parent
+    # Where the manifest is not next to the ledger, the images are elsewhere.
+    is_beside = (folder / MANIFEST).exists()
+    missing = read_ledger(ledger, lambda reader: missing_images(reader, folder)) if is_beside else {}
     if as_json:
-        print_json(_as_dict(view))
+        print_json({**_as_dict(view), "missing": len(missing)})
     else:
         for line in _as_lines(view):
             print_line(line)
+        if missing:
+            print_line(f"  {missing_in_words(missing, folder)}")
     return 0
 
 

@@ -36,6 +36,14 @@ class LedgerReader:
         """See `Ledger.counts`."""
         return counts_of_rows(self._db)
 
+    def files(self, *, after: int, most: int) -> list[tuple[int, str]]:
+        """Return the ids of saved entries behind `after` with the names of their images, by id."""
+        rows = self._db.execute(
+            "SELECT id, file FROM entries WHERE state = ? AND file IS NOT NULL AND id > ? ORDER BY id LIMIT ?",
+            (EntryState.SAVED, after, most),
+        )
+        return [(entry_id, name) for entry_id, name in rows]
+
     def notes(self) -> Mapping[str, str]:
         """See `Ledger.notes`."""
         return read_all_notes(self._db)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -196,3 +197,58 @@ def test_dry_run_refuses_a_ledger_that_the_run_refuses(run: Run, monkeypatch: py
     assert (
         "begun with the sandbox (or another server on this machine), and this run uses bfl.ai: choose" in err
     )
+
+
+def test_deleted_images_are_named_and_made_again_when_asked(run: Run) -> None:
+    """The plan has their cost, the entry keeps its number and name, and what was paid before stays counted."""
+    Path("p.txt").write_text("a\nb\nc\n")
+    argv = ("batch", "p.txt", *PRO, "-o", "out", "--sandbox")
+    assert run(*argv)[0] == 0
+    Path("out/00001-b.jpg").unlink()
+    names = "1 image is missing in 'out': 00001-b.jpg; `batch` with --retry-missing makes it again, and pays again\n"
+    code, out, err = run(*argv)
+    assert (code, names in err, Path("out/00001-b.jpg").exists()) == (0, True, False)
+    assert names in run("status", "out")[1]
+    assert json.loads(run("status", "out", "--json")[1])["missing"] == 1
+    plan = plan_of(run, *argv[1:])
+    assert (plan["send"], plan["missing"]) == (0, ["00001-b.jpg"])
+    plan = plan_of(run, *argv[1:], "--retry-missing")
+    assert (plan["send"], plan["usd"], plan["in_ledger"]) == (1, 0.04, 3)
+    assert {"part": "retry_missing", "count": 1, "usd": 0.04, "unpriced": 0} in plan["parts"]  # type: ignore[operator]  # JSON
+    assert run(*argv, "--retry-missing", "--max-cost", "0.03")[0] == 2
+    assert json.loads(run("status", "out", "--json")[1])["counts"]["saved"] == 3
+    code, out, err = run(*argv, "--retry-missing", "--max-cost", "0.04")
+    assert (code, json.loads(out.splitlines()[-1])["summary"]["outcomes"]) == (0, 1)
+    assert "missing in" not in err
+    assert Path("out/00001-b.jpg").exists()
+    status = json.loads(run("status", "out", "--json")[1])
+    assert (status["missing"], status["credits_spent"]) == (0, 16.0)
+    assert run(*argv, "--retry-missing")[1].count("\n") == 1
+
+
+def test_missing_images_of_other_rows_are_not_made_again(run: Run) -> None:
+    """Only what the input asks for."""
+    Path("p.txt").write_text("a\nb\n")
+    assert run("batch", "p.txt", *KLEIN, "-o", "out", "--sandbox")[0] == 0
+    for path in Path("out").glob("*.jpg"):
+        path.unlink()
+    Path("p.txt").write_text("a\n")
+    code, out, err = run("batch", "p.txt", *KLEIN, "-o", "out", "--sandbox", "--retry-missing")
+    assert (code, json.loads(out.splitlines()[-1])["summary"]["outcomes"]) == (0, 1)
+    assert "1 image is missing in 'out': 00001-b.jpg" in err
+    assert [path.name for path in Path("out").glob("*.jpg")] == ["00000-a.jpg"]
+
+
+def test_corrected_prompt_brings_the_exit_code_back_to_0(run: Run) -> None:
+    """The message says how: what was moderated stays in the ledger until it is dropped."""
+    Path("p.txt").write_text("a cat\na dog [moderate-prompt]\n")
+    argv = ("batch", "p.txt", *KLEIN, "-o", "out", "--sandbox")
+    code, _, err = run(*argv)
+    assert code == 3
+    assert "1 moderated: correct its prompt and run the command again" in err
+    command = re.search(r"`bfl-async (drop out --moderated)` removes it from the ledger", err)
+    assert command is not None
+    Path("p.txt").write_text("a cat\na dog\n")
+    assert run(*argv)[0] == 3
+    assert run(*command[1].split())[0] == 0
+    assert run(*argv)[0] == 0
