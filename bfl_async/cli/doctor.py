@@ -37,7 +37,7 @@ from bfl_async.cli.findings import (
     within_check_time,
 )
 from bfl_async.cli.host_options import given_host_options
-from bfl_async.cli.output import print_json, print_line
+from bfl_async.cli.output import print_json, print_line, print_marked
 from bfl_async.errors import (
     AuthenticationError,
     BFLError,
@@ -48,6 +48,7 @@ from bfl_async.ledger.schema import has_wal_bug
 from bfl_async.limiter.file import found_limit
 
 _ACCOUNT_CHECKS = ("key", "credits")
+_COLORS: dict[Level, str] = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 _LITTLE_CREDIT = 10.0  # credits: a few images
 _LITTLE_SPACE_BYTES = 2**30
 
@@ -83,7 +84,7 @@ async def examine(*, as_json: bool, sandbox: bool) -> int:
         )
     else:
         for each in findings:
-            print_line(str(each))
+            print_marked(f"{each.level:<4}", _COLORS[each.level], each.text)
         print_line(f"     slots: {slots}")
     return code
 
@@ -205,16 +206,15 @@ def folder_finding(name: str, folder: Path) -> Finding:
 
 
 def sqlite_finding(version: str) -> Finding:
-    """Say how the ledger keeps clear of the WAL-reset bug where SQLite has it.
+    """Return the version of SQLite, and which journal ledgers have with it.
 
-    Source: SQLite, "The WAL-reset bug": in 3.7.0 to 3.51.2; mended in 3.51.3, 3.50.7 and 3.44.6.
+    Versions with the WAL-reset bug have a rollback journal, so that it does not matter.
+    Source: SQLite, "The WAL-reset bug": in 3.7.0 to 3.51.2; fixed in 3.51.3, 3.50.7 and 3.44.6.
     """
     number = tuple(int(part) for part in re.findall(r"[0-9]+", version)[:3])
     if not has_wal_bug(number):
         return Finding("sqlite", "ok", version)
-    return Finding(
-        "sqlite", "ok", f"{version} has the WAL-reset bug: ledgers are kept with a rollback journal instead of a WAL"
-    )  # fmt: skip
+    return Finding("sqlite", "ok", f"{version}, with a rollback journal")
 
 
 _REQUIREMENT = re.compile(

@@ -47,9 +47,13 @@ class Finding:
     what: str
     todo: str = ""
 
+    @property
+    def text(self) -> str:
+        """What was found and what to do, in one line."""
+        return printable(f"{self.name}: {self.what}" + (f"; {self.todo}" if self.todo else ""), _MAX_LINE)
+
     def __str__(self) -> str:
-        text = f"{self.name}: {self.what}" + (f"; {self.todo}" if self.todo else "")
-        return f"{self.level:<4} {printable(text, _MAX_LINE)}"
+        return f"{self.level:<4} {self.text}"
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,11 @@ def print_line(text: str, *, bold: bool = False) -> None:
     click.echo(click.style(line, bold=True) if bold else line)
 
 
+def print_marked(mark: str, color: str, text: str) -> None:
+    """Print one line of data to stdout that begins with a coloured word."""
+    click.echo(f"{click.style(mark, fg=color, bold=True)} {escaped(text)}")
+
+
 def say(text: str) -> None:
     """Write one line to stderr. Where nobody can read it any more, the work goes on without words."""
     erase_line()

@@ -70,6 +70,17 @@ def test_terminal_is_styled_unless_told_otherwise(
     assert ("\x1b[" in on_terminal(tmp_path, "models", **asked)) == is_styled
 
 
+@pytest.mark.parametrize(("asked", "is_colored"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_doctor_marks_what_is_well_in_green(tmp_path: Path, asked: dict[str, str], is_colored: bool) -> None:
+    """And warnings in yellow; a pipe has the words alone."""
+    written = on_terminal(tmp_path, "doctor", "--sandbox", **asked)
+    assert ("\x1b[32m\x1b[1mok  \x1b[0m key: " in written) == is_colored
+    assert re.search(r"ok  (\x1b\[0m)? sqlite: 3", written)
+    plain, _ = in_pipe(tmp_path, "doctor", "--sandbox")
+    assert "ok   key: " in plain
+    assert "\x1b" not in plain
+
+
 def test_pipe_is_plain_unless_told_otherwise(tmp_path: Path) -> None:
     """FORCE_COLOR is for those who page it."""
     assert "\x1b" not in in_pipe(tmp_path, "models")[0]

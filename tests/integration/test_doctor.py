@@ -460,3 +460,11 @@ def test_exit_code_tells_the_account_from_the_rest(failed: list[str], code: int)
     """4: there is nothing to mend here but the key or the credits."""
     findings = [Finding(name, "FAIL", "x") for name in failed] + [Finding("sqlite", "warn", "x")]
     assert exit_code_of_findings(findings) == code
+
+
+@pytest.mark.parametrize(
+    ("version", "what"), [("3.40.1", "3.40.1, with a rollback journal"), ("3.52.0", "3.52.0")]
+)
+def test_sqlite_is_one_plain_line(version: str, what: str) -> None:
+    """What is dealt with is no reason for alarm."""
+    assert doctor.sqlite_finding(version) == Finding("sqlite", "ok", what)
