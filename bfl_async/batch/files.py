@@ -324,7 +324,7 @@ def _key_of(line: bytes) -> str | None:
 def _save_error(path: Path, exc: Exception, task_id: str | None) -> SaveError:
     reason = getattr(exc, "strerror", None) or type(exc).__name__
     error = SaveError(
-        f"cannot write {str(path)!r}: {reason}; mend that and run the same again, nothing is paid twice",
+        f"cannot write {str(path)!r}: {reason}; fix that and run the same command again: nothing is paid twice",
         task_id=task_id,
         errno=getattr(exc, "errno", None),
         filename=str(path),

@@ -58,9 +58,9 @@ def credits_command(as_json: bool, sandbox: bool) -> int:
 def doctor(as_json: bool, sandbox: bool) -> int:
     """Check what generating needs, and say what to do.
 
-    Looks at key, host, clock, proxy, credits, folders, catalog, versions and extras: a line each, `ok`, `warn` or
-    `FAIL`. Exit code 0 unless one FAILs: 4 for key and credits alone, else 1. What --json prints has all versions, for
-    a bug report, and of the key its last four characters.
+    Checks key, host, clock, proxy, credits, folders, catalog, versions and extras: one line per check, with `ok`,
+    `warn` or `FAIL`. Exit code 0 unless one fails: 4 for the key or the credits alone, otherwise 1. --json adds all
+    versions for a bug report, and shows the last four characters of the key.
 
     \b
     Examples:
@@ -73,7 +73,7 @@ def doctor(as_json: bool, sandbox: bool) -> int:
 
 
 @cli.group("finetunes", invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @host_options
 @sandbox_option
 @click.pass_context
@@ -133,7 +133,7 @@ def show_finetune(finetune_id: str, sandbox: bool) -> int:
 def delete_finetune(finetune_id: str, sandbox: bool) -> int:
     """Delete one finetune.
 
-    It cannot be brought back.
+    This cannot be undone.
 
     \b
     Examples:

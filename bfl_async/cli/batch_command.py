@@ -166,7 +166,7 @@ def _say_what_limited(statistics: Statistics, limit: Limit | None, seconds: floa
         return
     says = f"all {account.limit} slots were taken for {share:.0%} of the run"
     if limit == DISCOVER:
-        say(f"{says}; the account allows {account.limit}, as far as was found out")
+        say(f"{says}; the account allows {account.limit}, as far as is known")
     else:
         say(f"{says}: if the account may have more active tasks, --limit discover finds out how many")
 

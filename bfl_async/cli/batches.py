@@ -57,7 +57,7 @@ class BatchArguments(TypedDict):
               help="Active tasks at a time, or `discover` to find out how many the account may have.  "
               "[default: 12]")  # fmt: skip
 @click.option(
-    "--retry-ambiguous", is_flag=True, help="Send again what may have been made: some is paid twice."
+    "--retry-ambiguous", is_flag=True, help="Send again what may have been made; some may be paid twice."
 )
 @click.option("--retry-failed", is_flag=True, help="Send failed ones again.")
 @click.option("--retry-moderated", is_flag=True, help="Send moderated ones again.")
@@ -71,9 +71,9 @@ class BatchArguments(TypedDict):
     help="Check the input, print what would be sent, its cost and time; send nothing.",
 )
 @click.option("--max-cost", type=click.FloatRange(min=0), metavar="USD",
-              help="Ask first, or stop, if all that would be sent may cost more.")  # fmt: skip
+              help="Ask first, or stop, if the run may cost more.")  # fmt: skip
 @click.option("--budget", type=click.FloatRange(min=0, min_open=True), metavar="USD",
-              help="Stop before this run has spent more; the rest stays for the next.")  # fmt: skip
+              help="Stop before this run spends more; the rest stays for the next run.")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True),
               help="Seconds to follow each task.  [default: 600]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True,
@@ -119,11 +119,9 @@ def batch(**options: Unpack[BatchArguments]) -> int:
 @click.option("--queued", is_flag=True, help="Those that were not sent yet.")
 @click.option("--failed", is_flag=True, help="Those that failed.")
 @click.option("--moderated", is_flag=True, help="Those that moderation refused.")
-@click.option(
-    "--ambiguous", is_flag=True, help="Those that may have been made, and that cannot be looked up."
-)
+@click.option("--ambiguous", is_flag=True, help="Those whose answer was lost: they may have been made.")
 @click.option("--index", "indexes", multiple=True, type=click.IntRange(min=0), metavar="N",
-              help="This one, as it is numbered in the output of batch; may be repeated.")  # fmt: skip
+              help="The entry with this number, as `batch` prints it; may be repeated.")  # fmt: skip
 def drop(
     run: Path, queued: bool, failed: bool, moderated: bool, ambiguous: bool, indexes: tuple[int, ...]
 ) -> int:
@@ -174,7 +172,7 @@ def status(run: Path, as_json: bool) -> int:
 def gallery(folder: Path, output: Path | None) -> int:
     """Write one HTML page that shows a folder of images.
 
-    It tells what the folder's manifest.jsonl knows of them.
+    The details come from the folder's manifest.jsonl.
 
     \b
     Examples:

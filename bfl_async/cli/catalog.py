@@ -73,7 +73,7 @@ def estimate(
     no_prompt: bool,
     fields: GivenFields,
 ) -> int:
-    """Say what a request would cost, without sending it.
+    """Estimate what a request would cost, without sending it.
 
     1 credit = 0.01 USD. The server's own figure, which comes with its answer, may differ.
 

@@ -149,13 +149,13 @@ async def _credits(place: Place) -> Finding:
     except AuthenticationError as exc:
         return Finding("credits", "FAIL", f"the key is refused ({exc.status_code})", "check BFL_API_KEY")
     except InsufficientCreditsError:
-        return Finding("credits", "FAIL", "the account has none left (402)", "buy credits")
+        return Finding("credits", "FAIL", "the account has no credits left (402)", "buy credits")
     except BFLError as exc:
         return Finding("credits", "warn", str(exc), "try again later")
     if balance <= 0:
         return Finding("credits", "FAIL", f"the account is empty ({balance:g})", "buy credits")
     if balance < _LITTLE_CREDIT:
-        return Finding("credits", "warn", f"{balance:g} left, a few images", "buy credits")
+        return Finding("credits", "warn", f"{balance:g} left, enough for a few images", "buy credits")
     return Finding("credits", "ok", f"{balance:g}")
 
 

@@ -23,7 +23,7 @@ _SPREADSHEET = ("a spreadsheet", "save it as CSV")
 _COMPRESSED = ("a compressed file", "unpack it first")
 _PYTHON = ("an object or array of Python", "write it as JSON lines")
 _TABLE = ("a table in a binary format", "write it as CSV or JSON lines")
-_MARKUP = ("a page or document", "save its text with one prompt a line")
+_MARKUP = ("a page or document", "save its text with one prompt per line")
 _MEDIA = ("an image or a video", "give a file with rows that name it")
 
 # What files are that are not read, by their suffixes, and what to do with each.

@@ -128,12 +128,12 @@ def _target(folder: Path, output: Path | None) -> Path:
         target /= "gallery.html"
     try:
         if target.suffix.lower() not in (".html", ".htm"):
-            raise InputError(f"{str(target)!r} is no name for a page: end it in .html")
+            raise InputError(f"{str(target)!r} is not the name of a page: it must end in .html")
         if target.exists():
             with target.open("rb") as file:
                 if _MARK not in file.read(1024):
                     raise InputError(
-                        f"{str(target)!r} is no gallery and is left alone: choose another name with -o"
+                        f"{str(target)!r} is not a gallery, and was not replaced: choose another name with -o"
                     )
         target.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as exc:
@@ -153,11 +153,11 @@ def read_folder(folder: Path) -> Manifest:
     """
     try:
         if not folder.is_dir():
-            raise InputError(f"{str(folder)!r} is no folder: give the one that holds the images")
+            raise InputError(f"{str(folder)!r} is not a folder: give the folder with the images")
         path = folder / MANIFEST
         if path.exists():
             if not path.is_file():
-                raise InputError(f"{str(path)!r} is no file")
+                raise InputError(f"{str(path)!r} is not a file")
             return _read_manifest(path)
         names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
     except (OSError, ValueError) as exc:

@@ -16,6 +16,7 @@ from bfl_async.cli.limit_option import Limit
 from bfl_async.cli.opening import open_client
 from bfl_async.cli.output import print_json, print_line, say
 from bfl_async.cli.threads import in_thread
+from bfl_async.cli.words import counted, them
 from bfl_async.errors import LedgerError
 from bfl_async.jobs.database import check_dsn, shown_problem
 from bfl_async.jobs.procrastinate import (
@@ -70,7 +71,10 @@ class JobQueue:
                     done += await put()
             done += await put()
             sys.stdout.flush()
-        say(f"{done} jobs are in the database; `bfl-async worker` works on them, `bfl-async jobs` shows them")
+        say(
+            f"{counted(done, 'job')} in the database; `bfl-async worker` generates {them(done)}, `bfl-async jobs` "
+            f"shows {them(done)}"
+        )
         return 0
 
     async def work(
@@ -87,7 +91,7 @@ class JobQueue:
         async with self._open() as app, AsyncExitStack() as stack:
             bfl = await open_client(stack, sandbox=False, limit=limit, redis=redis)
             slots = f"{limit} slots" if limit != "discover" else "as many slots as the account has"
-            say(f"working with {slots} into {str(output)!r}; the first signal stops it")
+            say(f"working with {slots} into {str(output)!r}; Ctrl-C stops it")
             await worker(
                 app,
                 bfl,
@@ -103,7 +107,7 @@ class JobQueue:
         async with self._open() as app:
             if retry is not None:
                 again = await retry_jobs(app, EntryState(retry), ids or None)
-                say(f"{len(again)} jobs are sent again")
+                say(f"{counted(len(again), 'job')} will be sent again")
                 return 0
             if ids:
                 for record in await results(app, ids):
@@ -124,7 +128,9 @@ class JobQueue:
             )
             return 0
         parts = ", ".join(f"{count} {state}" for state, count in shown.items() if count)
-        print_line(f"{sum(shown.values())} jobs: {parts or 'none'}; {credits_spent:g} credits")
+        print_line(
+            f"{counted(sum(shown.values()), 'job')}: {parts or 'none'}; {counted(credits_spent, 'credit')}"
+        )
         for each in errors:
             print_line(f"  {each.state.value} {each.id}: {printable(each.error or '')}")
         return 0

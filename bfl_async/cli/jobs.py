@@ -32,7 +32,7 @@ def _open_queue(dsn: str | None) -> JobQueue:
         click.UsageError: None is named, or the extra is not installed.
     """
     if not dsn:
-        raise click.UsageError("which database? set BFL_DATABASE_URL or give --dsn")
+        raise click.UsageError("no database: set BFL_DATABASE_URL or add --dsn")
     try:
         from bfl_async.cli.job_queue import JobQueue
     except ImportError as exc:
@@ -77,10 +77,14 @@ def enqueue(rows: Inputs, dsn: str | None, run: str) -> int:
 @click.option("--redis", envvar="BFL_REDIS_URL", metavar="URL",
               help="Share the limit with workers on other machines.  [env: BFL_REDIS_URL]")  # fmt: skip
 @click.option("--jobs", "concurrency", type=click.IntRange(min=1),
-              help="Jobs that it holds at a time, those that wait included.  [default: twice the limit]")  # fmt: skip
+              help="Most jobs that it holds at a time, waiting ones included.  [default: twice the limit]")  # fmt: skip
 @click.option("--heartbeat", "heartbeat_s", type=click.FloatRange(min=0.1), default=10.0, show_default=True,
-              help="Seconds between signs of life; after three without one its jobs are another's.")  # fmt: skip
-@click.option("--no-listen", is_flag=True, help="For PgBouncer in transaction mode: look, do not listen.")
+              help="Seconds between heartbeats; after three missed ones other workers take over its jobs.")  # fmt: skip
+@click.option(
+    "--no-listen",
+    is_flag=True,
+    help="Poll the database instead of listening; PgBouncer in transaction mode needs that.",
+)
 @host_options
 def worker_command(
     dsn: str | None,
@@ -93,9 +97,9 @@ def worker_command(
 ) -> int:
     """Generate the images of jobs in the database, until a signal.
 
-    As many workers as you like, on many machines. The first Ctrl-C or SIGTERM: what was sent is brought home, the
-    rest goes back. The second leaves at once. A worker that is killed loses nothing: another one attaches its tasks.
-    Exit code 1: the database is away, start it again.
+    Run as many workers as you like, on many machines. The first Ctrl-C or SIGTERM finishes what was sent and gives
+    the rest back; the second leaves at once. A killed worker loses nothing: another one follows its tasks. Exit code 1
+    means that the database is unavailable: start the worker again.
 
     \b
     Examples:
@@ -121,13 +125,12 @@ def worker_command(
 @click.argument("ids", metavar="[JOB]...", nargs=-1, type=int)
 @_dsn_option
 @click.option("--retry", "retry", type=click.Choice(["ambiguous", "failed", "moderated"]), metavar="STATE",
-              help="Send those again that are ambiguous, failed or moderated (of ambiguous ones some are "
-                   "paid twice).")  # fmt: skip
+              help="Send the jobs in this state again; some ambiguous ones may be paid twice.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def jobs(ids: Sequence[int], dsn: str | None, retry: str | None, as_json: bool) -> int:
     """Show how many jobs are in each state, and the newest errors.
 
-    Of JOBs that are named, a JSON line each.
+    With JOB, print one JSON line for each.
 
     \b
     Examples:

@@ -42,7 +42,9 @@ async def open_client(
     host = given_host_options()
     if sandbox:
         if host.are_given:
-            raise click.UsageError("--query and --trusted-host are of a host, and --sandbox uses none")
+            raise click.UsageError(
+                "--query and --trusted-host cannot be used with --sandbox: they are for a real host"
+            )
         return await clients.open_sandboxed(
             stack, speed=_SANDBOX_SPEED, limit=limit, timeouts=timeouts, budget=budget
         )

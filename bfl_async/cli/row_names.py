@@ -26,7 +26,7 @@ _MAX_MESSAGE_CHARS = 1_000
 _MAX_IDS, _MAX_REPEATED = 1_000_000, 100
 # How like a field's name a column's name is that was probably meant for it.
 _NEAR = 0.75
-OPERATORS = "who runs the command sets it for all rows, with --set"
+OPERATORS = "set it for all rows, with --set"
 
 
 class RowError(InputError):

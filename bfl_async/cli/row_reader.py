@@ -89,7 +89,7 @@ class RowReader:
         except RowError as exc:
             yield exc
         if line is None and not self._found and not self.is_hopeless:
-            raise InputError(f"{self._shown} holds no prompt: write one a line")
+            raise InputError(f"{self._shown} holds no prompt: write one per line")
 
     def _rows_of(self, line: bytes | None) -> Iterator[tuple[object, str, bool]]:
         """Yield the rows that a line completes, where each stands, and whether it is a mapping of texts.
@@ -276,5 +276,5 @@ def _decode(line: bytes, number: int, where: str) -> str:
             ) from None
         text = "\0"
     if "\0" in text:
-        raise RowError(f"{where} is not UTF-8 text: give a text file with one prompt a line")
+        raise RowError(f"{where} is not UTF-8 text: give a text file with one prompt per line")
     return text

@@ -347,12 +347,12 @@ class Rows:
             raise RowError(f"{where}: {quoted(value)} cannot be looked for: {reason}") from exc
         if is_outside:
             raise RowError(
-                f"{where}: {quoted(value)} lies outside the folder of the input; --allow-outside lets it"
+                f"{where}: {quoted(value)} is outside the folder of the input; --allow-outside allows it"
             )
         if not is_file:
             raise RowError(f"{where}: there is no file {quoted(str(path))}")
         if not os.access(path, os.R_OK):
-            raise RowError(f"{where}: {quoted(value)} may not be read by this user")
+            raise RowError(f"{where}: {quoted(value)} cannot be read: permission denied")
         return path if self._allow_outside else FileWithin(path, self._folder)
 
 

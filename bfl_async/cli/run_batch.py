@@ -28,8 +28,8 @@ _BALANCE_S = 30.0
 # How often a run looks whether it waits for slots alone, in seconds.
 _STARVED_S = 5.0
 _STARVED = (
-    "waiting for a slot: other programs, or runs that were killed, hold all of this account; the slots of a killed "
-    "run come back within a minute"
+    "waiting for a slot: other programs use all slots of this account, or a run was killed; the slots of a "
+    "killed run are free again within a minute"
 )
 
 

@@ -52,15 +52,23 @@ _SECONDS = click.FloatRange(min=0, max=3_600)
 
 
 @cli.command("sandbox")
-@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="0: a free one.", show_default=True)
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=0, help="0 chooses a free port.", show_default=True
+)
 @click.option(
     "--host",
     default=_LOCAL,
     show_default=True,
     help="The address to listen on, or a name of this machine, such as localhost.",
 )
-@click.option("--key", default="sandbox-key", show_default=True, help="The API key that it takes.")
-@click.option("--limit", type=click.IntRange(min=1), default=12, show_default=True, help="Active tasks.")
+@click.option("--key", default="sandbox-key", show_default=True, help="The API key that it accepts.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=12,
+    show_default=True,
+    help="Most active tasks at a time.",
+)
 @click.option(
     "--openapi",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -72,7 +80,7 @@ _SECONDS = click.FloatRange(min=0, max=3_600)
     type=click.FloatRange(min=0, min_open=True),
     default=1.0,
     show_default=True,
-    help="Service times and round trips are divided by it.",
+    help="Divides service times and round trips: 10 is ten times as fast.",
 )
 @click.option("--tls-cert", type=_FILE, help="Serve https with this certificate, in PEM.")
 @click.option("--tls-key", type=_FILE, help="The certificate's key, in PEM, if it is in a file of its own.")
@@ -81,29 +89,29 @@ _SECONDS = click.FloatRange(min=0, max=3_600)
     type=click.Choice(["secret", "signature", "both"]),
     default="secret",
     show_default=True,
-    help="What proves a delivery: X-Webhook-Secret, X-BFL-Signature or both.",
+    help="How webhook deliveries are signed: with X-Webhook-Secret, X-BFL-Signature or both.",
 )
 @click.option(
     "--webhook-polling-url",
     is_flag=True,
-    help="Name a polling URL in the answer to a submit with a webhook too.",
+    help="Include a polling URL in the answer to a submit with a webhook as well.",
 )
 @click.option(
     "--submit-rtt",
     type=_SECONDS,
     default=0.0,
     show_default=True,
-    help="Seconds that the round trip of a submit takes.",
+    help="Round trip of a submit, in seconds.",
 )
 @click.option(
     "--poll-rtt",
     type=_SECONDS,
     default=0.0,
     show_default=True,
-    help="Seconds that the round trip of a poll takes.",
+    help="Round trip of a poll, in seconds.",
 )
 @click.option("--rewrite-prompts/--keep-prompts", default=True, show_default=True,
-              help="Whether results tell a rewritten prompt where prompt upsampling is on.")  # fmt: skip
+              help="Whether results have a rewritten prompt where prompt upsampling is on.")  # fmt: skip
 def sandbox_command(**options: Unpack[SandboxArguments]) -> int:
     """Run the fake server until Ctrl-C.
 
@@ -204,8 +212,8 @@ async def _serve(options: SandboxArguments, tls: ssl.SSLContext | None, interrup
 def completion(shell: str) -> int:
     """Print the script that completes this command in a shell.
 
-    It completes commands, options, choices, names of models and files. It is asked each time, so that it knows the
-    models of the release that is installed.
+    It completes commands, options, choices, names of models and files. The shell asks it each time, so that it
+    knows the models of the installed release.
 
     \b
     Examples:

@@ -9,6 +9,7 @@ from pathlib import Path
 from bfl_async.batch.files import MANIFEST
 from bfl_async.cli.missing import missing_images, missing_in_words
 from bfl_async.cli.output import print_json, print_line
+from bfl_async.cli.words import counted
 from bfl_async.ledger import LedgerView, inspect_ledger
 from bfl_async.ledger.reader import read_ledger
 from bfl_async.runtime.text import printable
@@ -71,10 +72,10 @@ def _as_lines(view: LedgerView) -> list[str]:
     total = sum(counts.values())
     runs = "no run holds it" if view.holder is None else f"running (process {view.holder})"
     lines = [
-        f"{view.path}: {total} requests, {runs}",
+        f"{view.path}: {counted(total, 'request')}, {runs}",
         "  " + ", ".join(f"{count} {state}" for state, count in counts.items() if count or state == "saved"),
-        f"  {view.spent_credits:g} credits spent"
-        + (f", and {view.unpriced} tasks whose cost is not known" if view.unpriced else ""),
+        f"  {counted(view.spent_credits, 'credit')} spent"
+        + (f", and {counted(view.unpriced, 'task')} of unknown cost" if view.unpriced else ""),
     ]
     if view.last_at is not None:
         at = datetime.fromtimestamp(view.last_at).strftime("%Y-%m-%d %H:%M:%S")

@@ -13,6 +13,7 @@ from bfl_async._version import __version__
 from bfl_async.cli.output import print_json, print_line, say
 from bfl_async.cli.running import run_command
 from bfl_async.cli.stored_catalog import current_catalog, keep
+from bfl_async.cli.words import counted
 from bfl_async.errors import ConfigError, TransportError
 from bfl_async.models.openapi import MAX_BYTES, read
 from bfl_async.runtime.text import printable
@@ -42,7 +43,7 @@ def run_update(source: str, *, as_json: bool) -> int:
         changes = before.changes(description)
         path = keep(data)
         _print(changes, current_catalog().described, as_json=as_json)
-        say(f"{len(description.models)} models are described; kept in {path}")
+        say(f"{counted(len(description.models), 'model')} in the description, which is kept in {path}")
         return 0
 
     return run_command(work)

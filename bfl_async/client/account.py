@@ -76,7 +76,7 @@ class Account:
 
     async def credits(self) -> float:
         """Return the balance; see `AsyncBFL.credits`."""
-        what = "the question for credits"
+        what = "the credits request"
         reply = await _ask(self._transport, "/v1/credits")
         balance = number_of(_object(reply, what, _bounds.CREDITS).get("credits"))
         if balance is None:
@@ -85,7 +85,7 @@ class Account:
 
     async def finetunes(self) -> list[Finetune]:
         """Return the account's finetunes; see `AsyncBFL.finetunes`."""
-        what = "the question for finetunes"
+        what = "the request for finetunes"
         reply = await _ask(self._transport, "/v1/my_finetunes")
         found = _object(reply, what).get("finetunes")
         if not isinstance(found, list):
@@ -94,7 +94,7 @@ class Account:
 
     async def finetune_details(self, finetune_id: str) -> Finetune:
         """Return what is known of one finetune; see `AsyncBFL.finetune_details`."""
-        what = "the question for a finetune's details"
+        what = "the request for a finetune's details"
         _check_text("finetune_id", finetune_id)
         reply = await _ask(self._transport, f"/v1/finetune_details?finetune_id={quote(finetune_id, safe='')}")
         found = _object(reply, what).get("finetune_details")

@@ -48,7 +48,7 @@ class Purse:
         if round(self.taken_credits + credits, _PLACES) > round(self._cap_credits, _PLACES):
             raise BudgetExceededError(
                 f"the request could cost {credits / 100:.4g} USD ({quote.basis}), and of the budget of "
-                f"{self._budget.usd:g} USD {self.left_usd:.4g} are left: it was not sent"
+                f"{self._budget.usd:g} USD {self.left_usd:.4g} USD remain: it was not sent"
             )
         self.replace(0.0, credits)
         return credits

@@ -52,7 +52,7 @@ class Reporter(Reports):
             if not self._is_broken:
                 self._is_broken = True
                 _log.error(
-                    "the observer %s raised at %s; it goes on to be told, and this is not logged again",
+                    "the observer %s raised at %s; it keeps receiving events, and further errors are not logged",
                     type(self._observer).__name__, type(event).__name__, exc_info=exc,
                     extra={"bfl_request_id": event.request_id, "bfl_task_id": event.task_id, "bfl_model": event.model},
                 )  # fmt: skip

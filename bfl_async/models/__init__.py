@@ -132,7 +132,7 @@ def _class_for(model: str, fields: Mapping[str, object]) -> type[ImageRequest] |
             return None
     if not isinstance(mode, str) or mode not in modes:
         problem = (
-            f"is required: one of {', '.join(modes)}" if mode is None else f"is none of {', '.join(modes)}"
+            f"is required: one of {', '.join(modes)}" if mode is None else f"is not one of {', '.join(modes)}"
         )
         raise InvalidRequestError(f"invalid request for {model}: mode: {problem}", errors=[("mode", problem)])
     return modes[mode]

@@ -38,7 +38,7 @@ class Reply(NamedTuple):
         try:
             value: JSON = json.loads(self.body)
         except (ValueError, RecursionError) as exc:
-            raise ReplyShapeError(f"the reply (HTTP {self.status_code}) is no JSON that can be read") from exc
+            raise ReplyShapeError(f"the reply (HTTP {self.status_code}) is not readable JSON") from exc
         return value
 
     def __repr__(self) -> str:

@@ -231,9 +231,8 @@ def test_module_is_the_command(capfd: pytest.CaptureFixture[str]) -> None:
     """`python -m bfl_async` says what `bfl-async` says."""
     assert main(["models"]) == 0
     shown = capfd.readouterr().out
-    done = subprocess.run(
-        [sys.executable, "-m", "bfl_async", "models"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == shown
-    done = subprocess.run([COMMAND, "models"], capture_output=True, text=True, check=True)
-    assert done.stdout == shown
+    # Not the environment of the process, to which readline adds COLUMNS.
+    env = dict(os.environ)
+    for command in ([sys.executable, "-m", "bfl_async"], [COMMAND]):
+        done = subprocess.run([*command, "models"], env=env, capture_output=True, text=True, check=True)
+        assert done.stdout == shown

@@ -152,7 +152,7 @@ def test_rows_become_images_and_the_same_rows_again_become_none(dsn: str, tmp_pa
     enqueue = ("enqueue", "prompts.txt", "-m", "flux-2-klein-4b", *SIZE)
     code, out, err = run(tmp_path, dsn, *enqueue)
     assert code == 0
-    assert "20 jobs are in the database" in err
+    assert "20 jobs in the database" in err
     lines = [json.loads(line) for line in out.splitlines()]
     assert [line["index"] for line in lines] == list(range(20))
     check("enqueue", out.splitlines())

@@ -278,7 +278,7 @@ def test_page_takes_the_place_of_nothing_else(tmp_path: Path) -> None:
     image = an_image(tmp_path / "a.png")
     other = tmp_path / "index.html"
     other.write_text("<p>mine</p>")
-    for target, says in ((image, "no name for a page"), (other, "is no gallery")):
+    for target, says in ((image, "not the name of a page"), (other, "is not a gallery")):
         before = target.read_bytes()
         with pytest.raises(InputError, match=says):
             write_gallery(tmp_path, target)
@@ -288,10 +288,10 @@ def test_page_takes_the_place_of_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["missing"], "'missing' is no folder"),
-        (["file"], "'file' is no folder"),
+        (["missing"], "'missing' is not a folder"),
+        (["file"], "'file' is not a folder"),
         (["out", "-o", "file/x.html"], "cannot write 'file/x.html'"),
-        (["out", "-o", "shown.txt"], "end it in .html"),
+        (["out", "-o", "shown.txt"], "must end in .html"),
     ],
 )
 def test_mistake_is_one_line(

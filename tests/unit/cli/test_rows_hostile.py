@@ -205,7 +205,7 @@ def test_a_file_that_may_not_be_read_is_named_with_its_line(
     row = json.dumps({"prompt": "x", "image_prompt": "secret.png"})
     says = message(rows_of(tmp_path, "jsonl", f'"a"\n{row}\n'))
     assert "line 2 of" in says
-    assert "'secret.png' may not be read" in says
+    assert "'secret.png' cannot be read: permission denied" in says
 
 
 async def test_an_id_that_no_encoding_has_is_refused_by_the_library_too(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ async def test_request_that_could_pass_the_cap_is_not_sent() -> None:
     async with client(api, Budget(usd=0.11)) as bfl:
         assert bfl.statistics().budget_left_usd == 0.11
         handles = [bfl.submit_nowait("flux-pro-1.1", prompt="x") for _ in range(2)]
-        with pytest.raises(BudgetExceededError, match=r"0\.04 USD.*0\.03 are left"):
+        with pytest.raises(BudgetExceededError, match=r"0\.04 USD.*0\.03 USD remain"):
             bfl.submit_nowait("flux-pro-1.1", prompt="x")
         assert bfl.statistics().budget_left_usd == 0.03
         await asyncio.gather(*handles)
