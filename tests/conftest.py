@@ -61,6 +61,8 @@ def _folders_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the command line, in processes of its own as well, from what the user keeps between runs."""
     for name in ("CACHE", "CONFIG", "STATE"):
         os.environ[f"XDG_{name}_HOME"] = str(tmp_path_factory.mktemp(name.lower()))
+    # readline gives a width to the workers of a run, in which lines would be broken that tests read.
+    os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(autouse=True)

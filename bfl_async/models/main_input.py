@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from bfl_async.errors import InvalidRequestError
 from bfl_async.models import as_request
-from bfl_async.models._base import EXTRA_BODY, ImageRequest
+from bfl_async.models._base import ImageRequest
 
 # Separators, controls and invisible marks: a text of these alone says nothing.
 _INVISIBLE = ("Z", "C")
@@ -25,8 +25,8 @@ def is_blank(text: str) -> bool:
 def missing_input(request: ImageRequest) -> str | None:
     """Return what is wrong where a request has neither a prompt nor an image or video; None if it says what it wants.
 
-    A model without a prompt needs none. What `extra_body` has as `prompt` counts, even if it is blank: that is how a
-    caller asks for an image without a prompt.
+    A model without a prompt needs none. A prompt in `extra_body` counts, even if it is blank: the options of the
+    command line put it there where a person asks for an image without a prompt.
     """
     if not request.takes_prompt:
         return None
@@ -48,14 +48,14 @@ def _has_content(value: object) -> bool:
 def check_main_input(request: ImageRequest) -> None:
     """Refuse a request without its main input, which would cost money.
 
+    In code, a prompt that is given counts even if it is blank: `prompt=""` asks for an image without one.
+
     Raises:
-        InvalidRequestError: See `missing_input`.
+        InvalidRequestError: It has neither a prompt nor an image or video.
     """
-    problem = missing_input(request)
-    if problem is not None:
+    if request.given_prompt is None and (problem := missing_input(request)) is not None:
         raise InvalidRequestError(
-            f"invalid request for {request.model}: prompt: {problem}; "
-            f"{EXTRA_BODY}={{'prompt': ''}} asks for an image without one",
+            f"invalid request for {request.model}: prompt: {problem}; prompt='' asks for an image without one",
             errors=[("prompt", problem)],
         )
 

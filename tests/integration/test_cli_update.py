@@ -55,7 +55,7 @@ def test_an_update_names_what_is_new_and_keeps_it(run: Run, description: Path) -
     code, out, _ = run("models")
     assert code == 0
     line = next(line for line in out.splitlines() if line.startswith("flux-9 "))
-    assert line.split() == ["flux-9", "unknown", "12", "described"]
+    assert line.split() == ["flux-9", "images", "unknown", "described"]
     assert "flux-9" not in run("models", "--update", description)[1]
 
 

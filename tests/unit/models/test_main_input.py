@@ -46,12 +46,12 @@ def test_main_input_is_a_prompt_or_an_image(
 
 async def test_no_call_sends_a_request_without_its_main_input(tmp_path: Path) -> None:
     """By name or as a request, alone, in a stream, gathered or in a batch."""
-    empty: list[ImageRequest] = [FluxPro11(), FluxPro11(prompt=" ")]
+    empty: list[ImageRequest] = [FluxPro11(), FluxPro11(width=512)]
     async with Sandbox() as sandbox, AsyncBFL(sandbox.key, base_url=sandbox.url) as bfl:
         for call in (bfl.generate, bfl.submit):
             with pytest.raises(InvalidRequestError, match="prompt: is missing"):
                 await call("flux-pro-1.1")
-        with pytest.raises(InvalidRequestError, match="prompt: is blank"):
+        with pytest.raises(InvalidRequestError, match="prompt: is missing"):
             bfl.submit_nowait(empty[1])
         for outcome in await bfl.gather(empty, return_exceptions=True):
             assert isinstance(outcome, InvalidRequestError)
@@ -61,4 +61,5 @@ async def test_no_call_sends_a_request_without_its_main_input(tmp_path: Path) ->
             with pytest.raises(InvalidRequestError):
                 await batch.add(empty)
         assert bfl.statistics().submitted == 0
+        assert (await bfl.generate("flux-pro-1.1", prompt="")).cost == 4.0
         assert (await bfl.generate("flux-pro-1.1", extra_body={"prompt": ""})).cost == 4.0
