@@ -294,7 +294,7 @@ def test_command_line_saves_all_images_of_an_answer(run: Run, monkeypatch: pytes
         monkeypatch.setenv("BFL_BASE_URL", url)
         code, out, err = run("generate", "a cat", "-o", "cat.jpg", "--json")
     assert (code, err) == (0, "")
-    check("generate, result", [out])
+    check("generate, again, result", [out])
     shown = json.loads(out)
     assert (shown["file"], shown["others"]) == ("cat.jpg", ["cat-3.jpg"])
     assert Path("cat-3.jpg").read_bytes() == JPEG

@@ -104,8 +104,8 @@ def test_mode_of_a_video_is_always_sent_and_has_longer_names() -> None:
         bfl_async.Flux3VideoT2V(prompt="x", mode="v2v")  # type: ignore[arg-type]  # on purpose
     for fields, said in (
         ({}, "is required: one of t2v"),
-        ({"mode": "x"}, "is none of"),
-        ({"mode": 1}, "is none of"),
+        ({"mode": "x"}, "is not one of"),
+        ({"mode": 1}, "is not one of"),
     ):
         with pytest.raises(InvalidRequestError, match=said):
             request("flux-3-video", prompt="x", **fields)
