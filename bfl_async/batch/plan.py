@@ -119,7 +119,8 @@ class Plan:
 
     def seconds(self, slots: int) -> float:
         """Return about how long a run takes with this number of slots."""
-        return self.total.slot_seconds / slots
+        total = self.total
+        return total.slot_seconds / max(1, min(slots, total.count))
 
 
 class Planner:

@@ -25,6 +25,12 @@ class InputError(click.ClickException):
     exit_code: ClassVar[int] = ExitCode.USAGE
 
 
+class TooDearError(InputError):
+    """A run that would cost more than was allowed."""
+
+    exit_code: ClassVar[int] = ExitCode.ACCOUNT
+
+
 def check_folder(folder: Path) -> None:
     """Make sure that files can be written to a folder; make it if it is missing.
 

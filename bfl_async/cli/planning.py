@@ -14,7 +14,7 @@ from bfl_async.batch.counting import count_asked, count_left, with_listed
 from bfl_async.batch.lister import read_listed
 from bfl_async.batch.plan import IdSet, Plan, Planner, Share, share_of
 from bfl_async.batch.requests import key_of, known_files
-from bfl_async.cli.files import InputError
+from bfl_async.cli.files import InputError, TooDearError
 from bfl_async.cli.inputs import Inputs
 from bfl_async.cli.missing import missing_images, say_missing
 from bfl_async.cli.output import print_json, say
@@ -280,14 +280,14 @@ def check_cost(plan: Plan, most_usd: float) -> bool:
     """Ask on a terminal, or stop, where a run may cost too much; return whether the cost is within the bound.
 
     Raises:
-        InputError: It must not run.
+        TooDearError: It must not run.
     """
     total = plan.total
     if round(total.credits, 6) <= round(most_usd * 100, 6) and not total.unpriced:
         return True
     says = f"the cost of {counted(total.count, 'request')} is {cost_of(total)}, and --max-cost is {most_usd:g} USD"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise InputError(f"{says}: nothing was sent")
+        raise TooDearError(f"{says}: nothing was sent")
     if not click.confirm(f"{says}. Send {them(total.count)}?", err=True):
-        raise InputError("nothing was sent")
+        raise TooDearError("nothing was sent")
     return False

@@ -262,9 +262,9 @@ def _exit_code(run: _Run) -> int:
         if isinstance(run.stopped_by, InputError):
             for line in lines_of(run.stopped_by, "stopped"):
                 say(line)
-        else:
-            say(f"stopped: {run.stopped_by}")
-        code = ExitCode.USAGE if isinstance(run.stopped_by, InputError) else exit_code_of(run.stopped_by)
+            return run.stopped_by.exit_code
+        say(f"stopped: {run.stopped_by}")
+        code = exit_code_of(run.stopped_by)
         return code if code in (ExitCode.USAGE, ExitCode.ACCOUNT) else ExitCode.FAILED
     counts = run.batch.counts()
     if counts["saved"] == sum(counts.values()):

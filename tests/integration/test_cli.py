@@ -151,7 +151,7 @@ def test_a_cost_that_is_too_high_or_unknown_stops_a_script(run: Run) -> None:
     """On a terminal it asks; here nobody can answer."""
     Path("prompts.txt").write_text("a\n")
     code, out, err = run("batch", "prompts.txt", "--max-cost", "0.001", "--sandbox", "-o", "out")
-    assert (code, out) == (2, "")
+    assert (code, out) == (4, "")
     assert "--max-cost is 0.001 USD: nothing was sent" in err
     assert not Path("out").exists()
 

@@ -30,7 +30,7 @@ COMMANDS: list[tuple[int, tuple[str, ...]]] = [
     (0, ("batch", "prompts.txt", *KLEIN)),
     (2, ("batch", "-", *KLEIN)),
     (0, ("batch", "prompts.txt", "--dry-run", *KLEIN)),
-    (2, ("batch", "prompts.txt", "--max-cost", "0.0001", "-m", "flux-2-max", "--sandbox")),
+    (4, ("batch", "prompts.txt", "--max-cost", "0.0001", "-m", "flux-2-max", "--sandbox")),
     (2, ("batch", "bad.jsonl")),
     (1, ("status", ".")),
     (1, ("result", "a-task", "--sandbox", "--timeout", "0.1")),

@@ -43,7 +43,7 @@ def test_resume_is_planned_and_bounded_like_a_beginning(run: Run) -> None:
     plan = plan_of(run, "p.txt", *PRO, "-o", "out")
     assert (plan["new"], plan["in_ledger"], plan["send"], plan["usd"]) == (0, 9, 6, 0.24)
     code, out, err = run("batch", "p.txt", *PRO, "-o", "out", "--sandbox", "--max-cost", "0.239")
-    assert (code, out) == (2, "")
+    assert (code, out) == (4, "")
     assert "the cost of 6 requests is about 0.24 USD, and --max-cost is 0.239 USD: nothing was sent" in err
     assert saved(run) == 3
     assert run("batch", "p.txt", *PRO, "-o", "out", "--sandbox", "--max-cost", "0.24")[0] == 0
@@ -93,7 +93,7 @@ def test_retries_are_planned_each_by_its_flag(run: Run) -> None:
     assert parts == {"new": 0, "queued": 0, "retry_failed": 1, "retry_moderated": 1}
     assert plan["left"] == {"count": 1, "usd": 0.04, "unpriced": 0}
     argv = ("batch", "p.txt", *PRO, "-o", "out", "--sandbox")
-    assert run(*argv, "--retry-failed", "--max-cost", "0.03")[0] == 2
+    assert run(*argv, "--retry-failed", "--max-cost", "0.03")[0] == 4
     assert plan_of(run, *argv[1:6])["send"] == 0
     code, out, _ = run(*argv, "--retry-failed", "--max-cost", "0.04")
     assert (code, json.loads(out.splitlines()[-1])["summary"]["outcomes"]) == (3, 1)
@@ -215,7 +215,7 @@ def test_deleted_images_are_named_and_made_again_when_asked(run: Run) -> None:
     plan = plan_of(run, *argv[1:], "--retry-missing")
     assert (plan["send"], plan["usd"], plan["in_ledger"]) == (1, 0.04, 3)
     assert {"part": "retry_missing", "count": 1, "usd": 0.04, "unpriced": 0} in plan["parts"]  # type: ignore[operator]  # JSON
-    assert run(*argv, "--retry-missing", "--max-cost", "0.03")[0] == 2
+    assert run(*argv, "--retry-missing", "--max-cost", "0.03")[0] == 4
     assert json.loads(run("status", "out", "--json")[1])["counts"]["saved"] == 3
     code, out, err = run(*argv, "--retry-missing", "--max-cost", "0.04")
     assert (code, json.loads(out.splitlines()[-1])["summary"]["outcomes"]) == (0, 1)
@@ -252,3 +252,13 @@ def test_corrected_prompt_brings_the_exit_code_back_to_0(run: Run) -> None:
     assert run(*argv)[0] == 3
     assert run(*command[1].split())[0] == 0
     assert run(*argv)[0] == 0
+
+
+def test_few_requests_take_the_time_of_one(run: Run) -> None:
+    """A slot that has nothing to do makes no task quicker."""
+    seconds = []
+    for count in (1, 2, 12, 24):
+        Path("p.txt").write_text("".join(f"a fish {n}\n" for n in range(count)))
+        seconds.append(float(str(plan_of(run, "p.txt", *PRO, "--limit", "12", "-o", "out")["seconds"])))
+    assert seconds[0] == seconds[1] == seconds[2]
+    assert seconds[3] == pytest.approx(2 * seconds[0], abs=0.2)
