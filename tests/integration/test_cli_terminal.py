@@ -105,7 +105,7 @@ def test_batch_draws_where_a_terminal_can(
     written = on_terminal(tmp_path, "batch", "prompts.txt", *KLEIN, "--sandbox", **asked)
     assert (REDRAWN in written) == is_redrawn
     assert bool(COLOR.search(written)) == is_colored
-    assert ("\nout/00001-a-dog.jpg" in written) == (not is_redrawn)
+    assert ("\nout/00001-a-dog.jpg" in f"\n{written}") == (not is_redrawn)
     assert "2 prompts in " in written
     assert "{" not in written
     assert is_redrawn or "\x1b" not in written
