@@ -6,26 +6,33 @@
 The lists are in `bfl_async/__init__.py` and `bfl_async/models/__init__.py`, between two comments that say so. A model
 or an error is public as soon as it has its row in the catalog or its class in `errors.py`; `_NAMES` has the rest.
 
-Type checkers and editors see one overload per model of the calls that take a model's name.
-The client's calls and `request` take any model's name and any fields. Their overloads, in this order: one for each
-known name and its fields; one for known names with fields that do not fit, whose answer can be used for nothing, so
-that a wrong field is an error where the answer is used; one for names that are only known when the program runs.
+Type checkers and editors see these overloads of the calls that take a model's name, in this order:
+
+1. One per known model, with its fields. `**fields` has a type that no value fits, so that a wrong field does not change
+   which overload is the closest one: pyright marks the field itself.
+2. One for known names with fields that most models have, but this model does not. Its answer has no use.
+3. Two for a name that is a `str` known only when the program runs. A type checker accepts a literal wherever it accepts
+   a `str`: what these take is not checked for a known name either. So they take only the fields that most models have
+   by name. The second one is for `**fields`, a mapping that is unpacked, and for `extra_body`: these have the rest.
+4. One that fits no call. mypy describes a failing call by the first overload that would fit if type arguments did not
+   count. Without this one it would list all overloads, name no field, and go on with Any.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from bfl_async import errors
 from bfl_async.errors import BFLError
 from bfl_async.models import CATALOG, request_classes
 from bfl_async.models._base import ImageRequest
-from bfl_async.models.describe import fields_of
+from bfl_async.models.describe import FieldInfo, fields_of
 
 _PACKAGE = Path(__file__).parent.parent
 _BEGIN = "# Written by `python -m bfl_async.models._generate`, up to the next comment.\n"
@@ -50,15 +57,15 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "types": ("Estimate", "Outcome", "Reply", "Statistics", "Update"),
 }
 # What each call takes besides a model's fields.
-_EXTRA = "extra_body: Mapping[str, object] | None = None"
+_EXTRA = {"extra_body": "Mapping[str, object] | None"}
 _HEAD = '''"""{title}
 
 Written by `python -m bfl_async.models._generate`, never by hand. Imported by type checkers only.
 """
 
-# mypy: disable-error-code="overload-overlap, overload-cannot-match"
-# pyright: reportOverlappingOverload=false
-# The overload for fields that do not fit overlaps the others on purpose: see _generate.py.
+# mypy: disable-error-code="overload-overlap, overload-cannot-match, override"
+# pyright: reportOverlappingOverload=false, reportIncompatibleMethodOverride=false
+# The overloads overlap, and protocols differ from `object`, on purpose: see _generate.py.
 
 from __future__ import annotations
 
@@ -132,13 +139,12 @@ def _fields_name(cls: type[ImageRequest]) -> str:
 
 
 def _typed_dicts() -> str:
-    imports = """
+    imports = f"""
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol, Required, TypedDict, Unpack, overload
+from typing import Literal, Protocol, Required, TypedDict, TypeVar, overload
 
 from bfl_async.models._base import ImageRequest
-from bfl_async.models._fields import Keyframes
-from bfl_async.models.media import MediaSource
+{_USED_TYPES}
 """
     families: dict[str, list[str]] = {}
     for _, cls in _rows():
@@ -154,60 +160,138 @@ from bfl_async.models.media import MediaSource
             text.append(f"    {field.name}: {kind}")
     names = ", ".join(f'"{name}"' for name in CATALOG)
     text.append(f"\n\nKnownModel = Literal[{names}]\n\n")
-    text.append(
-        "class FieldsDoNotFitTheModel:\n"
-        '    """The answer to a known model\'s name with fields that it does not have: good for nothing."""\n\n'
-    )
+    text.append(_MISFITS)
     return "\n".join(text)
+
+
+_MISFITS = '''
+class FieldsDoNotFitTheModel:
+    """The answer to a known model's name with fields that it does not have: it has no use."""
+
+
+_T_co = TypeVar("_T_co", covariant=True)
+
+
+class NoSuchField(Protocol[_T_co]):
+    """`NoSuchField[str]` is the type of a field that the model does not have: no value fits it."""
+
+    def __sizeof__(self) -> _T_co: ...
+
+
+class WrongType(Protocol[_T_co]):
+    """`WrongType[str]` stands beside the types that a field takes in some model; no value fits it."""
+
+    def __sizeof__(self) -> _T_co: ...
+
+
+class NoModelTakesTheseFields(Protocol[_T_co]):
+    """`NoModelTakesTheseFields[str]` is the type of a name that does not go with the fields; no text fits it."""
+
+    def __len__(self) -> _T_co: ...
+'''
+# Editors show the message at the call.
+_DEPRECATED = '    @deprecated("this model does not take one of these fields, or needs another one")\n'
+_USED_TYPES = """
+from typing_extensions import deprecated
+
+from bfl_async.models._fields import Keyframes
+from bfl_async.models.media import MediaSource
+"""
+
+
+def _parameters(fields: Iterable[FieldInfo]) -> str:
+    return "".join(f"{row.name}: {row.type}{'' if row.required else ' = ...'}, " for row in fields)
+
+
+@functools.cache
+def _all_fields() -> dict[str, dict[str, int]]:
+    """Return the types that each field has, and how many models have it so."""
+    found: dict[str, dict[str, int]] = {}
+    for _, cls in _rows():
+        for row in fields_of(cls):
+            types = found.setdefault(row.name, {})
+            types[row.type] = types.get(row.type, 0) + 1
+    return found
+
+
+def _common_fields() -> dict[str, str]:
+    """Return the fields that three of four models have, with their types."""
+    least = 0.75 * len(_rows())
+    return {name: _union(types) for name, types in _all_fields().items() if sum(types.values()) >= least}
+
+
+def _union(types: Iterable[str]) -> str:
+    return " | ".join(dict.fromkeys(part for one in types for part in one.split(" | ")))
+
+
+def _overloads(own: Mapping[str, str], answer_of: Callable[[str], str]) -> str:
+    """Return the overloads of one call.
+
+    Args:
+        own: The call's own parameters with their types; all may be left out.
+        answer_of: Returns the type of the answer, of a class's name; of "" for a model that is not known.
+    """
+    typed = "".join(f"{name}: {kind} = None, " for name, kind in own.items())
+    loose = "".join(f"{name}: object = ..., " for name in [*own, *_common_fields()] if name != "extra_body")
+    wrong = "".join(f"{name}: {kind} | WrongType[str] = None, " for name, kind in own.items())
+    every = "".join(
+        f"{name}: {_union(types)} | WrongType[str] = ..., " for name, types in _all_fields().items()
+    )
+    rows = [
+        (
+            f"Literal[{name!r}]",
+            f"{typed}{_parameters(fields_of(cls))}**fields: NoSuchField[str]",
+            cls.__name__,
+        )
+        for name, cls in _rows()
+    ]
+    calls = [(model, parameters, answer_of(name)) for model, parameters, name in rows]
+    common = typed + "".join(
+        f"{name}: {kind}{'' if name == 'prompt' else ' = ...'}, " for name, kind in _common_fields().items()
+    )
+    calls += [
+        ("KnownModel", common, "FieldsDoNotFitTheModel"),
+        ("str", common, answer_of("")),
+        ("str", f"{loose}extra_body: object", answer_of("")),
+        ("NoModelTakesTheseFields[str]", f"{wrong}{every}**fields: NoSuchField[str]", answer_of("")),
+    ]
+    return "\n".join(
+        f"    @overload\n{_DEPRECATED if model == 'KnownModel' else ''}"
+        f"    def __call__(self, model: {model}, /, *, {parameters}) -> {answer}: ...\n"
+        for model, parameters, answer in calls
+    )
 
 
 def _request_calls() -> str:
-    text = ['\nclass RequestCalls(Protocol):\n    """`request`."""\n']
-    text += [
-        f"    @overload\n    def __call__(self, model: Literal[{name!r}], /, *, {_EXTRA}, "
-        f"**fields: Unpack[{_fields_name(cls)}]) -> {cls.__name__}: ...\n"
-        for name, cls in _rows()
-    ]
-    text.append(
-        # Here `extra_body` is one of the fields: a mapping of any values may be unpacked into them.
-        "    @overload\n    def __call__(self, model: KnownModel, /, **fields: object) -> FieldsDoNotFitTheModel: ...\n"
-        "    @overload\n    def __call__(self, model: str, /, **fields: object) -> ImageRequest: ...\n"
-    )
-    return "\n".join(text)
+    head = '\n\nclass RequestCalls(Protocol):\n    """`request`."""\n'
+    return head + "\n" + _overloads(_EXTRA, lambda name: name or "ImageRequest")
 
 
 def _client_calls() -> str:
-    imports = """
-from collections.abc import Mapping
-from typing import Literal, Protocol, TypeVar, Unpack, overload
+    imports = f"""
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol, TypeVar, overload
 
 from bfl_async.models import ImageRequest
 from bfl_async.models._typed import (
-    KnownModel, FieldsDoNotFitTheModel,
+    KnownModel, FieldsDoNotFitTheModel, NoModelTakesTheseFields, NoSuchField, WrongType,
+)
+{_USED_TYPES}
+Answer = TypeVar("Answer", covariant=True)
 """
-    imports += "".join(f"    {_fields_name(cls)},\n" for _, cls in _rows())
-    imports += ')\n\nAnswer = TypeVar("Answer", covariant=True)\n'
     text = [_HEAD.format(title="The typed face of the client's calls that take a model's name."), imports]
-    for name, title, more in (
-        ("Calls", "`generate` and `submit`, by what they answer.", "timeout: float | None = None, "),
-        ("NowaitCalls", "`submit_nowait`, by what it answers.", ""),
+    priority = {"priority": "int | None"}
+    for name, title, own in (
+        ("Calls", "`generate` and `submit`, by what they answer.", {"timeout": "float | None"} | priority),
+        ("NowaitCalls", "`submit_nowait`, by what it answers.", priority),
     ):
         text.append(f'\n\nclass {name}(Protocol[Answer]):\n    """{title}"""\n')
-        more += "priority: int | None = None"
-        extra = f"{more}, {_EXTRA}"
+        own = own | _EXTRA
+        typed = "".join(f"{name}: {kind} = None, " for name, kind in own.items())
         text.append(
-            f"    @overload\n    def __call__(self, request: ImageRequest, /, *, {extra}) -> Answer: ...\n"
+            f"    @overload\n    def __call__(self, request: ImageRequest, /, *, {typed}) -> Answer: ...\n"
         )
-        text += [
-            f"    @overload\n    def __call__(self, model: Literal[{model!r}], /, *, {extra}, "
-            f"**fields: Unpack[{_fields_name(cls)}]) -> Answer: ...\n"
-            for model, cls in _rows()
-        ]
-        text.append(
-            f"    @overload\n    def __call__(self, model: KnownModel, /, *, {extra}, **fields: object) "
-            "-> FieldsDoNotFitTheModel: ...\n"
-            f"    @overload\n    def __call__(self, model: str, /, *, {extra}, **fields: object) -> Answer: ...\n"
-        )
+        text.append(_overloads(own, lambda _: "Answer"))
     return "\n".join(text)
 
 

@@ -3,14 +3,16 @@
 Written by `python -m bfl_async.models._generate`, never by hand. Imported by type checkers only.
 """
 
-# mypy: disable-error-code="overload-overlap, overload-cannot-match"
-# pyright: reportOverlappingOverload=false
-# The overload for fields that do not fit overlaps the others on purpose: see _generate.py.
+# mypy: disable-error-code="overload-overlap, overload-cannot-match, override"
+# pyright: reportOverlappingOverload=false, reportIncompatibleMethodOverride=false
+# The overloads overlap, and protocols differ from `object`, on purpose: see _generate.py.
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol, Required, TypedDict, Unpack, overload
+from typing import Literal, Protocol, Required, TypedDict, TypeVar, overload
+
+from typing_extensions import deprecated
 
 from bfl_async.models._base import ImageRequest
 from bfl_async.models._fields import Keyframes
@@ -864,7 +866,28 @@ KnownModel = Literal[
 
 
 class FieldsDoNotFitTheModel:
-    """The answer to a known model's name with fields that it does not have: good for nothing."""
+    """The answer to a known model's name with fields that it does not have: it has no use."""
+
+
+_T_co = TypeVar("_T_co", covariant=True)
+
+
+class NoSuchField(Protocol[_T_co]):
+    """`NoSuchField[str]` is the type of a field that the model does not have: no value fits it."""
+
+    def __sizeof__(self) -> _T_co: ...
+
+
+class WrongType(Protocol[_T_co]):
+    """`WrongType[str]` stands beside the types that a field takes in some model; no value fits it."""
+
+    def __sizeof__(self) -> _T_co: ...
+
+
+class NoModelTakesTheseFields(Protocol[_T_co]):
+    """`NoModelTakesTheseFields[str]` is the type of a name that does not go with the fields; no text fits it."""
+
+    def __len__(self) -> _T_co: ...
 
 
 class RequestCalls(Protocol):
@@ -877,7 +900,18 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[FluxPro11Fields],
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        image_prompt: MediaSource | None = ...,
+        width: int = ...,
+        height: int = ...,
+        prompt_upsampling: bool = ...,
+        prompt: str | None = ...,
+        **fields: NoSuchField[str],
     ) -> FluxPro11: ...
 
     @overload
@@ -887,7 +921,19 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[FluxPro11UltraFields],
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        prompt: str | None = ...,
+        prompt_upsampling: bool = ...,
+        aspect_ratio: str = ...,
+        image_prompt: MediaSource | None = ...,
+        image_prompt_strength: float = ...,
+        raw: bool = ...,
+        **fields: NoSuchField[str],
     ) -> FluxPro11Ultra: ...
 
     @overload
@@ -897,7 +943,20 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[FluxDevFields],
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        image_prompt: MediaSource | None = ...,
+        width: int = ...,
+        height: int = ...,
+        prompt_upsampling: bool = ...,
+        prompt: str = ...,
+        steps: int | None = ...,
+        guidance: float | None = ...,
+        **fields: NoSuchField[str],
     ) -> FluxDev: ...
 
     @overload
@@ -907,7 +966,20 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[FluxKontextProFields],
+        prompt: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        input_image: MediaSource | None = ...,
+        input_image_2: MediaSource | None = ...,
+        input_image_3: MediaSource | None = ...,
+        input_image_4: MediaSource | None = ...,
+        aspect_ratio: str | None = ...,
+        prompt_upsampling: bool = ...,
+        **fields: NoSuchField[str],
     ) -> FluxKontextPro: ...
 
     @overload
@@ -917,7 +989,20 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[FluxKontextMaxFields],
+        prompt: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        input_image: MediaSource | None = ...,
+        input_image_2: MediaSource | None = ...,
+        input_image_3: MediaSource | None = ...,
+        input_image_4: MediaSource | None = ...,
+        aspect_ratio: str | None = ...,
+        prompt_upsampling: bool = ...,
+        **fields: NoSuchField[str],
     ) -> FluxKontextMax: ...
 
     @overload
@@ -927,7 +1012,19 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[FluxProFillFields],
+        image: MediaSource,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        mask: MediaSource | None = ...,
+        prompt: str | None = ...,
+        steps: int | None = ...,
+        prompt_upsampling: bool | None = ...,
+        guidance: float | None = ...,
+        **fields: NoSuchField[str],
     ) -> FluxProFill: ...
 
     @overload
@@ -937,7 +1034,22 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[FluxProExpandFields],
+        image: MediaSource,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        top: int | None = ...,
+        bottom: int | None = ...,
+        left: int | None = ...,
+        right: int | None = ...,
+        prompt: str | None = ...,
+        steps: int | None = ...,
+        prompt_upsampling: bool | None = ...,
+        guidance: float | None = ...,
+        **fields: NoSuchField[str],
     ) -> FluxProExpand: ...
 
     @overload
@@ -947,7 +1059,20 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[FluxPro11UltraFinetunedFields],
+        finetune_id: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        prompt: str | None = ...,
+        prompt_upsampling: bool = ...,
+        aspect_ratio: str = ...,
+        image_prompt: MediaSource | None = ...,
+        image_prompt_strength: float = ...,
+        finetune_strength: float = ...,
+        **fields: NoSuchField[str],
     ) -> FluxPro11UltraFinetuned: ...
 
     @overload
@@ -957,7 +1082,21 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[FluxProFillFinetunedFields],
+        image: MediaSource,
+        finetune_id: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        mask: MediaSource | None = ...,
+        finetune_strength: float = ...,
+        prompt: str = ...,
+        steps: int = ...,
+        prompt_upsampling: bool = ...,
+        guidance: float = ...,
+        **fields: NoSuchField[str],
     ) -> FluxProFillFinetuned: ...
 
     @overload
@@ -967,7 +1106,21 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[FluxProFields],
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        image_prompt: MediaSource | None = ...,
+        width: int = ...,
+        height: int = ...,
+        prompt_upsampling: bool = ...,
+        prompt: str | None = ...,
+        steps: int | None = ...,
+        guidance: float | None = ...,
+        interval: float | None = ...,
+        **fields: NoSuchField[str],
     ) -> FluxPro: ...
 
     @overload
@@ -977,7 +1130,21 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[FluxProCannyFields],
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        prompt: str | None = ...,
+        control_image: MediaSource | None = ...,
+        preprocessed_image: MediaSource | None = ...,
+        prompt_upsampling: bool = ...,
+        steps: int = ...,
+        guidance: float = ...,
+        canny_low_threshold: int | None = ...,
+        canny_high_threshold: int | None = ...,
+        **fields: NoSuchField[str],
     ) -> FluxProCanny: ...
 
     @overload
@@ -987,7 +1154,19 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[FluxProDepthFields],
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        prompt: str | None = ...,
+        control_image: MediaSource | None = ...,
+        preprocessed_image: MediaSource | None = ...,
+        prompt_upsampling: bool = ...,
+        steps: int = ...,
+        guidance: float = ...,
+        **fields: NoSuchField[str],
     ) -> FluxProDepth: ...
 
     @overload
@@ -997,7 +1176,23 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[FluxProFinetunedFields],
+        finetune_id: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        image_prompt: MediaSource | None = ...,
+        width: int = ...,
+        height: int = ...,
+        prompt_upsampling: bool = ...,
+        prompt: str | None = ...,
+        steps: int | None = ...,
+        guidance: float | None = ...,
+        interval: float | None = ...,
+        finetune_strength: float = ...,
+        **fields: NoSuchField[str],
     ) -> FluxProFinetuned: ...
 
     @overload
@@ -1007,7 +1202,23 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[FluxProCannyFinetunedFields],
+        finetune_id: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        prompt: str | None = ...,
+        control_image: MediaSource | None = ...,
+        preprocessed_image: MediaSource | None = ...,
+        prompt_upsampling: bool = ...,
+        steps: int = ...,
+        guidance: float = ...,
+        canny_low_threshold: int | None = ...,
+        canny_high_threshold: int | None = ...,
+        finetune_strength: float = ...,
+        **fields: NoSuchField[str],
     ) -> FluxProCannyFinetuned: ...
 
     @overload
@@ -1017,7 +1228,21 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[FluxProDepthFinetunedFields],
+        finetune_id: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        prompt: str | None = ...,
+        control_image: MediaSource | None = ...,
+        preprocessed_image: MediaSource | None = ...,
+        prompt_upsampling: bool = ...,
+        steps: int = ...,
+        guidance: float = ...,
+        finetune_strength: float = ...,
+        **fields: NoSuchField[str],
     ) -> FluxProDepthFinetuned: ...
 
     @overload
@@ -1027,7 +1252,25 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux2ProFields],
+        prompt: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        input_image: MediaSource | None = ...,
+        input_image_2: MediaSource | None = ...,
+        input_image_3: MediaSource | None = ...,
+        input_image_4: MediaSource | None = ...,
+        seed: int | None = ...,
+        width: int | None = ...,
+        height: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        input_image_5: MediaSource | None = ...,
+        input_image_6: MediaSource | None = ...,
+        input_image_7: MediaSource | None = ...,
+        input_image_8: MediaSource | None = ...,
+        disable_pup: bool = ...,
+        **fields: NoSuchField[str],
     ) -> Flux2Pro: ...
 
     @overload
@@ -1037,7 +1280,25 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux2ProPreviewFields],
+        prompt: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        input_image: MediaSource | None = ...,
+        input_image_2: MediaSource | None = ...,
+        input_image_3: MediaSource | None = ...,
+        input_image_4: MediaSource | None = ...,
+        seed: int | None = ...,
+        width: int | None = ...,
+        height: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        input_image_5: MediaSource | None = ...,
+        input_image_6: MediaSource | None = ...,
+        input_image_7: MediaSource | None = ...,
+        input_image_8: MediaSource | None = ...,
+        disable_pup: bool = ...,
+        **fields: NoSuchField[str],
     ) -> Flux2ProPreview: ...
 
     @overload
@@ -1047,7 +1308,25 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux2MaxFields],
+        prompt: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        input_image: MediaSource | None = ...,
+        input_image_2: MediaSource | None = ...,
+        input_image_3: MediaSource | None = ...,
+        input_image_4: MediaSource | None = ...,
+        seed: int | None = ...,
+        width: int | None = ...,
+        height: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        input_image_5: MediaSource | None = ...,
+        input_image_6: MediaSource | None = ...,
+        input_image_7: MediaSource | None = ...,
+        input_image_8: MediaSource | None = ...,
+        disable_pup: bool = ...,
+        **fields: NoSuchField[str],
     ) -> Flux2Max: ...
 
     @overload
@@ -1057,7 +1336,28 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux2FlexFields],
+        prompt: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        input_image: MediaSource | None = ...,
+        input_image_2: MediaSource | None = ...,
+        input_image_3: MediaSource | None = ...,
+        input_image_4: MediaSource | None = ...,
+        seed: int | None = ...,
+        width: int | None = ...,
+        height: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        input_image_5: MediaSource | None = ...,
+        input_image_6: MediaSource | None = ...,
+        input_image_7: MediaSource | None = ...,
+        input_image_8: MediaSource | None = ...,
+        prompt_upsampling: bool | None = ...,
+        input_image_blob_path: str | None = ...,
+        guidance: float | None = ...,
+        steps: int | None = ...,
+        **fields: NoSuchField[str],
     ) -> Flux2Flex: ...
 
     @overload
@@ -1067,7 +1367,20 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux2Klein4BFields],
+        prompt: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        input_image: MediaSource | None = ...,
+        input_image_2: MediaSource | None = ...,
+        input_image_3: MediaSource | None = ...,
+        input_image_4: MediaSource | None = ...,
+        seed: int | None = ...,
+        width: int | None = ...,
+        height: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        **fields: NoSuchField[str],
     ) -> Flux2Klein4B: ...
 
     @overload
@@ -1077,7 +1390,20 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux2Klein9BFields],
+        prompt: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        input_image: MediaSource | None = ...,
+        input_image_2: MediaSource | None = ...,
+        input_image_3: MediaSource | None = ...,
+        input_image_4: MediaSource | None = ...,
+        seed: int | None = ...,
+        width: int | None = ...,
+        height: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        **fields: NoSuchField[str],
     ) -> Flux2Klein9B: ...
 
     @overload
@@ -1087,7 +1413,20 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux2Klein9BPreviewFields],
+        prompt: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        input_image: MediaSource | None = ...,
+        input_image_2: MediaSource | None = ...,
+        input_image_3: MediaSource | None = ...,
+        input_image_4: MediaSource | None = ...,
+        seed: int | None = ...,
+        width: int | None = ...,
+        height: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        **fields: NoSuchField[str],
     ) -> Flux2Klein9BPreview: ...
 
     @overload
@@ -1097,7 +1436,22 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux2Klein4BFinetunedFields],
+        prompt: str,
+        finetune_id: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        input_image: MediaSource | None = ...,
+        input_image_2: MediaSource | None = ...,
+        input_image_3: MediaSource | None = ...,
+        input_image_4: MediaSource | None = ...,
+        seed: int | None = ...,
+        width: int | None = ...,
+        height: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        finetune_strength: float = ...,
+        **fields: NoSuchField[str],
     ) -> Flux2Klein4BFinetuned: ...
 
     @overload
@@ -1107,7 +1461,22 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux2Klein9BFinetunedFields],
+        prompt: str,
+        finetune_id: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        input_image: MediaSource | None = ...,
+        input_image_2: MediaSource | None = ...,
+        input_image_3: MediaSource | None = ...,
+        input_image_4: MediaSource | None = ...,
+        seed: int | None = ...,
+        width: int | None = ...,
+        height: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        finetune_strength: float = ...,
+        **fields: NoSuchField[str],
     ) -> Flux2Klein9BFinetuned: ...
 
     @overload
@@ -1117,7 +1486,22 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux2Klein9BKVFinetunedFields],
+        prompt: str,
+        finetune_id: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        input_image: MediaSource | None = ...,
+        input_image_2: MediaSource | None = ...,
+        input_image_3: MediaSource | None = ...,
+        input_image_4: MediaSource | None = ...,
+        seed: int | None = ...,
+        width: int | None = ...,
+        height: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        finetune_strength: float = ...,
+        **fields: NoSuchField[str],
     ) -> Flux2Klein9BKVFinetuned: ...
 
     @overload
@@ -1127,7 +1511,22 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux2Klein9BKVBF16FinetunedFields],
+        prompt: str,
+        finetune_id: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        input_image: MediaSource | None = ...,
+        input_image_2: MediaSource | None = ...,
+        input_image_3: MediaSource | None = ...,
+        input_image_4: MediaSource | None = ...,
+        seed: int | None = ...,
+        width: int | None = ...,
+        height: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        finetune_strength: float = ...,
+        **fields: NoSuchField[str],
     ) -> Flux2Klein9BKVBF16Finetuned: ...
 
     @overload
@@ -1137,7 +1536,22 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux2KleinBase4BFinetunedFields],
+        prompt: str,
+        finetune_id: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        input_image: MediaSource | None = ...,
+        input_image_2: MediaSource | None = ...,
+        input_image_3: MediaSource | None = ...,
+        input_image_4: MediaSource | None = ...,
+        seed: int | None = ...,
+        width: int | None = ...,
+        height: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        finetune_strength: float = ...,
+        **fields: NoSuchField[str],
     ) -> Flux2KleinBase4BFinetuned: ...
 
     @overload
@@ -1147,7 +1561,22 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux2KleinBase9BFinetunedFields],
+        prompt: str,
+        finetune_id: str,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        input_image: MediaSource | None = ...,
+        input_image_2: MediaSource | None = ...,
+        input_image_3: MediaSource | None = ...,
+        input_image_4: MediaSource | None = ...,
+        seed: int | None = ...,
+        width: int | None = ...,
+        height: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        finetune_strength: float = ...,
+        **fields: NoSuchField[str],
     ) -> Flux2KleinBase9BFinetuned: ...
 
     @overload
@@ -1157,7 +1586,31 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux3ImageFields],
+        prompt: str,
+        images: MediaSource | Sequence[MediaSource] = ...,
+        aspect_ratio: Literal[
+            "auto",
+            "21:9",
+            "2:1",
+            "16:9",
+            "3:2",
+            "7:5",
+            "4:3",
+            "5:4",
+            "1:1",
+            "4:5",
+            "3:4",
+            "5:7",
+            "2:3",
+            "9:16",
+            "1:2",
+            "9:21",
+        ] = ...,
+        resolution: Literal["768sq", "1k", "1.5k", "2k", "4k"] = ...,
+        safety_tolerance: int = ...,
+        grounding: bool = ...,
+        version: str = ...,
+        **fields: NoSuchField[str],
     ) -> Flux3Image: ...
 
     @overload
@@ -1167,7 +1620,34 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux3ImageKleinFields],
+        prompt: str,
+        images: MediaSource | Sequence[MediaSource] = ...,
+        aspect_ratio: Literal[
+            "auto",
+            "21:9",
+            "2:1",
+            "16:9",
+            "3:2",
+            "7:5",
+            "4:3",
+            "5:4",
+            "1:1",
+            "4:5",
+            "3:4",
+            "5:7",
+            "2:3",
+            "9:16",
+            "1:2",
+            "9:21",
+        ] = ...,
+        resolution: Literal["768sq", "1k", "1.5k", "2k", "4k"] | None = ...,
+        width: int | None = ...,
+        height: int | None = ...,
+        steps: int | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        **fields: NoSuchField[str],
     ) -> Flux3ImageKlein: ...
 
     @overload
@@ -1177,7 +1657,17 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux3VideoT2VFields],
+        prompt: str,
+        mode: Literal["t2v", "text-to-video"],
+        user: str | None = ...,
+        safety_tolerance: int = ...,
+        aspect_ratio: Literal["21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21", "auto"] = ...,
+        resolution: Literal["hd", "fhd", "qhd", "uhd"] = ...,
+        version: Literal["latest"] = ...,
+        generate_audio: bool = ...,
+        draft: bool = ...,
+        duration: int | Literal["auto"] = ...,
+        **fields: NoSuchField[str],
     ) -> Flux3VideoT2V: ...
 
     @overload
@@ -1187,7 +1677,18 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux3VideoI2VFields],
+        prompt: str,
+        mode: Literal["i2v", "image-continuation"],
+        keyframes: Keyframes,
+        user: str | None = ...,
+        safety_tolerance: int = ...,
+        aspect_ratio: Literal["21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21", "auto"] = ...,
+        resolution: Literal["hd", "fhd", "qhd", "uhd"] = ...,
+        version: Literal["latest"] = ...,
+        generate_audio: bool = ...,
+        draft: bool = ...,
+        duration: int | Literal["auto"] = ...,
+        **fields: NoSuchField[str],
     ) -> Flux3VideoI2V: ...
 
     @overload
@@ -1197,7 +1698,18 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux3VideoV2VFields],
+        prompt: str,
+        mode: Literal["v2v", "video-continuation"],
+        start_video: MediaSource,
+        user: str | None = ...,
+        safety_tolerance: int = ...,
+        aspect_ratio: Literal["21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21", "auto"] = ...,
+        resolution: Literal["hd", "fhd", "qhd", "uhd"] = ...,
+        version: Literal["latest"] = ...,
+        generate_audio: bool = ...,
+        draft: bool = ...,
+        duration: int | Literal["auto"] = ...,
+        **fields: NoSuchField[str],
     ) -> Flux3VideoV2V: ...
 
     @overload
@@ -1207,7 +1719,12 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[Flux3VideoDraftEnhanceFields],
+        mode: Literal["draft_enhance", "draft-enhance"],
+        draft_cache: str,
+        user: str | None = ...,
+        safety_tolerance: int = ...,
+        resolution: Literal["hd", "fhd", "qhd", "uhd"] = ...,
+        **fields: NoSuchField[str],
     ) -> Flux3VideoDraftEnhance: ...
 
     @overload
@@ -1217,7 +1734,18 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[OutpaintingV1Fields],
+        input_image: MediaSource,
+        width: int,
+        height: int,
+        user: str | None = ...,
+        auto_crop: bool = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        prompt: str | None = ...,
+        reference_offset_x: int | None = ...,
+        reference_offset_y: int | None = ...,
+        mode: Literal["high", "fast"] = ...,
+        **fields: NoSuchField[str],
     ) -> OutpaintingV1: ...
 
     @overload
@@ -1227,7 +1755,16 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[EraseV1Fields],
+        image: MediaSource,
+        mask: MediaSource,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        dilate_pixels: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        **fields: NoSuchField[str],
     ) -> EraseV1: ...
 
     @overload
@@ -1237,7 +1774,14 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[DeblurV1Fields],
+        image: MediaSource,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        **fields: NoSuchField[str],
     ) -> DeblurV1: ...
 
     @overload
@@ -1247,7 +1791,16 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[VirtualTryOnV1Fields],
+        prompt: str,
+        person: MediaSource,
+        garment: MediaSource,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        **fields: NoSuchField[str],
     ) -> VirtualTryOnV1: ...
 
     @overload
@@ -1257,7 +1810,16 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[VirtualTryOnV2Fields],
+        prompt: str,
+        person: MediaSource,
+        garment: MediaSource,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        **fields: NoSuchField[str],
     ) -> VirtualTryOnV2: ...
 
     @overload
@@ -1267,7 +1829,11 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[VideoEditV1Fields],
+        video: MediaSource,
+        prompt: str,
+        user: str | None = ...,
+        safety_tolerance: int = ...,
+        **fields: NoSuchField[str],
     ) -> VideoEditV1: ...
 
     @overload
@@ -1277,10 +1843,161 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        **fields: Unpack[VideoUpscaleV1Fields],
+        input_video: MediaSource,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        prompt: str = ...,
+        creativity: Literal[0, 1] = ...,
+        upscale_factor: float = ...,
+        safety_tolerance: int = ...,
+        **fields: NoSuchField[str],
     ) -> VideoUpscaleV1: ...
 
     @overload
-    def __call__(self, model: KnownModel, /, **fields: object) -> FieldsDoNotFitTheModel: ...
+    @deprecated("this model does not take one of these fields, or needs another one")
+    def __call__(
+        self,
+        model: KnownModel,
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        prompt: str | None,
+    ) -> FieldsDoNotFitTheModel: ...
+
     @overload
-    def __call__(self, model: str, /, **fields: object) -> ImageRequest: ...
+    def __call__(
+        self,
+        model: str,
+        /,
+        *,
+        extra_body: Mapping[str, object] | None = None,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
+        seed: int | None = ...,
+        safety_tolerance: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        prompt: str | None,
+    ) -> ImageRequest: ...
+
+    @overload
+    def __call__(
+        self,
+        model: str,
+        /,
+        *,
+        user: object = ...,
+        webhook_url: object = ...,
+        webhook_secret: object = ...,
+        seed: object = ...,
+        safety_tolerance: object = ...,
+        output_format: object = ...,
+        prompt: object = ...,
+        extra_body: object,
+    ) -> ImageRequest: ...
+
+    @overload
+    def __call__(
+        self,
+        model: NoModelTakesTheseFields[str],
+        /,
+        *,
+        extra_body: Mapping[str, object] | WrongType[str] | None = None,
+        user: str | WrongType[str] | None = ...,
+        webhook_url: str | WrongType[str] | None = ...,
+        webhook_secret: str | WrongType[str] | None = ...,
+        seed: int | WrongType[str] | None = ...,
+        safety_tolerance: int | WrongType[str] | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | WrongType[str] | None = ...,
+        image_prompt: MediaSource | WrongType[str] | None = ...,
+        width: int | WrongType[str] | None = ...,
+        height: int | WrongType[str] | None = ...,
+        prompt_upsampling: bool | WrongType[str] | None = ...,
+        prompt: str | WrongType[str] | None = ...,
+        aspect_ratio: str
+        | Literal[
+            "auto",
+            "21:9",
+            "2:1",
+            "16:9",
+            "3:2",
+            "7:5",
+            "4:3",
+            "5:4",
+            "1:1",
+            "4:5",
+            "3:4",
+            "5:7",
+            "2:3",
+            "9:16",
+            "1:2",
+            "9:21",
+        ]
+        | Literal["21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21", "auto"]
+        | WrongType[str]
+        | None = ...,
+        image_prompt_strength: float | WrongType[str] = ...,
+        raw: bool | WrongType[str] = ...,
+        steps: int | WrongType[str] | None = ...,
+        guidance: float | WrongType[str] | None = ...,
+        input_image: MediaSource | WrongType[str] | None = ...,
+        input_image_2: MediaSource | WrongType[str] | None = ...,
+        input_image_3: MediaSource | WrongType[str] | None = ...,
+        input_image_4: MediaSource | WrongType[str] | None = ...,
+        image: MediaSource | WrongType[str] = ...,
+        mask: MediaSource | WrongType[str] | None = ...,
+        top: int | WrongType[str] | None = ...,
+        bottom: int | WrongType[str] | None = ...,
+        left: int | WrongType[str] | None = ...,
+        right: int | WrongType[str] | None = ...,
+        finetune_id: str | WrongType[str] = ...,
+        finetune_strength: float | WrongType[str] = ...,
+        interval: float | WrongType[str] | None = ...,
+        control_image: MediaSource | WrongType[str] | None = ...,
+        preprocessed_image: MediaSource | WrongType[str] | None = ...,
+        canny_low_threshold: int | WrongType[str] | None = ...,
+        canny_high_threshold: int | WrongType[str] | None = ...,
+        input_image_5: MediaSource | WrongType[str] | None = ...,
+        input_image_6: MediaSource | WrongType[str] | None = ...,
+        input_image_7: MediaSource | WrongType[str] | None = ...,
+        input_image_8: MediaSource | WrongType[str] | None = ...,
+        disable_pup: bool | WrongType[str] = ...,
+        input_image_blob_path: str | WrongType[str] | None = ...,
+        images: MediaSource | Sequence[MediaSource] | WrongType[str] = ...,
+        resolution: Literal["768sq", "1k", "1.5k", "2k", "4k"]
+        | Literal["hd", "fhd", "qhd", "uhd"]
+        | WrongType[str]
+        | None = ...,
+        grounding: bool | WrongType[str] = ...,
+        version: str | Literal["latest"] | WrongType[str] = ...,
+        mode: Literal["t2v", "text-to-video"]
+        | Literal["i2v", "image-continuation"]
+        | Literal["v2v", "video-continuation"]
+        | Literal["draft_enhance", "draft-enhance"]
+        | Literal["high", "fast"]
+        | WrongType[str] = ...,
+        generate_audio: bool | WrongType[str] = ...,
+        draft: bool | WrongType[str] = ...,
+        duration: int | Literal["auto"] | WrongType[str] = ...,
+        keyframes: Keyframes | WrongType[str] = ...,
+        start_video: MediaSource | WrongType[str] = ...,
+        draft_cache: str | WrongType[str] = ...,
+        auto_crop: bool | WrongType[str] = ...,
+        reference_offset_x: int | WrongType[str] | None = ...,
+        reference_offset_y: int | WrongType[str] | None = ...,
+        dilate_pixels: int | WrongType[str] = ...,
+        person: MediaSource | WrongType[str] = ...,
+        garment: MediaSource | WrongType[str] = ...,
+        video: MediaSource | WrongType[str] = ...,
+        input_video: MediaSource | WrongType[str] = ...,
+        creativity: Literal[0, 1] | WrongType[str] = ...,
+        upscale_factor: float | WrongType[str] = ...,
+        **fields: NoSuchField[str],
+    ) -> ImageRequest: ...

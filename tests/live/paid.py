@@ -246,7 +246,7 @@ def _is_waiting(handle: TaskHandle) -> bool:
 
 
 def _odd(model: str) -> ImageRequest:
-    return request(model, prompt="a wooden boat on a lake", width=_ODD_PX[0], height=_ODD_PX[1])
+    return request(model, prompt="a wooden boat on a lake", width=_ODD_PX[0], height=_ODD_PX[1])  # type: ignore[arg-type]  # fields that no type names
 
 
 _PRICED = (
@@ -293,7 +293,10 @@ PAID = (
         "more than the limit",
         tuple(
             request(
-                CHEAPEST, prompt=f"a grey square, number {n}", width=_LIMIT_SIDE_PX, height=_LIMIT_SIDE_PX
+                CHEAPEST,  # type: ignore[arg-type]  # fields that no type names
+                prompt=f"a grey square, number {n}",
+                width=_LIMIT_SIDE_PX,
+                height=_LIMIT_SIDE_PX,
             )
             for n in range(LIMIT_TASKS)
         ),

@@ -26,8 +26,8 @@ def user(dist: Dist, tmp_path_factory: pytest.TempPathFactory) -> Environment:
 @pytest.fixture
 def code(tmp_path: Path) -> Path:
     """A folder with a user's programs: right calls, and wrong ones that say that they are."""
-    for name in ("public_api.py", "typed_calls.py"):
-        shutil.copy(ROOT / "tests" / "typing" / name, tmp_path)
+    for path in (ROOT / "tests" / "typing").glob("[!_]*.py"):
+        shutil.copy(path, tmp_path)
     return tmp_path
 
 

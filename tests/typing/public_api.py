@@ -63,7 +63,7 @@ def use_sync() -> None:
             assert_type(outcome.unwrap(), sync.Result)
         assert_type(bfl.credits(), float)
         assert_type(bfl.post("/v1/flux-new", json={"a": 1}), Reply)
-        bfl.generate("flux-dev", colour=3).save("x")  # type: ignore[attr-defined]  # a wrong field is a type error
+        bfl.generate("flux-dev", colour=3).save("x")  # type: ignore[arg-type]  # a wrong field is a type error
         bfl.drain(timeout="x")  # type: ignore[arg-type]  # and so is a wrong type
     sync.BFL(limit=3)  # type: ignore[call-arg]  # parameters are those of AsyncBFL
 

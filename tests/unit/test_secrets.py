@@ -283,7 +283,7 @@ def test_repr_of_a_half_built_object_does_not_fail(cls: type[object]) -> None:
     [
         lambda: AsyncBFL(KEY, limits=Limits(account=2), timeouts="x"),  # type: ignore[arg-type]  # wrong on purpose
         lambda: BFL(KEY, account=""),
-        lambda: request("flux-dev", prompt=7),
+        lambda: request("flux-dev", prompt=7),  # type: ignore[arg-type]  # wrong on purpose
         lambda: RedisLimiter("redis://h", namespace="{"),
         lambda: RedisRelay("redis://h", namespace=""),
         lambda: WebhookReceiver("https://h/x", KEY, poll_s=-1),

@@ -274,9 +274,9 @@ async def test_fields_go_with_a_name_and_names_are_checked() -> None:
     """A typo costs nothing."""
     async with FakeAPI().client() as bfl:
         calls: list[Callable[[], object]] = [
-            lambda: bfl.submit_nowait("flux-dev", colour="x"),
+            lambda: bfl.submit_nowait("flux-dev", colour="x"),  # type: ignore[arg-type]  # wrong on purpose
             lambda: bfl.submit_nowait(FluxDev(prompt="x"), width=256),  # type: ignore[call-overload]  # on purpose
-            lambda: bfl.submit_nowait("../credits"),
+            lambda: bfl.submit_nowait("../credits"),  # type: ignore[arg-type]  # wrong on purpose
             lambda: bfl.submit_nowait(7),  # type: ignore[call-overload]  # on purpose
             lambda: bfl.attach(""),
             lambda: bfl.attach("x", model="No Such"),
@@ -291,7 +291,7 @@ async def test_fields_go_with_a_name_and_names_are_checked() -> None:
 def test_unknown_model_is_sent_as_it_is_with_one_warning() -> None:
     """The API gets models more often than this package gets releases."""
     with pytest.warns(UserWarning, match="flux-test-only-1") as caught:
-        made = [request("flux-test-only-1", prompt="x", new_field=[1, {"a": None}]) for _ in range(3)]
+        made = [request("flux-test-only-1", prompt="x", new_field=[1, {"a": None}]) for _ in range(3)]  # type: ignore[arg-type]  # fields that no type names
     assert len(caught) == 1
     assert made[0].body() == {"prompt": "x", "new_field": [1, {"a": None}]}
     assert made[0].model == "flux-test-only-1"
@@ -302,7 +302,7 @@ def test_left_out_fields_are_not_sent_and_prompts_stay_out_of_errors() -> None:
     assert FluxDev(prompt="x").body() == {"prompt": "x"}
     assert FluxDev(prompt="x", seed=None).body() == {"prompt": "x", "seed": None}
     with pytest.raises(InvalidRequestError) as caught:
-        request("flux-dev", prompt=["a secret"], width=1000, steps=99, guidance="x")
+        request("flux-dev", prompt=["a secret"], width=1000, steps=99, guidance="x")  # type: ignore[arg-type]  # wrong on purpose
     assert "secret" not in str(caught.value)
     assert [path for path, _ in caught.value.errors] == ["width", "prompt", "steps", "guidance"]
 

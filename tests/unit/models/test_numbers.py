@@ -90,14 +90,14 @@ def test_a_whole_number_is_sent_as_one(given: object, sent: int) -> None:
 def test_what_is_not_exactly_a_whole_number_is_refused(given: object) -> None:
     """A float beyond 2**53 may stand for several; a text or a bool is a mistake."""
     with pytest.raises(InvalidRequestError, match="seed: Input should be"):
-        request("flux-dev", prompt="x", seed=given)
+        request("flux-dev", prompt="x", seed=given)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_bounds_hold_for_whole_floats() -> None:
     """They are the same number, in the range or not."""
     assert body_of("flux-pro-1.1", prompt="x", width=512.0)["width"] == 512
     with pytest.raises(InvalidRequestError, match="width"):
-        request("flux-pro-1.1", prompt="x", width=500.0)
+        request("flux-pro-1.1", prompt="x", width=500.0)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_choices_of_whole_numbers_take_them_as_well() -> None:

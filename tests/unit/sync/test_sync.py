@@ -165,7 +165,7 @@ def test_errors_are_the_clients_own() -> None:
     """Raised in the calling thread."""
     with client(api()) as bfl:
         with pytest.raises(InvalidRequestError):
-            bfl.generate("flux-dev", prompt=3)
+            bfl.generate("flux-dev", prompt=3)  # type: ignore[arg-type]  # wrong on purpose
         with pytest.raises(InvalidRequestError):
             bfl.attach("")
         with pytest.raises(TaskTimeoutError):
