@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from bfl_async.errors import InvalidRequestError
 from bfl_async.models._numbers import plain_number
+from bfl_async.models._order import in_order
 from bfl_async.models.headers import image_size, is_turned
 from bfl_async.models.input_files import MediaProblem
 from bfl_async.models.media import Media, MediaRule, head_of, is_heavy, load, shown
@@ -277,8 +278,8 @@ def field_of(item: object, name: str) -> object:
 
 
 def known_names(cls: type[ImageRequest]) -> list[str]:
-    """Return the names of the fields that a class sends: those of the API."""
-    return [name for name in cls.model_fields if name != EXTRA_BODY]
+    """Return the names of the fields that a class sends, those of the API, with those that people set most first."""
+    return in_order(name for name in cls.model_fields if name != EXTRA_BODY)
 
 
 def invalid_request(model: str, exc: ValidationError, known: Iterable[str]) -> InvalidRequestError:

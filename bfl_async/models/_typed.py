@@ -70,427 +70,427 @@ from bfl_async.models.tools import (
 class FluxPro11Fields(TypedDict, total=False):
     """Fields of `flux-pro-1.1`."""
 
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
-    seed: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
+    prompt: str | None
     image_prompt: MediaSource | None
     width: int
     height: int
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
     prompt_upsampling: bool
-    prompt: str | None
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class FluxPro11UltraFields(TypedDict, total=False):
     """Fields of `flux-pro-1.1-ultra`."""
 
+    prompt: str | None
+    image_prompt: MediaSource | None
+    aspect_ratio: str
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
+    prompt_upsampling: bool
+    image_prompt_strength: float
+    raw: bool
+    safety_tolerance: int
     user: str | None
     webhook_url: str | None
     webhook_secret: str | None
-    seed: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
-    prompt: str | None
-    prompt_upsampling: bool
-    aspect_ratio: str
-    image_prompt: MediaSource | None
-    image_prompt_strength: float
-    raw: bool
 
 
 class FluxDevFields(TypedDict, total=False):
     """Fields of `flux-dev`."""
 
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
-    seed: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
+    prompt: str
     image_prompt: MediaSource | None
     width: int
     height: int
-    prompt_upsampling: bool
-    prompt: str
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
     steps: int | None
     guidance: float | None
+    prompt_upsampling: bool
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class FluxKontextProFields(TypedDict, total=False):
     """Fields of `flux-kontext-pro`."""
 
     prompt: Required[str]
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
-    seed: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
     input_image: MediaSource | None
     input_image_2: MediaSource | None
     input_image_3: MediaSource | None
     input_image_4: MediaSource | None
     aspect_ratio: str | None
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
     prompt_upsampling: bool
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class FluxKontextMaxFields(TypedDict, total=False):
     """Fields of `flux-kontext-max`."""
 
     prompt: Required[str]
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
-    seed: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
     input_image: MediaSource | None
     input_image_2: MediaSource | None
     input_image_3: MediaSource | None
     input_image_4: MediaSource | None
     aspect_ratio: str | None
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
     prompt_upsampling: bool
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class FluxProFillFields(TypedDict, total=False):
     """Fields of `flux-pro-1.0-fill`."""
 
     image: Required[MediaSource]
+    prompt: str | None
+    mask: MediaSource | None
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
+    steps: int | None
+    guidance: float | None
+    prompt_upsampling: bool | None
+    safety_tolerance: int
     user: str | None
     webhook_url: str | None
     webhook_secret: str | None
-    seed: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
-    mask: MediaSource | None
-    prompt: str | None
-    steps: int | None
-    prompt_upsampling: bool | None
-    guidance: float | None
 
 
 class FluxProExpandFields(TypedDict, total=False):
     """Fields of `flux-pro-1.0-expand`."""
 
     image: Required[MediaSource]
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
+    prompt: str | None
     seed: int | None
-    safety_tolerance: int
     output_format: Literal["jpeg", "png", "webp"] | None
+    steps: int | None
+    guidance: float | None
     top: int | None
     bottom: int | None
     left: int | None
     right: int | None
-    prompt: str | None
-    steps: int | None
     prompt_upsampling: bool | None
-    guidance: float | None
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class FluxPro11UltraFinetunedFields(TypedDict, total=False):
     """Fields of `flux-pro-1.1-ultra-finetuned`."""
 
     finetune_id: Required[str]
+    prompt: str | None
+    image_prompt: MediaSource | None
+    aspect_ratio: str
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
+    prompt_upsampling: bool
+    image_prompt_strength: float
+    finetune_strength: float
+    safety_tolerance: int
     user: str | None
     webhook_url: str | None
     webhook_secret: str | None
-    seed: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
-    prompt: str | None
-    prompt_upsampling: bool
-    aspect_ratio: str
-    image_prompt: MediaSource | None
-    image_prompt_strength: float
-    finetune_strength: float
 
 
 class FluxProFillFinetunedFields(TypedDict, total=False):
     """Fields of `flux-pro-1.0-fill-finetuned`."""
 
-    image: Required[MediaSource]
     finetune_id: Required[str]
+    image: Required[MediaSource]
+    prompt: str
+    mask: MediaSource | None
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
+    steps: int
+    guidance: float
+    finetune_strength: float
+    prompt_upsampling: bool
+    safety_tolerance: int
     user: str | None
     webhook_url: str | None
     webhook_secret: str | None
-    seed: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
-    mask: MediaSource | None
-    finetune_strength: float
-    prompt: str
-    steps: int
-    prompt_upsampling: bool
-    guidance: float
 
 
 class FluxProFields(TypedDict, total=False):
     """Fields of `flux-pro`."""
 
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
-    seed: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
+    prompt: str | None
     image_prompt: MediaSource | None
     width: int
     height: int
-    prompt_upsampling: bool
-    prompt: str | None
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
     steps: int | None
     guidance: float | None
+    prompt_upsampling: bool
     interval: float | None
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class FluxProCannyFields(TypedDict, total=False):
     """Fields of `flux-pro-1.0-canny`."""
 
+    prompt: str | None
+    control_image: MediaSource | None
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
+    steps: int
+    guidance: float
+    preprocessed_image: MediaSource | None
+    prompt_upsampling: bool
+    canny_low_threshold: int | None
+    canny_high_threshold: int | None
+    safety_tolerance: int
     user: str | None
     webhook_url: str | None
     webhook_secret: str | None
-    seed: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
-    prompt: str | None
-    control_image: MediaSource | None
-    preprocessed_image: MediaSource | None
-    prompt_upsampling: bool
-    steps: int
-    guidance: float
-    canny_low_threshold: int | None
-    canny_high_threshold: int | None
 
 
 class FluxProDepthFields(TypedDict, total=False):
     """Fields of `flux-pro-1.0-depth`."""
 
+    prompt: str | None
+    control_image: MediaSource | None
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
+    steps: int
+    guidance: float
+    preprocessed_image: MediaSource | None
+    prompt_upsampling: bool
+    safety_tolerance: int
     user: str | None
     webhook_url: str | None
     webhook_secret: str | None
-    seed: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
-    prompt: str | None
-    control_image: MediaSource | None
-    preprocessed_image: MediaSource | None
-    prompt_upsampling: bool
-    steps: int
-    guidance: float
 
 
 class FluxProFinetunedFields(TypedDict, total=False):
     """Fields of `flux-pro-finetuned`."""
 
     finetune_id: Required[str]
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
-    seed: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
+    prompt: str | None
     image_prompt: MediaSource | None
     width: int
     height: int
-    prompt_upsampling: bool
-    prompt: str | None
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
     steps: int | None
     guidance: float | None
+    prompt_upsampling: bool
     interval: float | None
     finetune_strength: float
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class FluxProCannyFinetunedFields(TypedDict, total=False):
     """Fields of `flux-pro-1.0-canny-finetuned`."""
 
     finetune_id: Required[str]
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
-    seed: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
     prompt: str | None
     control_image: MediaSource | None
-    preprocessed_image: MediaSource | None
-    prompt_upsampling: bool
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
     steps: int
     guidance: float
+    preprocessed_image: MediaSource | None
+    prompt_upsampling: bool
     canny_low_threshold: int | None
     canny_high_threshold: int | None
     finetune_strength: float
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class FluxProDepthFinetunedFields(TypedDict, total=False):
     """Fields of `flux-pro-1.0-depth-finetuned`."""
 
     finetune_id: Required[str]
+    prompt: str | None
+    control_image: MediaSource | None
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
+    steps: int
+    guidance: float
+    preprocessed_image: MediaSource | None
+    prompt_upsampling: bool
+    finetune_strength: float
+    safety_tolerance: int
     user: str | None
     webhook_url: str | None
     webhook_secret: str | None
-    seed: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
-    prompt: str | None
-    control_image: MediaSource | None
-    preprocessed_image: MediaSource | None
-    prompt_upsampling: bool
-    steps: int
-    guidance: float
-    finetune_strength: float
 
 
 class Flux2ProFields(TypedDict, total=False):
     """Fields of `flux-2-pro`."""
 
     prompt: Required[str]
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
     input_image: MediaSource | None
     input_image_2: MediaSource | None
     input_image_3: MediaSource | None
     input_image_4: MediaSource | None
-    seed: int | None
-    width: int | None
-    height: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
     input_image_5: MediaSource | None
     input_image_6: MediaSource | None
     input_image_7: MediaSource | None
     input_image_8: MediaSource | None
+    width: int | None
+    height: int | None
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
     disable_pup: bool
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class Flux2ProPreviewFields(TypedDict, total=False):
     """Fields of `flux-2-pro-preview`."""
 
     prompt: Required[str]
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
     input_image: MediaSource | None
     input_image_2: MediaSource | None
     input_image_3: MediaSource | None
     input_image_4: MediaSource | None
-    seed: int | None
-    width: int | None
-    height: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
     input_image_5: MediaSource | None
     input_image_6: MediaSource | None
     input_image_7: MediaSource | None
     input_image_8: MediaSource | None
+    width: int | None
+    height: int | None
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
     disable_pup: bool
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class Flux2MaxFields(TypedDict, total=False):
     """Fields of `flux-2-max`."""
 
     prompt: Required[str]
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
     input_image: MediaSource | None
     input_image_2: MediaSource | None
     input_image_3: MediaSource | None
     input_image_4: MediaSource | None
-    seed: int | None
-    width: int | None
-    height: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
     input_image_5: MediaSource | None
     input_image_6: MediaSource | None
     input_image_7: MediaSource | None
     input_image_8: MediaSource | None
+    width: int | None
+    height: int | None
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
     disable_pup: bool
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class Flux2FlexFields(TypedDict, total=False):
     """Fields of `flux-2-flex`."""
 
     prompt: Required[str]
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
     input_image: MediaSource | None
     input_image_2: MediaSource | None
     input_image_3: MediaSource | None
     input_image_4: MediaSource | None
-    seed: int | None
-    width: int | None
-    height: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
     input_image_5: MediaSource | None
     input_image_6: MediaSource | None
     input_image_7: MediaSource | None
     input_image_8: MediaSource | None
+    width: int | None
+    height: int | None
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
+    steps: int | None
+    guidance: float | None
     prompt_upsampling: bool | None
     input_image_blob_path: str | None
-    guidance: float | None
-    steps: int | None
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class Flux2Klein4BFields(TypedDict, total=False):
     """Fields of `flux-2-klein-4b`."""
 
     prompt: Required[str]
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
     input_image: MediaSource | None
     input_image_2: MediaSource | None
     input_image_3: MediaSource | None
     input_image_4: MediaSource | None
-    seed: int | None
     width: int | None
     height: int | None
-    safety_tolerance: int
+    seed: int | None
     output_format: Literal["jpeg", "png", "webp"] | None
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class Flux2Klein9BFields(TypedDict, total=False):
     """Fields of `flux-2-klein-9b`."""
 
     prompt: Required[str]
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
     input_image: MediaSource | None
     input_image_2: MediaSource | None
     input_image_3: MediaSource | None
     input_image_4: MediaSource | None
-    seed: int | None
     width: int | None
     height: int | None
-    safety_tolerance: int
+    seed: int | None
     output_format: Literal["jpeg", "png", "webp"] | None
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class Flux2Klein9BPreviewFields(TypedDict, total=False):
     """Fields of `flux-2-klein-9b-preview`."""
 
     prompt: Required[str]
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
     input_image: MediaSource | None
     input_image_2: MediaSource | None
     input_image_3: MediaSource | None
     input_image_4: MediaSource | None
-    seed: int | None
     width: int | None
     height: int | None
-    safety_tolerance: int
+    seed: int | None
     output_format: Literal["jpeg", "png", "webp"] | None
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class Flux2Klein4BFinetunedFields(TypedDict, total=False):
@@ -498,19 +498,19 @@ class Flux2Klein4BFinetunedFields(TypedDict, total=False):
 
     prompt: Required[str]
     finetune_id: Required[str]
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
     input_image: MediaSource | None
     input_image_2: MediaSource | None
     input_image_3: MediaSource | None
     input_image_4: MediaSource | None
-    seed: int | None
     width: int | None
     height: int | None
-    safety_tolerance: int
+    seed: int | None
     output_format: Literal["jpeg", "png", "webp"] | None
     finetune_strength: float
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class Flux2Klein9BFinetunedFields(TypedDict, total=False):
@@ -518,19 +518,19 @@ class Flux2Klein9BFinetunedFields(TypedDict, total=False):
 
     prompt: Required[str]
     finetune_id: Required[str]
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
     input_image: MediaSource | None
     input_image_2: MediaSource | None
     input_image_3: MediaSource | None
     input_image_4: MediaSource | None
-    seed: int | None
     width: int | None
     height: int | None
-    safety_tolerance: int
+    seed: int | None
     output_format: Literal["jpeg", "png", "webp"] | None
     finetune_strength: float
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class Flux2Klein9BKVFinetunedFields(TypedDict, total=False):
@@ -538,19 +538,19 @@ class Flux2Klein9BKVFinetunedFields(TypedDict, total=False):
 
     prompt: Required[str]
     finetune_id: Required[str]
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
     input_image: MediaSource | None
     input_image_2: MediaSource | None
     input_image_3: MediaSource | None
     input_image_4: MediaSource | None
-    seed: int | None
     width: int | None
     height: int | None
-    safety_tolerance: int
+    seed: int | None
     output_format: Literal["jpeg", "png", "webp"] | None
     finetune_strength: float
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class Flux2Klein9BKVBF16FinetunedFields(TypedDict, total=False):
@@ -558,19 +558,19 @@ class Flux2Klein9BKVBF16FinetunedFields(TypedDict, total=False):
 
     prompt: Required[str]
     finetune_id: Required[str]
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
     input_image: MediaSource | None
     input_image_2: MediaSource | None
     input_image_3: MediaSource | None
     input_image_4: MediaSource | None
-    seed: int | None
     width: int | None
     height: int | None
-    safety_tolerance: int
+    seed: int | None
     output_format: Literal["jpeg", "png", "webp"] | None
     finetune_strength: float
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class Flux2KleinBase4BFinetunedFields(TypedDict, total=False):
@@ -578,19 +578,19 @@ class Flux2KleinBase4BFinetunedFields(TypedDict, total=False):
 
     prompt: Required[str]
     finetune_id: Required[str]
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
     input_image: MediaSource | None
     input_image_2: MediaSource | None
     input_image_3: MediaSource | None
     input_image_4: MediaSource | None
-    seed: int | None
     width: int | None
     height: int | None
-    safety_tolerance: int
+    seed: int | None
     output_format: Literal["jpeg", "png", "webp"] | None
     finetune_strength: float
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class Flux2KleinBase9BFinetunedFields(TypedDict, total=False):
@@ -598,19 +598,19 @@ class Flux2KleinBase9BFinetunedFields(TypedDict, total=False):
 
     prompt: Required[str]
     finetune_id: Required[str]
-    user: str | None
-    webhook_url: str | None
-    webhook_secret: str | None
     input_image: MediaSource | None
     input_image_2: MediaSource | None
     input_image_3: MediaSource | None
     input_image_4: MediaSource | None
-    seed: int | None
     width: int | None
     height: int | None
-    safety_tolerance: int
+    seed: int | None
     output_format: Literal["jpeg", "png", "webp"] | None
     finetune_strength: float
+    safety_tolerance: int
+    user: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
 
 
 class Flux3ImageFields(TypedDict, total=False):
@@ -637,9 +637,9 @@ class Flux3ImageFields(TypedDict, total=False):
         "9:21",
     ]
     resolution: Literal["768sq", "1k", "1.5k", "2k", "4k"]
-    safety_tolerance: int
     grounding: bool
     version: str
+    safety_tolerance: int
 
 
 class Flux3ImageKleinFields(TypedDict, total=False):
@@ -668,10 +668,10 @@ class Flux3ImageKleinFields(TypedDict, total=False):
     resolution: Literal["768sq", "1k", "1.5k", "2k", "4k"] | None
     width: int | None
     height: int | None
-    steps: int | None
     seed: int | None
-    safety_tolerance: int | None
     output_format: Literal["jpeg", "png", "webp"] | None
+    steps: int | None
+    safety_tolerance: int | None
 
 
 class Flux3VideoT2VFields(TypedDict, total=False):
@@ -679,14 +679,14 @@ class Flux3VideoT2VFields(TypedDict, total=False):
 
     prompt: Required[str]
     mode: Required[Literal["t2v", "text-to-video"]]
-    user: str | None
-    safety_tolerance: int
     aspect_ratio: Literal["21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21", "auto"]
     resolution: Literal["hd", "fhd", "qhd", "uhd"]
+    duration: int | Literal["auto"]
     version: Literal["latest"]
     generate_audio: bool
     draft: bool
-    duration: int | Literal["auto"]
+    safety_tolerance: int
+    user: str | None
 
 
 class Flux3VideoI2VFields(TypedDict, total=False):
@@ -695,14 +695,14 @@ class Flux3VideoI2VFields(TypedDict, total=False):
     prompt: Required[str]
     mode: Required[Literal["i2v", "image-continuation"]]
     keyframes: Required[Keyframes]
-    user: str | None
-    safety_tolerance: int
     aspect_ratio: Literal["21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21", "auto"]
     resolution: Literal["hd", "fhd", "qhd", "uhd"]
+    duration: int | Literal["auto"]
     version: Literal["latest"]
     generate_audio: bool
     draft: bool
-    duration: int | Literal["auto"]
+    safety_tolerance: int
+    user: str | None
 
 
 class Flux3VideoV2VFields(TypedDict, total=False):
@@ -711,14 +711,14 @@ class Flux3VideoV2VFields(TypedDict, total=False):
     prompt: Required[str]
     mode: Required[Literal["v2v", "video-continuation"]]
     start_video: Required[MediaSource]
-    user: str | None
-    safety_tolerance: int
     aspect_ratio: Literal["21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21", "auto"]
     resolution: Literal["hd", "fhd", "qhd", "uhd"]
+    duration: int | Literal["auto"]
     version: Literal["latest"]
     generate_audio: bool
     draft: bool
-    duration: int | Literal["auto"]
+    safety_tolerance: int
+    user: str | None
 
 
 class Flux3VideoDraftEnhanceFields(TypedDict, total=False):
@@ -726,9 +726,9 @@ class Flux3VideoDraftEnhanceFields(TypedDict, total=False):
 
     mode: Required[Literal["draft_enhance", "draft-enhance"]]
     draft_cache: Required[str]
-    user: str | None
-    safety_tolerance: int
     resolution: Literal["hd", "fhd", "qhd", "uhd"]
+    safety_tolerance: int
+    user: str | None
 
 
 class OutpaintingV1Fields(TypedDict, total=False):
@@ -737,14 +737,14 @@ class OutpaintingV1Fields(TypedDict, total=False):
     input_image: Required[MediaSource]
     width: Required[int]
     height: Required[int]
-    user: str | None
-    auto_crop: bool
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
     prompt: str | None
+    mode: Literal["high", "fast"]
+    output_format: Literal["jpeg", "png", "webp"] | None
+    auto_crop: bool
     reference_offset_x: int | None
     reference_offset_y: int | None
-    mode: Literal["high", "fast"]
+    safety_tolerance: int
+    user: str | None
 
 
 class EraseV1Fields(TypedDict, total=False):
@@ -752,25 +752,25 @@ class EraseV1Fields(TypedDict, total=False):
 
     image: Required[MediaSource]
     mask: Required[MediaSource]
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
+    dilate_pixels: int
+    safety_tolerance: int
     user: str | None
     webhook_url: str | None
     webhook_secret: str | None
-    seed: int | None
-    safety_tolerance: int
-    dilate_pixels: int
-    output_format: Literal["jpeg", "png", "webp"] | None
 
 
 class DeblurV1Fields(TypedDict, total=False):
     """Fields of `flux-tools/deblur-v1`."""
 
     image: Required[MediaSource]
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
+    safety_tolerance: int
     user: str | None
     webhook_url: str | None
     webhook_secret: str | None
-    seed: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
 
 
 class VirtualTryOnV1Fields(TypedDict, total=False):
@@ -779,12 +779,12 @@ class VirtualTryOnV1Fields(TypedDict, total=False):
     prompt: Required[str]
     person: Required[MediaSource]
     garment: Required[MediaSource]
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
+    safety_tolerance: int
     user: str | None
     webhook_url: str | None
     webhook_secret: str | None
-    seed: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
 
 
 class VirtualTryOnV2Fields(TypedDict, total=False):
@@ -793,34 +793,34 @@ class VirtualTryOnV2Fields(TypedDict, total=False):
     prompt: Required[str]
     person: Required[MediaSource]
     garment: Required[MediaSource]
+    seed: int | None
+    output_format: Literal["jpeg", "png", "webp"] | None
+    safety_tolerance: int
     user: str | None
     webhook_url: str | None
     webhook_secret: str | None
-    seed: int | None
-    safety_tolerance: int
-    output_format: Literal["jpeg", "png", "webp"] | None
 
 
 class VideoEditV1Fields(TypedDict, total=False):
     """Fields of `flux-tools/video-edit-v1`."""
 
-    video: Required[MediaSource]
     prompt: Required[str]
-    user: str | None
+    video: Required[MediaSource]
     safety_tolerance: int
+    user: str | None
 
 
 class VideoUpscaleV1Fields(TypedDict, total=False):
     """Fields of `flux-tools/video-upscale-v1`."""
 
     input_video: Required[MediaSource]
+    prompt: str
+    upscale_factor: float
+    creativity: Literal[0, 1]
+    safety_tolerance: int
     user: str | None
     webhook_url: str | None
     webhook_secret: str | None
-    prompt: str
-    creativity: Literal[0, 1]
-    upscale_factor: float
-    safety_tolerance: int
 
 
 KnownModel = Literal[
@@ -900,17 +900,17 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        prompt: str | None = ...,
         image_prompt: MediaSource | None = ...,
         width: int = ...,
         height: int = ...,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         prompt_upsampling: bool = ...,
-        prompt: str | None = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> FluxPro11: ...
 
@@ -921,18 +921,18 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
+        prompt: str | None = ...,
+        image_prompt: MediaSource | None = ...,
+        aspect_ratio: str = ...,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        prompt_upsampling: bool = ...,
+        image_prompt_strength: float = ...,
+        raw: bool = ...,
+        safety_tolerance: int = ...,
         user: str | None = ...,
         webhook_url: str | None = ...,
         webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
-        prompt: str | None = ...,
-        prompt_upsampling: bool = ...,
-        aspect_ratio: str = ...,
-        image_prompt: MediaSource | None = ...,
-        image_prompt_strength: float = ...,
-        raw: bool = ...,
         **fields: NoSuchField[str],
     ) -> FluxPro11Ultra: ...
 
@@ -943,19 +943,19 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        prompt: str = ...,
         image_prompt: MediaSource | None = ...,
         width: int = ...,
         height: int = ...,
-        prompt_upsampling: bool = ...,
-        prompt: str = ...,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         steps: int | None = ...,
         guidance: float | None = ...,
+        prompt_upsampling: bool = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> FluxDev: ...
 
@@ -967,18 +967,18 @@ class RequestCalls(Protocol):
         *,
         extra_body: Mapping[str, object] | None = None,
         prompt: str,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         input_image: MediaSource | None = ...,
         input_image_2: MediaSource | None = ...,
         input_image_3: MediaSource | None = ...,
         input_image_4: MediaSource | None = ...,
         aspect_ratio: str | None = ...,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         prompt_upsampling: bool = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> FluxKontextPro: ...
 
@@ -990,18 +990,18 @@ class RequestCalls(Protocol):
         *,
         extra_body: Mapping[str, object] | None = None,
         prompt: str,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         input_image: MediaSource | None = ...,
         input_image_2: MediaSource | None = ...,
         input_image_3: MediaSource | None = ...,
         input_image_4: MediaSource | None = ...,
         aspect_ratio: str | None = ...,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         prompt_upsampling: bool = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> FluxKontextMax: ...
 
@@ -1013,17 +1013,17 @@ class RequestCalls(Protocol):
         *,
         extra_body: Mapping[str, object] | None = None,
         image: MediaSource,
+        prompt: str | None = ...,
+        mask: MediaSource | None = ...,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        steps: int | None = ...,
+        guidance: float | None = ...,
+        prompt_upsampling: bool | None = ...,
+        safety_tolerance: int = ...,
         user: str | None = ...,
         webhook_url: str | None = ...,
         webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
-        mask: MediaSource | None = ...,
-        prompt: str | None = ...,
-        steps: int | None = ...,
-        prompt_upsampling: bool | None = ...,
-        guidance: float | None = ...,
         **fields: NoSuchField[str],
     ) -> FluxProFill: ...
 
@@ -1035,20 +1035,20 @@ class RequestCalls(Protocol):
         *,
         extra_body: Mapping[str, object] | None = None,
         image: MediaSource,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
+        prompt: str | None = ...,
         seed: int | None = ...,
-        safety_tolerance: int = ...,
         output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        steps: int | None = ...,
+        guidance: float | None = ...,
         top: int | None = ...,
         bottom: int | None = ...,
         left: int | None = ...,
         right: int | None = ...,
-        prompt: str | None = ...,
-        steps: int | None = ...,
         prompt_upsampling: bool | None = ...,
-        guidance: float | None = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> FluxProExpand: ...
 
@@ -1060,18 +1060,18 @@ class RequestCalls(Protocol):
         *,
         extra_body: Mapping[str, object] | None = None,
         finetune_id: str,
+        prompt: str | None = ...,
+        image_prompt: MediaSource | None = ...,
+        aspect_ratio: str = ...,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        prompt_upsampling: bool = ...,
+        image_prompt_strength: float = ...,
+        finetune_strength: float = ...,
+        safety_tolerance: int = ...,
         user: str | None = ...,
         webhook_url: str | None = ...,
         webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
-        prompt: str | None = ...,
-        prompt_upsampling: bool = ...,
-        aspect_ratio: str = ...,
-        image_prompt: MediaSource | None = ...,
-        image_prompt_strength: float = ...,
-        finetune_strength: float = ...,
         **fields: NoSuchField[str],
     ) -> FluxPro11UltraFinetuned: ...
 
@@ -1082,20 +1082,20 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        image: MediaSource,
         finetune_id: str,
+        image: MediaSource,
+        prompt: str = ...,
+        mask: MediaSource | None = ...,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        steps: int = ...,
+        guidance: float = ...,
+        finetune_strength: float = ...,
+        prompt_upsampling: bool = ...,
+        safety_tolerance: int = ...,
         user: str | None = ...,
         webhook_url: str | None = ...,
         webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
-        mask: MediaSource | None = ...,
-        finetune_strength: float = ...,
-        prompt: str = ...,
-        steps: int = ...,
-        prompt_upsampling: bool = ...,
-        guidance: float = ...,
         **fields: NoSuchField[str],
     ) -> FluxProFillFinetuned: ...
 
@@ -1106,20 +1106,20 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        prompt: str | None = ...,
         image_prompt: MediaSource | None = ...,
         width: int = ...,
         height: int = ...,
-        prompt_upsampling: bool = ...,
-        prompt: str | None = ...,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         steps: int | None = ...,
         guidance: float | None = ...,
+        prompt_upsampling: bool = ...,
         interval: float | None = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> FluxPro: ...
 
@@ -1130,20 +1130,20 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
+        prompt: str | None = ...,
+        control_image: MediaSource | None = ...,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        steps: int = ...,
+        guidance: float = ...,
+        preprocessed_image: MediaSource | None = ...,
+        prompt_upsampling: bool = ...,
+        canny_low_threshold: int | None = ...,
+        canny_high_threshold: int | None = ...,
+        safety_tolerance: int = ...,
         user: str | None = ...,
         webhook_url: str | None = ...,
         webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
-        prompt: str | None = ...,
-        control_image: MediaSource | None = ...,
-        preprocessed_image: MediaSource | None = ...,
-        prompt_upsampling: bool = ...,
-        steps: int = ...,
-        guidance: float = ...,
-        canny_low_threshold: int | None = ...,
-        canny_high_threshold: int | None = ...,
         **fields: NoSuchField[str],
     ) -> FluxProCanny: ...
 
@@ -1154,18 +1154,18 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
+        prompt: str | None = ...,
+        control_image: MediaSource | None = ...,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        steps: int = ...,
+        guidance: float = ...,
+        preprocessed_image: MediaSource | None = ...,
+        prompt_upsampling: bool = ...,
+        safety_tolerance: int = ...,
         user: str | None = ...,
         webhook_url: str | None = ...,
         webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
-        prompt: str | None = ...,
-        control_image: MediaSource | None = ...,
-        preprocessed_image: MediaSource | None = ...,
-        prompt_upsampling: bool = ...,
-        steps: int = ...,
-        guidance: float = ...,
         **fields: NoSuchField[str],
     ) -> FluxProDepth: ...
 
@@ -1177,21 +1177,21 @@ class RequestCalls(Protocol):
         *,
         extra_body: Mapping[str, object] | None = None,
         finetune_id: str,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        prompt: str | None = ...,
         image_prompt: MediaSource | None = ...,
         width: int = ...,
         height: int = ...,
-        prompt_upsampling: bool = ...,
-        prompt: str | None = ...,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         steps: int | None = ...,
         guidance: float | None = ...,
+        prompt_upsampling: bool = ...,
         interval: float | None = ...,
         finetune_strength: float = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> FluxProFinetuned: ...
 
@@ -1203,21 +1203,21 @@ class RequestCalls(Protocol):
         *,
         extra_body: Mapping[str, object] | None = None,
         finetune_id: str,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         prompt: str | None = ...,
         control_image: MediaSource | None = ...,
-        preprocessed_image: MediaSource | None = ...,
-        prompt_upsampling: bool = ...,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         steps: int = ...,
         guidance: float = ...,
+        preprocessed_image: MediaSource | None = ...,
+        prompt_upsampling: bool = ...,
         canny_low_threshold: int | None = ...,
         canny_high_threshold: int | None = ...,
         finetune_strength: float = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> FluxProCannyFinetuned: ...
 
@@ -1229,19 +1229,19 @@ class RequestCalls(Protocol):
         *,
         extra_body: Mapping[str, object] | None = None,
         finetune_id: str,
+        prompt: str | None = ...,
+        control_image: MediaSource | None = ...,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        steps: int = ...,
+        guidance: float = ...,
+        preprocessed_image: MediaSource | None = ...,
+        prompt_upsampling: bool = ...,
+        finetune_strength: float = ...,
+        safety_tolerance: int = ...,
         user: str | None = ...,
         webhook_url: str | None = ...,
         webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
-        prompt: str | None = ...,
-        control_image: MediaSource | None = ...,
-        preprocessed_image: MediaSource | None = ...,
-        prompt_upsampling: bool = ...,
-        steps: int = ...,
-        guidance: float = ...,
-        finetune_strength: float = ...,
         **fields: NoSuchField[str],
     ) -> FluxProDepthFinetuned: ...
 
@@ -1253,23 +1253,23 @@ class RequestCalls(Protocol):
         *,
         extra_body: Mapping[str, object] | None = None,
         prompt: str,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
         input_image: MediaSource | None = ...,
         input_image_2: MediaSource | None = ...,
         input_image_3: MediaSource | None = ...,
         input_image_4: MediaSource | None = ...,
-        seed: int | None = ...,
-        width: int | None = ...,
-        height: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         input_image_5: MediaSource | None = ...,
         input_image_6: MediaSource | None = ...,
         input_image_7: MediaSource | None = ...,
         input_image_8: MediaSource | None = ...,
+        width: int | None = ...,
+        height: int | None = ...,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         disable_pup: bool = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> Flux2Pro: ...
 
@@ -1281,23 +1281,23 @@ class RequestCalls(Protocol):
         *,
         extra_body: Mapping[str, object] | None = None,
         prompt: str,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
         input_image: MediaSource | None = ...,
         input_image_2: MediaSource | None = ...,
         input_image_3: MediaSource | None = ...,
         input_image_4: MediaSource | None = ...,
-        seed: int | None = ...,
-        width: int | None = ...,
-        height: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         input_image_5: MediaSource | None = ...,
         input_image_6: MediaSource | None = ...,
         input_image_7: MediaSource | None = ...,
         input_image_8: MediaSource | None = ...,
+        width: int | None = ...,
+        height: int | None = ...,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         disable_pup: bool = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> Flux2ProPreview: ...
 
@@ -1309,23 +1309,23 @@ class RequestCalls(Protocol):
         *,
         extra_body: Mapping[str, object] | None = None,
         prompt: str,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
         input_image: MediaSource | None = ...,
         input_image_2: MediaSource | None = ...,
         input_image_3: MediaSource | None = ...,
         input_image_4: MediaSource | None = ...,
-        seed: int | None = ...,
-        width: int | None = ...,
-        height: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         input_image_5: MediaSource | None = ...,
         input_image_6: MediaSource | None = ...,
         input_image_7: MediaSource | None = ...,
         input_image_8: MediaSource | None = ...,
+        width: int | None = ...,
+        height: int | None = ...,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         disable_pup: bool = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> Flux2Max: ...
 
@@ -1337,26 +1337,26 @@ class RequestCalls(Protocol):
         *,
         extra_body: Mapping[str, object] | None = None,
         prompt: str,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
         input_image: MediaSource | None = ...,
         input_image_2: MediaSource | None = ...,
         input_image_3: MediaSource | None = ...,
         input_image_4: MediaSource | None = ...,
-        seed: int | None = ...,
-        width: int | None = ...,
-        height: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         input_image_5: MediaSource | None = ...,
         input_image_6: MediaSource | None = ...,
         input_image_7: MediaSource | None = ...,
         input_image_8: MediaSource | None = ...,
+        width: int | None = ...,
+        height: int | None = ...,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        steps: int | None = ...,
+        guidance: float | None = ...,
         prompt_upsampling: bool | None = ...,
         input_image_blob_path: str | None = ...,
-        guidance: float | None = ...,
-        steps: int | None = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> Flux2Flex: ...
 
@@ -1368,18 +1368,18 @@ class RequestCalls(Protocol):
         *,
         extra_body: Mapping[str, object] | None = None,
         prompt: str,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
         input_image: MediaSource | None = ...,
         input_image_2: MediaSource | None = ...,
         input_image_3: MediaSource | None = ...,
         input_image_4: MediaSource | None = ...,
-        seed: int | None = ...,
         width: int | None = ...,
         height: int | None = ...,
-        safety_tolerance: int = ...,
+        seed: int | None = ...,
         output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> Flux2Klein4B: ...
 
@@ -1391,18 +1391,18 @@ class RequestCalls(Protocol):
         *,
         extra_body: Mapping[str, object] | None = None,
         prompt: str,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
         input_image: MediaSource | None = ...,
         input_image_2: MediaSource | None = ...,
         input_image_3: MediaSource | None = ...,
         input_image_4: MediaSource | None = ...,
-        seed: int | None = ...,
         width: int | None = ...,
         height: int | None = ...,
-        safety_tolerance: int = ...,
+        seed: int | None = ...,
         output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> Flux2Klein9B: ...
 
@@ -1414,18 +1414,18 @@ class RequestCalls(Protocol):
         *,
         extra_body: Mapping[str, object] | None = None,
         prompt: str,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
         input_image: MediaSource | None = ...,
         input_image_2: MediaSource | None = ...,
         input_image_3: MediaSource | None = ...,
         input_image_4: MediaSource | None = ...,
-        seed: int | None = ...,
         width: int | None = ...,
         height: int | None = ...,
-        safety_tolerance: int = ...,
+        seed: int | None = ...,
         output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> Flux2Klein9BPreview: ...
 
@@ -1438,19 +1438,19 @@ class RequestCalls(Protocol):
         extra_body: Mapping[str, object] | None = None,
         prompt: str,
         finetune_id: str,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
         input_image: MediaSource | None = ...,
         input_image_2: MediaSource | None = ...,
         input_image_3: MediaSource | None = ...,
         input_image_4: MediaSource | None = ...,
-        seed: int | None = ...,
         width: int | None = ...,
         height: int | None = ...,
-        safety_tolerance: int = ...,
+        seed: int | None = ...,
         output_format: Literal["jpeg", "png", "webp"] | None = ...,
         finetune_strength: float = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> Flux2Klein4BFinetuned: ...
 
@@ -1463,19 +1463,19 @@ class RequestCalls(Protocol):
         extra_body: Mapping[str, object] | None = None,
         prompt: str,
         finetune_id: str,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
         input_image: MediaSource | None = ...,
         input_image_2: MediaSource | None = ...,
         input_image_3: MediaSource | None = ...,
         input_image_4: MediaSource | None = ...,
-        seed: int | None = ...,
         width: int | None = ...,
         height: int | None = ...,
-        safety_tolerance: int = ...,
+        seed: int | None = ...,
         output_format: Literal["jpeg", "png", "webp"] | None = ...,
         finetune_strength: float = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> Flux2Klein9BFinetuned: ...
 
@@ -1488,19 +1488,19 @@ class RequestCalls(Protocol):
         extra_body: Mapping[str, object] | None = None,
         prompt: str,
         finetune_id: str,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
         input_image: MediaSource | None = ...,
         input_image_2: MediaSource | None = ...,
         input_image_3: MediaSource | None = ...,
         input_image_4: MediaSource | None = ...,
-        seed: int | None = ...,
         width: int | None = ...,
         height: int | None = ...,
-        safety_tolerance: int = ...,
+        seed: int | None = ...,
         output_format: Literal["jpeg", "png", "webp"] | None = ...,
         finetune_strength: float = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> Flux2Klein9BKVFinetuned: ...
 
@@ -1513,19 +1513,19 @@ class RequestCalls(Protocol):
         extra_body: Mapping[str, object] | None = None,
         prompt: str,
         finetune_id: str,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
         input_image: MediaSource | None = ...,
         input_image_2: MediaSource | None = ...,
         input_image_3: MediaSource | None = ...,
         input_image_4: MediaSource | None = ...,
-        seed: int | None = ...,
         width: int | None = ...,
         height: int | None = ...,
-        safety_tolerance: int = ...,
+        seed: int | None = ...,
         output_format: Literal["jpeg", "png", "webp"] | None = ...,
         finetune_strength: float = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> Flux2Klein9BKVBF16Finetuned: ...
 
@@ -1538,19 +1538,19 @@ class RequestCalls(Protocol):
         extra_body: Mapping[str, object] | None = None,
         prompt: str,
         finetune_id: str,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
         input_image: MediaSource | None = ...,
         input_image_2: MediaSource | None = ...,
         input_image_3: MediaSource | None = ...,
         input_image_4: MediaSource | None = ...,
-        seed: int | None = ...,
         width: int | None = ...,
         height: int | None = ...,
-        safety_tolerance: int = ...,
+        seed: int | None = ...,
         output_format: Literal["jpeg", "png", "webp"] | None = ...,
         finetune_strength: float = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> Flux2KleinBase4BFinetuned: ...
 
@@ -1563,19 +1563,19 @@ class RequestCalls(Protocol):
         extra_body: Mapping[str, object] | None = None,
         prompt: str,
         finetune_id: str,
-        user: str | None = ...,
-        webhook_url: str | None = ...,
-        webhook_secret: str | None = ...,
         input_image: MediaSource | None = ...,
         input_image_2: MediaSource | None = ...,
         input_image_3: MediaSource | None = ...,
         input_image_4: MediaSource | None = ...,
-        seed: int | None = ...,
         width: int | None = ...,
         height: int | None = ...,
-        safety_tolerance: int = ...,
+        seed: int | None = ...,
         output_format: Literal["jpeg", "png", "webp"] | None = ...,
         finetune_strength: float = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
+        webhook_url: str | None = ...,
+        webhook_secret: str | None = ...,
         **fields: NoSuchField[str],
     ) -> Flux2KleinBase9BFinetuned: ...
 
@@ -1607,9 +1607,9 @@ class RequestCalls(Protocol):
             "9:21",
         ] = ...,
         resolution: Literal["768sq", "1k", "1.5k", "2k", "4k"] = ...,
-        safety_tolerance: int = ...,
         grounding: bool = ...,
         version: str = ...,
+        safety_tolerance: int = ...,
         **fields: NoSuchField[str],
     ) -> Flux3Image: ...
 
@@ -1643,10 +1643,10 @@ class RequestCalls(Protocol):
         resolution: Literal["768sq", "1k", "1.5k", "2k", "4k"] | None = ...,
         width: int | None = ...,
         height: int | None = ...,
-        steps: int | None = ...,
         seed: int | None = ...,
-        safety_tolerance: int | None = ...,
         output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        steps: int | None = ...,
+        safety_tolerance: int | None = ...,
         **fields: NoSuchField[str],
     ) -> Flux3ImageKlein: ...
 
@@ -1659,14 +1659,14 @@ class RequestCalls(Protocol):
         extra_body: Mapping[str, object] | None = None,
         prompt: str,
         mode: Literal["t2v", "text-to-video"],
-        user: str | None = ...,
-        safety_tolerance: int = ...,
         aspect_ratio: Literal["21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21", "auto"] = ...,
         resolution: Literal["hd", "fhd", "qhd", "uhd"] = ...,
+        duration: int | Literal["auto"] = ...,
         version: Literal["latest"] = ...,
         generate_audio: bool = ...,
         draft: bool = ...,
-        duration: int | Literal["auto"] = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
         **fields: NoSuchField[str],
     ) -> Flux3VideoT2V: ...
 
@@ -1680,14 +1680,14 @@ class RequestCalls(Protocol):
         prompt: str,
         mode: Literal["i2v", "image-continuation"],
         keyframes: Keyframes,
-        user: str | None = ...,
-        safety_tolerance: int = ...,
         aspect_ratio: Literal["21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21", "auto"] = ...,
         resolution: Literal["hd", "fhd", "qhd", "uhd"] = ...,
+        duration: int | Literal["auto"] = ...,
         version: Literal["latest"] = ...,
         generate_audio: bool = ...,
         draft: bool = ...,
-        duration: int | Literal["auto"] = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
         **fields: NoSuchField[str],
     ) -> Flux3VideoI2V: ...
 
@@ -1701,14 +1701,14 @@ class RequestCalls(Protocol):
         prompt: str,
         mode: Literal["v2v", "video-continuation"],
         start_video: MediaSource,
-        user: str | None = ...,
-        safety_tolerance: int = ...,
         aspect_ratio: Literal["21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21", "auto"] = ...,
         resolution: Literal["hd", "fhd", "qhd", "uhd"] = ...,
+        duration: int | Literal["auto"] = ...,
         version: Literal["latest"] = ...,
         generate_audio: bool = ...,
         draft: bool = ...,
-        duration: int | Literal["auto"] = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
         **fields: NoSuchField[str],
     ) -> Flux3VideoV2V: ...
 
@@ -1721,9 +1721,9 @@ class RequestCalls(Protocol):
         extra_body: Mapping[str, object] | None = None,
         mode: Literal["draft_enhance", "draft-enhance"],
         draft_cache: str,
-        user: str | None = ...,
-        safety_tolerance: int = ...,
         resolution: Literal["hd", "fhd", "qhd", "uhd"] = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
         **fields: NoSuchField[str],
     ) -> Flux3VideoDraftEnhance: ...
 
@@ -1737,14 +1737,14 @@ class RequestCalls(Protocol):
         input_image: MediaSource,
         width: int,
         height: int,
-        user: str | None = ...,
-        auto_crop: bool = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         prompt: str | None = ...,
+        mode: Literal["high", "fast"] = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        auto_crop: bool = ...,
         reference_offset_x: int | None = ...,
         reference_offset_y: int | None = ...,
-        mode: Literal["high", "fast"] = ...,
+        safety_tolerance: int = ...,
+        user: str | None = ...,
         **fields: NoSuchField[str],
     ) -> OutpaintingV1: ...
 
@@ -1757,13 +1757,13 @@ class RequestCalls(Protocol):
         extra_body: Mapping[str, object] | None = None,
         image: MediaSource,
         mask: MediaSource,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        dilate_pixels: int = ...,
+        safety_tolerance: int = ...,
         user: str | None = ...,
         webhook_url: str | None = ...,
         webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int = ...,
-        dilate_pixels: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         **fields: NoSuchField[str],
     ) -> EraseV1: ...
 
@@ -1775,12 +1775,12 @@ class RequestCalls(Protocol):
         *,
         extra_body: Mapping[str, object] | None = None,
         image: MediaSource,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        safety_tolerance: int = ...,
         user: str | None = ...,
         webhook_url: str | None = ...,
         webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         **fields: NoSuchField[str],
     ) -> DeblurV1: ...
 
@@ -1794,12 +1794,12 @@ class RequestCalls(Protocol):
         prompt: str,
         person: MediaSource,
         garment: MediaSource,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        safety_tolerance: int = ...,
         user: str | None = ...,
         webhook_url: str | None = ...,
         webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         **fields: NoSuchField[str],
     ) -> VirtualTryOnV1: ...
 
@@ -1813,12 +1813,12 @@ class RequestCalls(Protocol):
         prompt: str,
         person: MediaSource,
         garment: MediaSource,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        safety_tolerance: int = ...,
         user: str | None = ...,
         webhook_url: str | None = ...,
         webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
         **fields: NoSuchField[str],
     ) -> VirtualTryOnV2: ...
 
@@ -1829,10 +1829,10 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
-        video: MediaSource,
         prompt: str,
-        user: str | None = ...,
+        video: MediaSource,
         safety_tolerance: int = ...,
+        user: str | None = ...,
         **fields: NoSuchField[str],
     ) -> VideoEditV1: ...
 
@@ -1844,13 +1844,13 @@ class RequestCalls(Protocol):
         *,
         extra_body: Mapping[str, object] | None = None,
         input_video: MediaSource,
+        prompt: str = ...,
+        upscale_factor: float = ...,
+        creativity: Literal[0, 1] = ...,
+        safety_tolerance: int = ...,
         user: str | None = ...,
         webhook_url: str | None = ...,
         webhook_secret: str | None = ...,
-        prompt: str = ...,
-        creativity: Literal[0, 1] = ...,
-        upscale_factor: float = ...,
-        safety_tolerance: int = ...,
         **fields: NoSuchField[str],
     ) -> VideoUpscaleV1: ...
 
@@ -1862,13 +1862,13 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
+        prompt: str | None,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        safety_tolerance: int | None = ...,
         user: str | None = ...,
         webhook_url: str | None = ...,
         webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int | None = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
-        prompt: str | None,
     ) -> FieldsDoNotFitTheModel: ...
 
     @overload
@@ -1878,13 +1878,13 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | None = None,
+        prompt: str | None,
+        seed: int | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | None = ...,
+        safety_tolerance: int | None = ...,
         user: str | None = ...,
         webhook_url: str | None = ...,
         webhook_secret: str | None = ...,
-        seed: int | None = ...,
-        safety_tolerance: int | None = ...,
-        output_format: Literal["jpeg", "png", "webp"] | None = ...,
-        prompt: str | None,
     ) -> ImageRequest: ...
 
     @overload
@@ -1893,13 +1893,13 @@ class RequestCalls(Protocol):
         model: str,
         /,
         *,
+        prompt: object = ...,
+        seed: object = ...,
+        output_format: object = ...,
+        safety_tolerance: object = ...,
         user: object = ...,
         webhook_url: object = ...,
         webhook_secret: object = ...,
-        seed: object = ...,
-        safety_tolerance: object = ...,
-        output_format: object = ...,
-        prompt: object = ...,
         extra_body: object,
     ) -> ImageRequest: ...
 
@@ -1910,17 +1910,17 @@ class RequestCalls(Protocol):
         /,
         *,
         extra_body: Mapping[str, object] | WrongType[str] | None = None,
-        user: str | WrongType[str] | None = ...,
-        webhook_url: str | WrongType[str] | None = ...,
-        webhook_secret: str | WrongType[str] | None = ...,
-        seed: int | WrongType[str] | None = ...,
-        safety_tolerance: int | WrongType[str] | None = ...,
-        output_format: Literal["jpeg", "png", "webp"] | WrongType[str] | None = ...,
+        prompt: str | WrongType[str] | None = ...,
         image_prompt: MediaSource | WrongType[str] | None = ...,
         width: int | WrongType[str] | None = ...,
         height: int | WrongType[str] | None = ...,
+        seed: int | WrongType[str] | None = ...,
+        output_format: Literal["jpeg", "png", "webp"] | WrongType[str] | None = ...,
         prompt_upsampling: bool | WrongType[str] | None = ...,
-        prompt: str | WrongType[str] | None = ...,
+        safety_tolerance: int | WrongType[str] | None = ...,
+        user: str | WrongType[str] | None = ...,
+        webhook_url: str | WrongType[str] | None = ...,
+        webhook_secret: str | WrongType[str] | None = ...,
         aspect_ratio: str
         | Literal[
             "auto",
@@ -1983,9 +1983,9 @@ class RequestCalls(Protocol):
         | Literal["draft_enhance", "draft-enhance"]
         | Literal["high", "fast"]
         | WrongType[str] = ...,
+        duration: int | Literal["auto"] | WrongType[str] = ...,
         generate_audio: bool | WrongType[str] = ...,
         draft: bool | WrongType[str] = ...,
-        duration: int | Literal["auto"] | WrongType[str] = ...,
         keyframes: Keyframes | WrongType[str] = ...,
         start_video: MediaSource | WrongType[str] = ...,
         draft_cache: str | WrongType[str] = ...,
@@ -1997,7 +1997,7 @@ class RequestCalls(Protocol):
         garment: MediaSource | WrongType[str] = ...,
         video: MediaSource | WrongType[str] = ...,
         input_video: MediaSource | WrongType[str] = ...,
-        creativity: Literal[0, 1] | WrongType[str] = ...,
         upscale_factor: float | WrongType[str] = ...,
+        creativity: Literal[0, 1] | WrongType[str] = ...,
         **fields: NoSuchField[str],
     ) -> ImageRequest: ...

@@ -14,6 +14,7 @@ from bfl_async.errors import InvalidRequestError
 from bfl_async.models import check_model_name, request_classes
 from bfl_async.models._base import EXTRA_BODY, ImageRequest
 from bfl_async.models._fields import KeyframesRule
+from bfl_async.models._order import place_of
 from bfl_async.models.media import MediaRule
 
 
@@ -39,7 +40,7 @@ class FieldInfo:
 
 
 def describe(model: str) -> tuple[FieldInfo, ...]:
-    """Return a model's fields, those that must be given first.
+    """Return a model's fields: those that must be given first, then those that people set most.
 
     Raises:
         InvalidRequestError: This release's catalog does not know the model.
@@ -57,7 +58,7 @@ def describe(model: str) -> tuple[FieldInfo, ...]:
 
 
 def fields_of(cls: type[ImageRequest], *, mode: str = "") -> list[FieldInfo]:
-    """Return the fields of a request class, those that must be given first."""
+    """Return the fields of a request class: those that must be given first, then those that people set most."""
     rows = [
         FieldInfo(
             name=name,
@@ -70,7 +71,7 @@ def fields_of(cls: type[ImageRequest], *, mode: str = "") -> list[FieldInfo]:
         for name, field in cls.model_fields.items()
         if name != EXTRA_BODY
     ]
-    return sorted(rows, key=lambda row: not row.required)
+    return sorted(rows, key=lambda row: (not row.required, place_of(row.name)))
 
 
 def _field_type(field: PydanticField) -> str:

@@ -111,6 +111,24 @@ def test_mode_of_a_video_is_always_sent_and_has_longer_names() -> None:
             request("flux-3-video", prompt="x", **fields)
 
 
+@pytest.mark.parametrize("model", CATALOG)
+def test_fields_that_people_set_most_are_listed_first(model: str) -> None:
+    """What few people set comes last."""
+    last = ["safety_tolerance", "user", "webhook_url", "webhook_secret"]
+    for mode in {row.mode for row in describe(model)}:
+        names = [row.name for row in describe(model) if row.mode == mode and not row.required]
+        late = [name for name in last if name in names]
+        assert names[len(names) - len(late) :] == late
+        if "prompt" in names:
+            assert names[0] == "prompt"
+
+
+def test_an_error_lists_the_fields_that_people_set_most_first() -> None:
+    """The advice is read from its beginning."""
+    with pytest.raises(InvalidRequestError, match="it takes prompt, image_prompt, width, height, seed, "):
+        request("flux-dev", prompt="x", widht=3)  # type: ignore[arg-type]  # wrong on purpose
+
+
 def test_fields_of_a_model_can_be_listed() -> None:
     """For editors, commands and people: names, types, bounds, defaults, and what is required."""
     rows = {row.name: row for row in describe("flux-2-klein-9b")}
