@@ -47,6 +47,8 @@ class Life:
 
     def __init__(self, settings: Settings) -> None:
         self.settings: Settings = settings
+        # Replaced by the client without asyncio, before it is opened.
+        self.how_to_open: str = "use `async with`, or await open()"
         # Written by _start(), aclose() and _close().
         self.state: Literal["new", "open", "closing", "closed"] = "new"
         self.limiter: Limiter = new_limiter(settings)
@@ -143,7 +145,7 @@ class Life:
             ClientClosedError, ConfigError: The client is not open here.
         """
         if self.state == "new":
-            raise _not_open()
+            raise self._not_open()
         if self.state != "open":
             raise ClientClosedError("the client is closed: make a new one")
         self._check_place()
@@ -157,8 +159,11 @@ class Life:
             ClientClosedError: The client was never opened.
         """
         if self.scheduler is None:
-            raise _not_open()
+            raise self._not_open()
         return self.scheduler
+
+    def _not_open(self) -> ClientClosedError:
+        return ClientClosedError(f"the client is not open: {self.how_to_open}")
 
     def _check_place(self) -> None:
         try:
@@ -246,9 +251,11 @@ class Life:
     def __del__(self) -> None:
         # Without one, the constructor failed.
         if self.__dict__.get("state") in ("open", "closing"):
-            warnings.warn(
-                f"{self!r} was not closed: use `async with`, or await aclose()", ResourceWarning, stacklevel=2
-            )
+            message = f"{self!r} was not closed: use `async with`, or await aclose()"
+            # Python hides a ResourceWarning by default. This is what asyncio shows of a forgotten exception as well.
+            if self.loop is not None:
+                self.loop.call_exception_handler({"message": message})
+            warnings.warn(message, ResourceWarning, stacklevel=2)
 
     def __repr__(self) -> str:
         if self.scheduler is None:
@@ -258,7 +265,3 @@ class Life:
             f"<AsyncBFL {self.settings.base_url} {self.state}: {now.queued} queued, {now.submitting} submitting, "
             f"{now.active} active, {now.slots_taken} slots taken>"
         )
-
-
-def _not_open() -> ClientClosedError:
-    return ClientClosedError("the client is not open: use `async with`, or await open()")

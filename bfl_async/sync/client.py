@@ -40,7 +40,7 @@ from bfl_async.client.stream import check_many
 from bfl_async.errors import BFLError, ConfigError
 from bfl_async.models import ImageRequest
 from bfl_async.runtime.secrets import conceal_arguments
-from bfl_async.sync.portal import P, Portal
+from bfl_async.sync.portal import HOW_TO_OPEN, P, Portal
 from bfl_async.sync.stream import OutcomeStream, ThreadSource
 from bfl_async.sync.values import Result, TaskHandle
 
@@ -88,6 +88,7 @@ class BFL:
         self._opening = threading.Lock()
         self._portal = Portal()
         self._bfl = cast("Callable[..., AsyncBFL]", AsyncBFL)(*args, **kwargs)
+        self._bfl._life.how_to_open = HOW_TO_OPEN
         if self._bfl._life.settings.session is not None:
             raise ConfigError("session= belongs to an event loop of your own: use AsyncBFL there")
 

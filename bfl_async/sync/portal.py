@@ -20,6 +20,8 @@ from bfl_async.runtime.tasks import new_task
 if TYPE_CHECKING:
     pass
 
+HOW_TO_OPEN = "use `with BFL() as bfl`, or open()"
+
 P = ParamSpec("P")
 
 
@@ -279,7 +281,11 @@ class Portal:
         """
         self.check_place()
         if not self.offer(call):
-            raise ClientClosedError("the client is not open: use `with BFL() as bfl`, or open()")
+            raise ClientClosedError(
+                "the client is closed: make a new one"
+                if self._is_closed
+                else f"the client is not open: {HOW_TO_OPEN}"
+            )
 
     def offer(self, call: Call[T]) -> bool:
         """Hand a call to the loop; False if no loop runs.

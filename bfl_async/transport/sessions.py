@@ -121,6 +121,17 @@ class Sessions:
         for names in self._names:
             await names.threads.aclose(_CLOSE_NAMES_S)
 
+    def __del__(self) -> None:
+        # Of a client that was not closed, which has its own warning: aiohttp's would name a session that the program
+        # has never seen. Without the attribute, the constructor failed.
+        if getattr(self, "_given", self) is None:
+            for session in (self.keyed, self.downloads):
+                if session is not None and not session.closed:
+                    connector = session.connector
+                    session.detach()
+                    if connector is not None:
+                        connector._close()
+
     def is_looking_up(self, host: str) -> bool:
         """True while the name of a host is being looked up."""
         return any(names.pending[host] > 0 for names in self._names)

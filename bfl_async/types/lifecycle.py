@@ -52,6 +52,14 @@ class Update(NamedTuple):
     progress: float | None
     task_id: str | None
 
+    def __str__(self) -> str:
+        """Return the state or the server's word, and the share done: `submitted`, `Pending, 50%`, `Ready`."""
+        # The server's words are data: one that this release does not know may hold anything.
+        word = self.state.value if self.status is None else str(self.status)
+        shown = word if word.isprintable() and len(word) <= 60 else ascii(word[:60])
+        is_open = self.state is not State.SETTLED
+        return f"{shown}, {self.progress:.0%}" if is_open and self.progress is not None else shown
+
 
 @distinct
 class Estimate(NamedTuple):

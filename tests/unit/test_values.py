@@ -200,3 +200,20 @@ def test_values_that_hold_one_error_are_equal_in_their_class_alone() -> None:
         assert value == type(value)(ERROR)
         assert [other for other in values if other == value] == [value]
     assert Ready(1) != Answered(1)  # type: ignore[arg-type] # the case of the report
+
+
+@pytest.mark.parametrize(
+    ("update", "shown"),
+    [
+        (Update(State.QUEUED, None, None, None), "queued"),
+        (Update(State.SUBMITTED, None, None, "t"), "submitted"),
+        (Update(State.SUBMITTED, TaskStatus.PENDING, 0.5, "t"), "Pending, 50%"),
+        (Update(State.SUBMITTED, "Reasoning", 0, "t"), "Reasoning, 0%"),
+        (Update(State.SETTLED, TaskStatus.READY, 0.9, "t"), "Ready"),
+        (Update(State.SETTLED, None, None, None), "settled"),
+        (Update(State.SUBMITTED, "\x1b[2J" + "x" * 1000, None, "t"), ascii("\x1b[2J" + "x" * 56)),
+    ],
+)
+def test_an_update_prints_as_people_read_it(update: Update, shown: str) -> None:
+    """From the first one on, which no poll has brought."""
+    assert str(update) == shown
