@@ -112,6 +112,7 @@ if TYPE_CHECKING:
     from bfl_async.polling.fixed import Fixed as Fixed
     from bfl_async.polling.policies import Adaptive as Adaptive
     from bfl_async.results.result import Result as Result
+    from bfl_async.results.sheet import show as show
     from bfl_async.status import TaskStatus as TaskStatus
     from bfl_async.types import Estimate as Estimate
     from bfl_async.types import Outcome as Outcome
@@ -153,6 +154,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "polling.fixed": ("Fixed",),
     "polling.policies": ("Adaptive",),
     "results.result": ("Result",),
+    "results.sheet": ("show",),
     "status": ("TaskStatus",),
     "types": ("Estimate", "Outcome", "Reply", "Statistics", "Update"),
 }  # fmt: skip

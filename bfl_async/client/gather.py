@@ -11,6 +11,7 @@ from bfl_async.errors import BFLError, InvalidRequestError
 from bfl_async.models import ImageRequest
 from bfl_async.models.main_input import sendable_request
 from bfl_async.results.result import Result
+from bfl_async.results.sheet import Sheet
 
 
 def checked_requests(
@@ -56,7 +57,9 @@ async def run_together(
                 entries.append(exc)
         waiting = [entry for entry in entries if isinstance(entry, Entry)]
         await _wait_all(waiting, deadline, scheduler, stop_at_error=not return_exceptions)
-        return [_value_of(entry, scheduler) if return_exceptions else _result_of(entry) for entry in entries]
+        if return_exceptions:
+            return Sheet(_value_of(entry, scheduler) for entry in entries)
+        return Sheet(_result_of(entry) for entry in entries)
     except BaseException:
         for entry in entries:
             if isinstance(entry, Entry):

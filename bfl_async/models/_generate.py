@@ -53,6 +53,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "polling.fixed": ("Fixed",),
     "polling.policies": ("Adaptive",),
     "results.result": ("Result",),
+    "results.sheet": ("show",),
     "status": ("TaskStatus",),
     "types": ("Estimate", "Outcome", "Reply", "Statistics", "Update"),
 }

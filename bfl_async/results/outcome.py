@@ -9,12 +9,13 @@ from typing import (
     TypeVar,
 )
 
+from bfl_async import results
 from bfl_async.errors import BFLError
 
 if TYPE_CHECKING:
-    from bfl_async.results.result import Result
+    from bfl_async.results.result import Result, ResultFacts
 
-ResultT = TypeVar("ResultT")
+ResultT = TypeVar("ResultT", bound="ResultFacts")
 
 
 class ResultOrError(Generic[ResultT]):
@@ -36,6 +37,16 @@ class ResultOrError(Generic[ResultT]):
             raise self.error.fresh()
         assert self.result is not None
         return self.result
+
+    def _repr_html_(self) -> str:
+        """Return the picture or the error for a notebook. Uses no network."""
+        return results.contact_sheet([self._tile(None)], 0)
+
+    def _tile(self, place: int | None) -> str:
+        place = getattr(self, "index", place)
+        if self.result is not None:
+            return self.result._tile(place, getattr(self, "file", None))
+        return results.tile(place, type(self.error).__name__, str(self.error))
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,16 +89,29 @@ class ResultFacts:
         )
 
     def _repr_html_(self) -> str:
-        """Show a card in a notebook, with the image if it was saved. Asks nothing of the network."""
+        """Return a card for a notebook, with the picture. Uses no network.
+
+        A result that was not saved is shown by its URL, which the browser fetches while it lasts.
+        """
         return results.card(
+            results.Source(self.url, self.expires_at, self._file, self._held),
             task_id=self.task_id,
             model=self.model,
             seed=self.seed,
             prompt=self.prompt,
             cost=self.cost,
-            expires_at=self.expires_at,
-            file=self._file,
         )
+
+    def _tile(self, place: int | None, file: Path | None = None) -> str:
+        """Return the result as one of several in a notebook.
+
+        Args:
+            place: Its place in the list. None: it has none.
+            file: Where someone else saved it.
+        """
+        source = results.Source(self.url, self.expires_at, file or self._file, self._held)
+        seed = "" if self.seed is None else f"seed {self.seed}"
+        return results.tile(place, seed, self.prompt or "", source=source)
 
     def __copy__(self) -> Self:
         return self  # frozen

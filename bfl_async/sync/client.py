@@ -39,6 +39,7 @@ from bfl_async.client.request_calls import typed, typed_nowait
 from bfl_async.client.stream import check_many
 from bfl_async.errors import BFLError, ConfigError
 from bfl_async.models import ImageRequest
+from bfl_async.results.sheet import Sheet
 from bfl_async.runtime.secrets import conceal_arguments
 from bfl_async.sync.portal import HOW_TO_OPEN, P, Portal
 from bfl_async.sync.stream import OutcomeStream, ThreadSource
@@ -283,7 +284,7 @@ class BFL:
                 taken, return_exceptions=return_exceptions, priority=priority, timeout=timeout
             )
         )
-        return [one if isinstance(one, BFLError) else Result._of(one, self._portal) for one in found]
+        return Sheet(one if isinstance(one, BFLError) else Result._of(one, self._portal) for one in found)
 
     # --- the account, the client --------------------------------------------------------------------------
 

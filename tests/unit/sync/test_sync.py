@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import aiohttp
 import pytest
@@ -43,6 +43,7 @@ from bfl_async import (
     TransportError,
     request,
 )
+from bfl_async.results.sheet import Sheet
 from bfl_async.sync import BFL, Outcome, OutcomeStream, Result, TaskHandle
 from bfl_async.types import Reply, State
 from bfl_async.webhooks import WebhookReceiver
@@ -141,9 +142,13 @@ def test_one_image_in_four_lines(tmp_path: Path) -> None:
     with client(api()) as bfl:
         result = bfl.generate("flux-dev", prompt="a cat")
         assert result.read() == JPEG
+        assert result.url.partition("?")[0] in result._repr_html_()
         assert result.save(tmp_path / "cat") == tmp_path / "cat.jpg"
-        assert "<img" not in result._repr_html_()  # the fake's image is none
+        assert "data:image/jpeg" in result._repr_html_()
         assert "cat.jpg" in result._repr_html_()
+        assert (
+            "<figure" in cast("Sheet[object]", bfl.gather([bfl_async.FluxDev(prompt="a cat")]))._repr_html_()
+        )
     assert result.task_id == "task-0"
     assert result.reply is not None
     twin = pickle.loads(pickle.dumps(result))
@@ -902,3 +907,27 @@ def test_a_program_that_forgot_to_close_ends() -> None:
     code = "from bfl_async.sync import BFL; BFL('a-key', base_url='http://127.0.0.1:9').open().statistics()"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30, check=False)
     assert run.returncode == 0
+
+
+def test_messages_of_a_client_that_is_not_open_are_about_this_client() -> None:
+    """Nothing here is awaited."""
+    bfl = BFL("a-key")
+    calls: list[Callable[[], object]] = [
+        bfl.statistics,
+        bfl.timings,
+        bfl.credits,
+        bfl.drain,
+        bfl.with_options(timeout=1).statistics,
+        lambda: bfl.generate("flux-dev", prompt="a cat"),
+        lambda: bfl.stream([]),
+        lambda: bfl.attach("a-task"),
+    ]
+    for call in calls:
+        with pytest.raises(
+            ClientClosedError, match=r"the client is not open: use `with BFL\(\) as bfl`, or open"
+        ):
+            call()
+    bfl.open().close()
+    for call in (bfl.credits, bfl.open):
+        with pytest.raises(ClientClosedError, match="the client is closed: make a new one"):
+            call()
