@@ -169,10 +169,13 @@ class User(ImageRequest):
     """An opaque id of the end user, for BFL's abuse reports."""
 
     user: UserId | None = None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
 
 
 class Webhook(User):
     """Where the server reports the end of the task, besides the polls."""
 
     webhook_url: WebhookURL | None = None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: Secret = None
+    """Secret that the server sends with, or signs, the webhook's call."""

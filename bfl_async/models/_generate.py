@@ -1,4 +1,4 @@
-"""Writes what the catalog and the classes already say: typed calls, and the lists of the package's public names.
+"""Writes what the catalog and the classes already say: typed calls, what editors show of fields, and public names.
 
     python -m bfl_async.models._generate            writes the files
     python -m bfl_async.models._generate --check    fails where they are not what the classes say
@@ -32,6 +32,7 @@ from bfl_async import errors
 from bfl_async.errors import BFLError
 from bfl_async.models import CATALOG, request_classes
 from bfl_async.models._base import ImageRequest
+from bfl_async.models._document import docstring, documented_source, field_text, price_text
 from bfl_async.models.describe import FieldInfo, fields_of
 
 _PACKAGE = Path(__file__).parent.parent
@@ -76,12 +77,24 @@ from __future__ import annotations
 def files() -> dict[Path, str]:
     """Return the generated files and what they must hold."""
     made = {
+        **_documented(),
         _PACKAGE / "models" / "_typed.py": _typed_dicts() + _request_calls(),
         _PACKAGE / "client" / "_overloads.py": _client_calls(),
         _PACKAGE / "__init__.py": _with_part(_PACKAGE / "__init__.py", _package_names()),
         _PACKAGE / "models" / "__init__.py": _with_part(_PACKAGE / "models" / "__init__.py", _model_names()),
     }
     return {path: _formatted(path, text) for path, text in made.items()}
+
+
+def _documented() -> dict[Path, str]:
+    """Return the modules that have request classes, with a text below each field."""
+    homes = sorted({cls.__module__ for _, cls in _rows()} | {"bfl_async.models._fields"})
+    made: dict[Path, str] = {}
+    for home in homes:
+        module = sys.modules[home]
+        path = Path(module.__file__ or "")
+        made[path] = documented_source(path, vars(module))
+    return made
 
 
 def _with_part(path: Path, part: str) -> str:
@@ -154,11 +167,12 @@ from bfl_async.models._base import ImageRequest
     text = [_HEAD.format(title="The fields of each model, and the typed face of `request`."), imports]
     for name, cls in _rows():
         text.append(
-            f'\n\nclass {_fields_name(cls)}(TypedDict, total=False):\n    """Fields of `{name}`."""\n'
+            f"\n\nclass {_fields_name(cls)}(TypedDict, total=False):\n"
+            + docstring(f"Fields of `{name}`. {price_text(CATALOG[name])}")
         )
         for field in fields_of(cls):
             kind = f"Required[{field.type}]" if field.required else field.type
-            text.append(f"    {field.name}: {kind}")
+            text.append(f"    {field.name}: {kind}\n{docstring(field_text(field, [CATALOG[name]]))}".rstrip())
     names = ", ".join(f'"{name}"' for name in CATALOG)
     text.append(f"\n\nKnownModel = Literal[{names}]\n\n")
     text.append(_MISFITS)

@@ -68,556 +68,1144 @@ from bfl_async.models.tools import (
 
 
 class FluxPro11Fields(TypedDict, total=False):
-    """Fields of `flux-pro-1.1`."""
+    """Fields of `flux-pro-1.1`. Price: 4 credits."""
 
     prompt: str | None
+    """What to make, in words."""
     image_prompt: MediaSource | None
+    """An image to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     width: int
+    """Width of the result in px. Range: 256 to 1440, multiple of 32. Default: 1024."""
     height: int
+    """Height of the result in px. Range: 256 to 1440, multiple of 32. Default: 768."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     prompt_upsampling: bool
+    """Whether the server rewrites the prompt into a richer one. Default: False."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 6. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class FluxPro11UltraFields(TypedDict, total=False):
-    """Fields of `flux-pro-1.1-ultra`."""
+    """Fields of `flux-pro-1.1-ultra`. Price: 6 credits."""
 
     prompt: str | None
+    """What to make, in words."""
     image_prompt: MediaSource | None
+    """An image to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     aspect_ratio: str
+    """Width to height, such as `16:9`. Default: 16:9."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     prompt_upsampling: bool
+    """Whether the server rewrites the prompt into a richer one. Default: False."""
     image_prompt_strength: float
+    """Weight of the image prompt against the text. Range: 0 to 1. Default: 0.1."""
     raw: bool
+    """Whether the image looks less processed. Default: False."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 6. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class FluxDevFields(TypedDict, total=False):
-    """Fields of `flux-dev`."""
+    """Fields of `flux-dev`. Its price is not published."""
 
     prompt: str
+    """What to make, in words."""
     image_prompt: MediaSource | None
+    """An image to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     width: int
+    """Width of the result in px. Range: 256 to 1440, multiple of 32. Default: 1024."""
     height: int
+    """Height of the result in px. Range: 256 to 1440, multiple of 32. Default: 768."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     steps: int | None
+    """Number of denoising steps. More are slower, and may be finer. Range: 1 to 50. Default: 28."""
     guidance: float | None
+    """How closely the image follows the prompt. High values look less natural. Range: 1.5 to 5. Default:
+    3.0.
+    """
     prompt_upsampling: bool
+    """Whether the server rewrites the prompt into a richer one. Default: False."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 6. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class FluxKontextProFields(TypedDict, total=False):
-    """Fields of `flux-kontext-pro`."""
+    """Fields of `flux-kontext-pro`. Price: 4 credits."""
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     input_image: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_2: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_3: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_4: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     aspect_ratio: str | None
+    """Width to height, such as `16:9`."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: png."""
     prompt_upsampling: bool
+    """Whether the server rewrites the prompt into a richer one. Default: False."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 6. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class FluxKontextMaxFields(TypedDict, total=False):
-    """Fields of `flux-kontext-max`."""
+    """Fields of `flux-kontext-max`. Price: 8 credits."""
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     input_image: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_2: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_3: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_4: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     aspect_ratio: str | None
+    """Width to height, such as `16:9`."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: png."""
     prompt_upsampling: bool
+    """Whether the server rewrites the prompt into a richer one. Default: False."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 6. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class FluxProFillFields(TypedDict, total=False):
-    """Fields of `flux-pro-1.0-fill`."""
+    """Fields of `flux-pro-1.0-fill`. Price: 5 credits."""
 
     image: Required[MediaSource]
+    """The image to work on. Files: jpeg, png or webp, at most 20 MB and 20 MP. Required."""
     prompt: str | None
+    """What to make, in words."""
     mask: MediaSource | None
+    """White where the image is changed, black where it stays. It has the size of the image. Files: jpeg, png
+    or webp, at most 20 MB and 20 MP.
+    """
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     steps: int | None
+    """Number of denoising steps. More are slower, and may be finer. Range: 15 to 50. Default: 50."""
     guidance: float | None
+    """How closely the image follows the prompt. High values look less natural. Range: 1.5 to 100. Default:
+    60.
+    """
     prompt_upsampling: bool | None
+    """Whether the server rewrites the prompt into a richer one. Default: False."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 6. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class FluxProExpandFields(TypedDict, total=False):
-    """Fields of `flux-pro-1.0-expand`."""
+    """Fields of `flux-pro-1.0-expand`. Its price is not published."""
 
     image: Required[MediaSource]
+    """The image to work on. Files: jpeg, png or webp, at most 20 MB and 20 MP, sides from 256 px. Required."""
     prompt: str | None
+    """What to make, in words."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     steps: int | None
+    """Number of denoising steps. More are slower, and may be finer. Range: 15 to 50. Default: 50."""
     guidance: float | None
+    """How closely the image follows the prompt. High values look less natural. Range: 1.5 to 100. Default:
+    60.
+    """
     top: int | None
+    """Pixels to add at the top. Range: 0 to 2048. Default: 0."""
     bottom: int | None
+    """Pixels to add at the bottom. Range: 0 to 2048. Default: 0."""
     left: int | None
+    """Pixels to add at the left. Range: 0 to 2048. Default: 0."""
     right: int | None
+    """Pixels to add at the right. Range: 0 to 2048. Default: 0."""
     prompt_upsampling: bool | None
+    """Whether the server rewrites the prompt into a richer one. Default: False."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 6. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class FluxPro11UltraFinetunedFields(TypedDict, total=False):
-    """Fields of `flux-pro-1.1-ultra-finetuned`."""
+    """Fields of `flux-pro-1.1-ultra-finetuned`. Its price is not published."""
 
     finetune_id: Required[str]
+    """The id of a finetune of your account, or of a public LoRA. Required."""
     prompt: str | None
+    """What to make, in words."""
     image_prompt: MediaSource | None
+    """An image to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     aspect_ratio: str
+    """Width to height, such as `16:9`. Default: 16:9."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     prompt_upsampling: bool
+    """Whether the server rewrites the prompt into a richer one. Default: False."""
     image_prompt_strength: float
+    """Weight of the image prompt against the text. Range: 0 to 1. Default: 0.1."""
     finetune_strength: float
+    """How strongly the finetune works. Range: 0 to 2. Default: 1.2."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 6. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class FluxProFillFinetunedFields(TypedDict, total=False):
-    """Fields of `flux-pro-1.0-fill-finetuned`."""
+    """Fields of `flux-pro-1.0-fill-finetuned`. Its price is not published."""
 
     finetune_id: Required[str]
+    """The id of a finetune of your account, or of a public LoRA. Required."""
     image: Required[MediaSource]
+    """The image to work on. Files: jpeg, png or webp, at most 20 MB and 20 MP. Required."""
     prompt: str
+    """What to make, in words."""
     mask: MediaSource | None
+    """White where the image is changed, black where it stays. It has the size of the image. Files: jpeg, png
+    or webp, at most 20 MB and 20 MP.
+    """
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     steps: int
+    """Number of denoising steps. More are slower, and may be finer. Range: 15 to 50. Default: 50."""
     guidance: float
+    """How closely the image follows the prompt. High values look less natural. Range: 1.5 to 100. Default:
+    60.
+    """
     finetune_strength: float
+    """How strongly the finetune works. Range: 0 to 2. Default: 1.1."""
     prompt_upsampling: bool
+    """Whether the server rewrites the prompt into a richer one. Default: False."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 6. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class FluxProFields(TypedDict, total=False):
-    """Fields of `flux-pro`."""
+    """Fields of `flux-pro`. Its price is not published."""
 
     prompt: str | None
+    """What to make, in words."""
     image_prompt: MediaSource | None
+    """An image to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     width: int
+    """Width of the result in px. Range: 256 to 1440, multiple of 32. Default: 1024."""
     height: int
+    """Height of the result in px. Range: 256 to 1440, multiple of 32. Default: 768."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     steps: int | None
+    """Number of denoising steps. More are slower, and may be finer. Range: 1 to 50. Default: 40."""
     guidance: float | None
+    """How closely the image follows the prompt. High values look less natural. Range: 1.5 to 5. Default:
+    2.5.
+    """
     prompt_upsampling: bool
+    """Whether the server rewrites the prompt into a richer one. Default: False."""
     interval: float | None
+    """Trades how closely the prompt is followed for variety. Range: 1 to 4. Default: 2.0."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 6. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class FluxProCannyFields(TypedDict, total=False):
-    """Fields of `flux-pro-1.0-canny`."""
+    """Fields of `flux-pro-1.0-canny`. Its price is not published."""
 
     prompt: str | None
+    """What to make, in words."""
     control_image: MediaSource | None
+    """The image whose structure is followed; its edges or depths are found by the server. Files: jpeg, png
+    or webp, at most 20 MB and 20 MP.
+    """
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     steps: int
+    """Number of denoising steps. More are slower, and may be finer. Range: 15 to 50. Default: 50."""
     guidance: float
+    """How closely the image follows the prompt. High values look less natural. Range: 1 to 100. Default: 30."""
     preprocessed_image: MediaSource | None
+    """The edge or depth image itself, instead of `control_image`. Files: jpeg, png or webp, at most 20 MB
+    and 20 MP.
+    """
     prompt_upsampling: bool
+    """Whether the server rewrites the prompt into a richer one. Default: False."""
     canny_low_threshold: int | None
+    """Lower threshold of the edge detection. Range: 0 to 500. Default: 50."""
     canny_high_threshold: int | None
+    """Upper threshold of the edge detection. Range: 0 to 500. Default: 200."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 6. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class FluxProDepthFields(TypedDict, total=False):
-    """Fields of `flux-pro-1.0-depth`."""
+    """Fields of `flux-pro-1.0-depth`. Its price is not published."""
 
     prompt: str | None
+    """What to make, in words."""
     control_image: MediaSource | None
+    """The image whose structure is followed; its edges or depths are found by the server. Files: jpeg, png
+    or webp, at most 20 MB and 20 MP.
+    """
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     steps: int
+    """Number of denoising steps. More are slower, and may be finer. Range: 15 to 50. Default: 50."""
     guidance: float
+    """How closely the image follows the prompt. High values look less natural. Range: 1 to 100. Default: 30."""
     preprocessed_image: MediaSource | None
+    """The edge or depth image itself, instead of `control_image`. Files: jpeg, png or webp, at most 20 MB
+    and 20 MP.
+    """
     prompt_upsampling: bool
+    """Whether the server rewrites the prompt into a richer one. Default: False."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 6. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class FluxProFinetunedFields(TypedDict, total=False):
-    """Fields of `flux-pro-finetuned`."""
+    """Fields of `flux-pro-finetuned`. Its price is not published."""
 
     finetune_id: Required[str]
+    """The id of a finetune of your account, or of a public LoRA. Required."""
     prompt: str | None
+    """What to make, in words."""
     image_prompt: MediaSource | None
+    """An image to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     width: int
+    """Width of the result in px. Range: 256 to 1440, multiple of 32. Default: 1024."""
     height: int
+    """Height of the result in px. Range: 256 to 1440, multiple of 32. Default: 768."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     steps: int | None
+    """Number of denoising steps. More are slower, and may be finer. Range: 1 to 50. Default: 40."""
     guidance: float | None
+    """How closely the image follows the prompt. High values look less natural. Range: 1.5 to 5. Default:
+    2.5.
+    """
     prompt_upsampling: bool
+    """Whether the server rewrites the prompt into a richer one. Default: False."""
     interval: float | None
+    """Trades how closely the prompt is followed for variety. Range: 1 to 4. Default: 2.0."""
     finetune_strength: float
+    """How strongly the finetune works. Range: 0 to 2. Default: 1.1."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 6. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class FluxProCannyFinetunedFields(TypedDict, total=False):
-    """Fields of `flux-pro-1.0-canny-finetuned`."""
+    """Fields of `flux-pro-1.0-canny-finetuned`. Its price is not published."""
 
     finetune_id: Required[str]
+    """The id of a finetune of your account, or of a public LoRA. Required."""
     prompt: str | None
+    """What to make, in words."""
     control_image: MediaSource | None
+    """The image whose structure is followed; its edges or depths are found by the server. Files: jpeg, png
+    or webp, at most 20 MB and 20 MP.
+    """
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     steps: int
+    """Number of denoising steps. More are slower, and may be finer. Range: 15 to 50. Default: 50."""
     guidance: float
+    """How closely the image follows the prompt. High values look less natural. Range: 1 to 100. Default: 30."""
     preprocessed_image: MediaSource | None
+    """The edge or depth image itself, instead of `control_image`. Files: jpeg, png or webp, at most 20 MB
+    and 20 MP.
+    """
     prompt_upsampling: bool
+    """Whether the server rewrites the prompt into a richer one. Default: False."""
     canny_low_threshold: int | None
+    """Lower threshold of the edge detection. Range: 0 to 500. Default: 50."""
     canny_high_threshold: int | None
+    """Upper threshold of the edge detection. Range: 0 to 500. Default: 200."""
     finetune_strength: float
+    """How strongly the finetune works. Range: 0 to 2. Default: 1.1."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 6. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class FluxProDepthFinetunedFields(TypedDict, total=False):
-    """Fields of `flux-pro-1.0-depth-finetuned`."""
+    """Fields of `flux-pro-1.0-depth-finetuned`. Its price is not published."""
 
     finetune_id: Required[str]
+    """The id of a finetune of your account, or of a public LoRA. Required."""
     prompt: str | None
+    """What to make, in words."""
     control_image: MediaSource | None
+    """The image whose structure is followed; its edges or depths are found by the server. Files: jpeg, png
+    or webp, at most 20 MB and 20 MP.
+    """
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     steps: int
+    """Number of denoising steps. More are slower, and may be finer. Range: 15 to 50. Default: 50."""
     guidance: float
+    """How closely the image follows the prompt. High values look less natural. Range: 1 to 100. Default: 30."""
     preprocessed_image: MediaSource | None
+    """The edge or depth image itself, instead of `control_image`. Files: jpeg, png or webp, at most 20 MB
+    and 20 MP.
+    """
     prompt_upsampling: bool
+    """Whether the server rewrites the prompt into a richer one. Default: False."""
     finetune_strength: float
+    """How strongly the finetune works. Range: 0 to 2. Default: 1.1."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 6. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class Flux2ProFields(TypedDict, total=False):
-    """Fields of `flux-2-pro`."""
+    """Fields of `flux-2-pro`. Price: 3 credits for the first megapixel, 1.5 for each further one and for
+    each of the input.
+    """
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     input_image: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 3 credits for the first megapixel, 1.5 for each further one and for each of the
+    input.
+    """
     input_image_2: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 3 credits for the first megapixel, 1.5 for each further one and for each of the
+    input.
+    """
     input_image_3: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 3 credits for the first megapixel, 1.5 for each further one and for each of the
+    input.
+    """
     input_image_4: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 3 credits for the first megapixel, 1.5 for each further one and for each of the
+    input.
+    """
     input_image_5: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 3 credits for the first megapixel, 1.5 for each further one and for each of the
+    input.
+    """
     input_image_6: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 3 credits for the first megapixel, 1.5 for each further one and for each of the
+    input.
+    """
     input_image_7: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 3 credits for the first megapixel, 1.5 for each further one and for each of the
+    input.
+    """
     input_image_8: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 3 credits for the first megapixel, 1.5 for each further one and for each of the
+    input.
+    """
     width: int | None
+    """Width of the result in px. Range: from 64. The price depends on it. Price: 3 credits for the first
+    megapixel, 1.5 for each further one and for each of the input.
+    """
     height: int | None
+    """Height of the result in px. Range: from 64. The price depends on it. Price: 3 credits for the first
+    megapixel, 1.5 for each further one and for each of the input.
+    """
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     disable_pup: bool
+    """Whether the prompt is used as it is. By default the server rewrites it. Default: False."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 5. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class Flux2ProPreviewFields(TypedDict, total=False):
-    """Fields of `flux-2-pro-preview`."""
+    """Fields of `flux-2-pro-preview`. Its price is not published."""
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     input_image: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_2: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_3: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_4: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_5: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_6: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_7: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_8: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     width: int | None
+    """Width of the result in px. Range: from 64."""
     height: int | None
+    """Height of the result in px. Range: from 64."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     disable_pup: bool
+    """Whether the prompt is used as it is. By default the server rewrites it. Default: False."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 5. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class Flux2MaxFields(TypedDict, total=False):
-    """Fields of `flux-2-max`."""
+    """Fields of `flux-2-max`. Price: 7 credits for the first megapixel, 3 for each further one and for each
+    of the input.
+    """
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     input_image: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 7 credits for the first megapixel, 3 for each further one and for each of the
+    input.
+    """
     input_image_2: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 7 credits for the first megapixel, 3 for each further one and for each of the
+    input.
+    """
     input_image_3: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 7 credits for the first megapixel, 3 for each further one and for each of the
+    input.
+    """
     input_image_4: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 7 credits for the first megapixel, 3 for each further one and for each of the
+    input.
+    """
     input_image_5: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 7 credits for the first megapixel, 3 for each further one and for each of the
+    input.
+    """
     input_image_6: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 7 credits for the first megapixel, 3 for each further one and for each of the
+    input.
+    """
     input_image_7: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 7 credits for the first megapixel, 3 for each further one and for each of the
+    input.
+    """
     input_image_8: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 7 credits for the first megapixel, 3 for each further one and for each of the
+    input.
+    """
     width: int | None
+    """Width of the result in px. Range: from 64. The price depends on it. Price: 7 credits for the first
+    megapixel, 3 for each further one and for each of the input.
+    """
     height: int | None
+    """Height of the result in px. Range: from 64. The price depends on it. Price: 7 credits for the first
+    megapixel, 3 for each further one and for each of the input.
+    """
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     disable_pup: bool
+    """Whether the prompt is used as it is. By default the server rewrites it. Default: False."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 5. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class Flux2FlexFields(TypedDict, total=False):
-    """Fields of `flux-2-flex`."""
+    """Fields of `flux-2-flex`. Price: at least 5 credits for the first megapixel, 5 for each further one and
+    for each of the input.
+    """
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     input_image: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: at least 5 credits for the first megapixel, 5 for each further one and for each
+    of the input.
+    """
     input_image_2: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: at least 5 credits for the first megapixel, 5 for each further one and for each
+    of the input.
+    """
     input_image_3: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: at least 5 credits for the first megapixel, 5 for each further one and for each
+    of the input.
+    """
     input_image_4: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: at least 5 credits for the first megapixel, 5 for each further one and for each
+    of the input.
+    """
     input_image_5: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: at least 5 credits for the first megapixel, 5 for each further one and for each
+    of the input.
+    """
     input_image_6: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: at least 5 credits for the first megapixel, 5 for each further one and for each
+    of the input.
+    """
     input_image_7: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: at least 5 credits for the first megapixel, 5 for each further one and for each
+    of the input.
+    """
     input_image_8: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: at least 5 credits for the first megapixel, 5 for each further one and for each
+    of the input.
+    """
     width: int | None
+    """Width of the result in px. Range: from 64. The price depends on it. Price: at least 5 credits for the
+    first megapixel, 5 for each further one and for each of the input.
+    """
     height: int | None
+    """Height of the result in px. Range: from 64. The price depends on it. Price: at least 5 credits for the
+    first megapixel, 5 for each further one and for each of the input.
+    """
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     steps: int | None
+    """Number of denoising steps. More are slower, and may be finer. Range: 1 to 50. Default: 50."""
     guidance: float | None
+    """How closely the image follows the prompt. High values look less natural. Range: 1.5 to 10. Default:
+    5.0.
+    """
     prompt_upsampling: bool | None
+    """Whether the server rewrites the prompt into a richer one. Default: True."""
     input_image_blob_path: str | None
+    """Where an input image is stored at BFL. Not described in BFL's pages."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 5. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class Flux2Klein4BFields(TypedDict, total=False):
-    """Fields of `flux-2-klein-4b`."""
+    """Fields of `flux-2-klein-4b`. Price: 1.4 credits for the first megapixel, 0.1 for each further one and
+    for each of the input.
+    """
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     input_image: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 1.4 credits for the first megapixel, 0.1 for each further one and for each of
+    the input.
+    """
     input_image_2: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 1.4 credits for the first megapixel, 0.1 for each further one and for each of
+    the input.
+    """
     input_image_3: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 1.4 credits for the first megapixel, 0.1 for each further one and for each of
+    the input.
+    """
     input_image_4: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 1.4 credits for the first megapixel, 0.1 for each further one and for each of
+    the input.
+    """
     width: int | None
+    """Width of the result in px. Range: from 64. The price depends on it. Price: 1.4 credits for the first
+    megapixel, 0.1 for each further one and for each of the input.
+    """
     height: int | None
+    """Height of the result in px. Range: from 64. The price depends on it. Price: 1.4 credits for the first
+    megapixel, 0.1 for each further one and for each of the input.
+    """
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 5. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class Flux2Klein9BFields(TypedDict, total=False):
-    """Fields of `flux-2-klein-9b`."""
+    """Fields of `flux-2-klein-9b`. Price: 1.5 credits for the first megapixel, 0.2 for each further one and
+    for each of the input.
+    """
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     input_image: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 1.5 credits for the first megapixel, 0.2 for each further one and for each of
+    the input.
+    """
     input_image_2: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 1.5 credits for the first megapixel, 0.2 for each further one and for each of
+    the input.
+    """
     input_image_3: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 1.5 credits for the first megapixel, 0.2 for each further one and for each of
+    the input.
+    """
     input_image_4: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 1.5 credits for the first megapixel, 0.2 for each further one and for each of
+    the input.
+    """
     width: int | None
+    """Width of the result in px. Range: from 64. The price depends on it. Price: 1.5 credits for the first
+    megapixel, 0.2 for each further one and for each of the input.
+    """
     height: int | None
+    """Height of the result in px. Range: from 64. The price depends on it. Price: 1.5 credits for the first
+    megapixel, 0.2 for each further one and for each of the input.
+    """
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 5. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class Flux2Klein9BPreviewFields(TypedDict, total=False):
-    """Fields of `flux-2-klein-9b-preview`."""
+    """Fields of `flux-2-klein-9b-preview`. Its price is not published."""
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     input_image: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_2: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_3: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_4: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     width: int | None
+    """Width of the result in px. Range: from 64."""
     height: int | None
+    """Height of the result in px. Range: from 64."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 5. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class Flux2Klein4BFinetunedFields(TypedDict, total=False):
-    """Fields of `flux-2-klein-4b-finetuned`."""
+    """Fields of `flux-2-klein-4b-finetuned`. Its price is not published."""
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     finetune_id: Required[str]
+    """The id of a finetune of your account, or of a public LoRA. Required."""
     input_image: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_2: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_3: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_4: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     width: int | None
+    """Width of the result in px. Range: from 64."""
     height: int | None
+    """Height of the result in px. Range: from 64."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     finetune_strength: float
+    """How strongly the finetune works. Default: 1.0."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 5. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class Flux2Klein9BFinetunedFields(TypedDict, total=False):
-    """Fields of `flux-2-klein-9b-finetuned`."""
+    """Fields of `flux-2-klein-9b-finetuned`. Price: 1.5 credits for the first megapixel, 0.2 for each
+    further one and for each of the input.
+    """
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     finetune_id: Required[str]
+    """The id of a finetune of your account, or of a public LoRA. Required."""
     input_image: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 1.5 credits for the first megapixel, 0.2 for each further one and for each of
+    the input.
+    """
     input_image_2: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 1.5 credits for the first megapixel, 0.2 for each further one and for each of
+    the input.
+    """
     input_image_3: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 1.5 credits for the first megapixel, 0.2 for each further one and for each of
+    the input.
+    """
     input_image_4: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. The price
+    depends on it. Price: 1.5 credits for the first megapixel, 0.2 for each further one and for each of
+    the input.
+    """
     width: int | None
+    """Width of the result in px. Range: from 64. The price depends on it. Price: 1.5 credits for the first
+    megapixel, 0.2 for each further one and for each of the input.
+    """
     height: int | None
+    """Height of the result in px. Range: from 64. The price depends on it. Price: 1.5 credits for the first
+    megapixel, 0.2 for each further one and for each of the input.
+    """
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     finetune_strength: float
+    """How strongly the finetune works. Default: 1.0."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 5. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class Flux2Klein9BKVFinetunedFields(TypedDict, total=False):
-    """Fields of `flux-2-klein-9b-kv-finetuned`."""
+    """Fields of `flux-2-klein-9b-kv-finetuned`. Its price is not published."""
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     finetune_id: Required[str]
+    """The id of a finetune of your account, or of a public LoRA. Required."""
     input_image: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_2: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_3: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_4: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     width: int | None
+    """Width of the result in px. Range: from 64."""
     height: int | None
+    """Height of the result in px. Range: from 64."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     finetune_strength: float
+    """How strongly the finetune works. Default: 1.0."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 5. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class Flux2Klein9BKVBF16FinetunedFields(TypedDict, total=False):
-    """Fields of `flux-2-klein-9b-kv-bf16-finetuned`."""
+    """Fields of `flux-2-klein-9b-kv-bf16-finetuned`. Its price is not published."""
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     finetune_id: Required[str]
+    """The id of a finetune of your account, or of a public LoRA. Required."""
     input_image: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_2: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_3: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_4: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     width: int | None
+    """Width of the result in px. Range: from 64."""
     height: int | None
+    """Height of the result in px. Range: from 64."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     finetune_strength: float
+    """How strongly the finetune works. Default: 1.0."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 5. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class Flux2KleinBase4BFinetunedFields(TypedDict, total=False):
-    """Fields of `flux-2-klein-base-4b-finetuned`."""
+    """Fields of `flux-2-klein-base-4b-finetuned`. Its price is not published."""
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     finetune_id: Required[str]
+    """The id of a finetune of your account, or of a public LoRA. Required."""
     input_image: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_2: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_3: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_4: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     width: int | None
+    """Width of the result in px. Range: from 64."""
     height: int | None
+    """Height of the result in px. Range: from 64."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     finetune_strength: float
+    """How strongly the finetune works. Default: 1.0."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 5. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class Flux2KleinBase9BFinetunedFields(TypedDict, total=False):
-    """Fields of `flux-2-klein-base-9b-finetuned`."""
+    """Fields of `flux-2-klein-base-9b-finetuned`. Its price is not published."""
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     finetune_id: Required[str]
+    """The id of a finetune of your account, or of a public LoRA. Required."""
     input_image: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_2: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_3: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     input_image_4: MediaSource | None
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP."""
     width: int | None
+    """Width of the result in px. Range: from 64."""
     height: int | None
+    """Height of the result in px. Range: from 64."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     finetune_strength: float
+    """How strongly the finetune works. Default: 1.0."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 5. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class Flux3ImageFields(TypedDict, total=False):
-    """Fields of `flux-3-image`."""
+    """Fields of `flux-3-image`. Price in credits by resolution: 768sq 4.1, 1k 4.8, 2k 10, 4k 60.7."""
 
     prompt: Required[str]
+    """What to make, in words. Range: at least 1 long. Required."""
     images: MediaSource | Sequence[MediaSource]
+    """One image or several to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 16 MP,
+    sides from 256 px, 1 to 10 long.
+    """
     aspect_ratio: Literal[
         "auto",
         "21:9",
@@ -636,17 +1224,28 @@ class Flux3ImageFields(TypedDict, total=False):
         "1:2",
         "9:21",
     ]
+    """Width to height, such as `16:9`. Default: auto."""
     resolution: Literal["768sq", "1k", "1.5k", "2k", "4k"]
+    """Size class of the result. Default: 1k. The price depends on it. Price in credits by resolution: 768sq
+    4.1, 1k 4.8, 2k 10, 4k 60.7.
+    """
     grounding: bool
+    """Whether the model may look up what the prompt names. Default: True."""
     version: str
+    """Version of the model. Default: latest."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: from 0. Default: 2."""
 
 
 class Flux3ImageKleinFields(TypedDict, total=False):
-    """Fields of `flux-3-image-klein`."""
+    """Fields of `flux-3-image-klein`. Price in credits by resolution: 1k 0.9, 2k 1.4, 4k 3.6."""
 
     prompt: Required[str]
+    """What to make, in words. Range: at least 1 long. Required."""
     images: MediaSource | Sequence[MediaSource]
+    """One image or several to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 16 MP,
+    sides from 256 px, 1 to 10 long.
+    """
     aspect_ratio: Literal[
         "auto",
         "21:9",
@@ -665,162 +1264,312 @@ class Flux3ImageKleinFields(TypedDict, total=False):
         "1:2",
         "9:21",
     ]
+    """Width to height, such as `16:9`. Default: auto."""
     resolution: Literal["768sq", "1k", "1.5k", "2k", "4k"] | None
+    """Size class of the result. The price depends on it. Price in credits by resolution: 1k 0.9, 2k 1.4, 4k
+    3.6.
+    """
     width: int | None
+    """Width of the result in px. Range: from 1. The price depends on it. Price in credits by resolution: 1k
+    0.9, 2k 1.4, 4k 3.6.
+    """
     height: int | None
+    """Height of the result in px. Range: from 1. The price depends on it. Price in credits by resolution: 1k
+    0.9, 2k 1.4, 4k 3.6.
+    """
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result."""
     steps: int | None
+    """Number of denoising steps. More are slower, and may be finer. Range: from 1."""
     safety_tolerance: int | None
+    """How much the moderation lets pass: 0 is the strictest. Range: from 0."""
 
 
 class Flux3VideoT2VFields(TypedDict, total=False):
-    """Fields of `flux-3-video`."""
+    """Fields of `flux-3-video`. Price: 6 to 95 credits per second, by mode and resolution."""
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     mode: Required[Literal["t2v", "text-to-video"]]
+    """Which kind of request it is. Required. The price depends on it. Price: 6 to 95 credits per second, by
+    mode and resolution.
+    """
     aspect_ratio: Literal["21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21", "auto"]
+    """Width to height, such as `16:9`. Default: auto."""
     resolution: Literal["hd", "fhd", "qhd", "uhd"]
+    """Size class of the result. Default: hd. The price depends on it. Price: 6 to 95 credits per second, by
+    mode and resolution.
+    """
     duration: int | Literal["auto"]
+    """Seconds of the video. `auto` leaves them to the server. Range: 5 to 20. Default: auto. The price
+    depends on it. Price: 6 to 95 credits per second, by mode and resolution.
+    """
     version: Literal["latest"]
+    """Version of the model. Default: latest."""
     generate_audio: bool
+    """Whether the video gets a sound track. Default: True."""
     draft: bool
+    """Whether to make a draft: cheaper, and the base of a full video. Default: False. The price depends on
+    it. Price: 6 to 95 credits per second, by mode and resolution.
+    """
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 4. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
 
 
 class Flux3VideoI2VFields(TypedDict, total=False):
-    """Fields of `flux-3-video`."""
+    """Fields of `flux-3-video`. Price: 6 to 95 credits per second, by mode and resolution."""
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     mode: Required[Literal["i2v", "image-continuation"]]
+    """Which kind of request it is. Required. The price depends on it. Price: 6 to 95 credits per second, by
+    mode and resolution.
+    """
     keyframes: Required[Keyframes]
+    """One image of the video, or several, all or none with their second. Files: jpeg, png or webp, at most
+    20 MB and 20 MP. Required.
+    """
     aspect_ratio: Literal["21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21", "auto"]
+    """Width to height, such as `16:9`. Default: auto."""
     resolution: Literal["hd", "fhd", "qhd", "uhd"]
+    """Size class of the result. Default: hd. The price depends on it. Price: 6 to 95 credits per second, by
+    mode and resolution.
+    """
     duration: int | Literal["auto"]
+    """Seconds of the video. `auto` leaves them to the server. Range: 5 to 20. Default: auto. The price
+    depends on it. Price: 6 to 95 credits per second, by mode and resolution.
+    """
     version: Literal["latest"]
+    """Version of the model. Default: latest."""
     generate_audio: bool
+    """Whether the video gets a sound track. Default: True."""
     draft: bool
+    """Whether to make a draft: cheaper, and the base of a full video. Default: False. The price depends on
+    it. Price: 6 to 95 credits per second, by mode and resolution.
+    """
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 4. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
 
 
 class Flux3VideoV2VFields(TypedDict, total=False):
-    """Fields of `flux-3-video`."""
+    """Fields of `flux-3-video`. Price: 6 to 95 credits per second, by mode and resolution."""
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     mode: Required[Literal["v2v", "video-continuation"]]
+    """Which kind of request it is. Required. The price depends on it. Price: 6 to 95 credits per second, by
+    mode and resolution.
+    """
     start_video: Required[MediaSource]
+    """The video to continue. Files: mp4, at most 200 MB. Required."""
     aspect_ratio: Literal["21:9", "2:1", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21", "auto"]
+    """Width to height, such as `16:9`. Default: auto."""
     resolution: Literal["hd", "fhd", "qhd", "uhd"]
+    """Size class of the result. Default: hd. The price depends on it. Price: 6 to 95 credits per second, by
+    mode and resolution.
+    """
     duration: int | Literal["auto"]
+    """Seconds of the video. `auto` leaves them to the server. Range: 5 to 15. Default: auto. The price
+    depends on it. Price: 6 to 95 credits per second, by mode and resolution.
+    """
     version: Literal["latest"]
+    """Version of the model. Default: latest."""
     generate_audio: bool
+    """Whether the video gets a sound track. Default: True."""
     draft: bool
+    """Whether to make a draft: cheaper, and the base of a full video. Default: False. The price depends on
+    it. Price: 6 to 95 credits per second, by mode and resolution.
+    """
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 4. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
 
 
 class Flux3VideoDraftEnhanceFields(TypedDict, total=False):
-    """Fields of `flux-3-video`."""
+    """Fields of `flux-3-video`. Price: 6 to 95 credits per second, by mode and resolution."""
 
     mode: Required[Literal["draft_enhance", "draft-enhance"]]
+    """Which kind of request it is. Required. The price depends on it. Price: 6 to 95 credits per second, by
+    mode and resolution.
+    """
     draft_cache: Required[str]
+    """The draft's `Result.draft_cache`. Required."""
     resolution: Literal["hd", "fhd", "qhd", "uhd"]
+    """Size class of the result. Default: fhd. The price depends on it. Price: 6 to 95 credits per second, by
+    mode and resolution.
+    """
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 4. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
 
 
 class OutpaintingV1Fields(TypedDict, total=False):
-    """Fields of `flux-tools/outpainting-v1`."""
+    """Fields of `flux-tools/outpainting-v1`. Its price is not published."""
 
     input_image: Required[MediaSource]
+    """The image to edit, or to take after. Files: jpeg, png or webp, at most 20 MB and 20 MP. Required."""
     width: Required[int]
+    """Width of the result in px. Range: from 64. Required."""
     height: Required[int]
+    """Height of the result in px. Range: from 64. Required."""
     prompt: str | None
+    """What to make, in words."""
     mode: Literal["high", "fast"]
+    """Which kind of request it is. Default: high."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: png."""
     auto_crop: bool
+    """Whether the server crops the input image. Default: False."""
     reference_offset_x: int | None
+    """Where the input image lies in the new one, from the left, in px."""
     reference_offset_y: int | None
+    """Where the input image lies in the new one, from the top, in px."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 5. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
 
 
 class EraseV1Fields(TypedDict, total=False):
-    """Fields of `flux-tools/erase-v1`."""
+    """Fields of `flux-tools/erase-v1`. Its price is not published."""
 
     image: Required[MediaSource]
+    """The image to work on. Files: jpeg, png or webp, at most 20 MB and 20 MP. Required."""
     mask: Required[MediaSource]
+    """White where the image is changed, black where it stays. It has the size of the image. Files: jpeg, png
+    or webp, at most 20 MB and 20 MP. Required.
+    """
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: png."""
     dilate_pixels: int
+    """By how many pixels the mask is widened. Range: 0 to 25. Default: 10."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 5. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class DeblurV1Fields(TypedDict, total=False):
-    """Fields of `flux-tools/deblur-v1`."""
+    """Fields of `flux-tools/deblur-v1`. Its price is not published."""
 
     image: Required[MediaSource]
+    """The image to work on. Files: jpeg, png or webp, at most 20 MB and 20 MP. Required."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: png."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 5. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class VirtualTryOnV1Fields(TypedDict, total=False):
-    """Fields of `flux-tools/vto-v1`."""
+    """Fields of `flux-tools/vto-v1`. Its price is not published."""
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     person: Required[MediaSource]
+    """The image of the person. Files: jpeg, png or webp, at most 20 MB and 20 MP. Required."""
     garment: Required[MediaSource]
+    """The image of the garment. Files: jpeg, png or webp, at most 20 MB and 20 MP. Required."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 5. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class VirtualTryOnV2Fields(TypedDict, total=False):
-    """Fields of `flux-tools/vto-v2`."""
+    """Fields of `flux-tools/vto-v2`. Its price is not published."""
 
     prompt: Required[str]
+    """What to make, in words. Required."""
     person: Required[MediaSource]
+    """The image of the person. Files: jpeg, png or webp, at most 20 MB and 20 MP. Required."""
     garment: Required[MediaSource]
+    """The image of the garment. Files: jpeg, png or webp, at most 20 MB and 20 MP. Required."""
     seed: int | None
+    """Start of the random numbers: the same seed and fields give the same image. None: the server chooses."""
     output_format: Literal["jpeg", "png", "webp"] | None
+    """File format of the result. Default: jpeg."""
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 5. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 class VideoEditV1Fields(TypedDict, total=False):
-    """Fields of `flux-tools/video-edit-v1`."""
+    """Fields of `flux-tools/video-edit-v1`. Price: 3 credits per second of the input."""
 
     prompt: Required[str]
+    """What to make, in words. Range: 1 to 4096 long. Required."""
     video: Required[MediaSource]
+    """The video to edit. Files: mp4, at most 200 MB. Required. The price depends on it. Price: 3 credits per
+    second of the input.
+    """
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 4. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
 
 
 class VideoUpscaleV1Fields(TypedDict, total=False):
-    """Fields of `flux-tools/video-upscale-v1`."""
+    """Fields of `flux-tools/video-upscale-v1`. Price: at least 7 or 10 credits per megapixel and second, by
+    creativity.
+    """
 
     input_video: Required[MediaSource]
+    """The video to enlarge. Files: mp4, at most 200 MB. Required. The price depends on it. Price: at least 7
+    or 10 credits per megapixel and second, by creativity.
+    """
     prompt: str
+    """What to make, in words."""
     upscale_factor: float
+    """By how much each side grows. Range: 1.5 to 3. Default: 2. The price depends on it. Price: at least 7
+    or 10 credits per megapixel and second, by creativity.
+    """
     creativity: Literal[0, 1]
+    """How freely details are added: 0 is precise, 1 is creative. Default: 1. The price depends on it. Price:
+    at least 7 or 10 credits per megapixel and second, by creativity.
+    """
     safety_tolerance: int
+    """How much the moderation lets pass: 0 is the strictest. Range: 0 to 4. Default: 2."""
     user: str | None
+    """An opaque id of your end user, for BFL's abuse reports. Range: 1 to 256 long."""
     webhook_url: str | None
+    """http(s) URL that the server calls when the task ends. Range: 1 to 2083 long."""
     webhook_secret: str | None
+    """Secret that the server sends with, or signs, the webhook's call."""
 
 
 KnownModel = Literal[
