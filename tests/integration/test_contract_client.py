@@ -586,7 +586,7 @@ async def test_an_unknown_model_is_sent_as_it_is_with_one_warning(name: str) -> 
     async with served() as (server, bfl):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            result = await bfl.generate(name, prompt=PROMPT, anything={"deep": [1, None]})  # type: ignore[arg-type]  # fields that no type names
+            result = await bfl.generate(name, prompt=PROMPT, **{"anything": {"deep": [1, None]}})
             await bfl.generate(name, prompt=PROMPT)
         ours = [warning for warning in caught if name in str(warning.message)]
         assert len(ours) == 1
@@ -664,7 +664,7 @@ async def test_a_half_surrogate_is_sent_or_refused_here() -> None:
 async def test_a_field_that_is_no_json_is_refused_here(value: object) -> None:
     """Request models: pass-through fields that no JSON can hold are local errors, without a slot or a POST."""
     async with served() as (server, bfl):
-        (end,) = await asyncio.gather(bfl.generate("flux-next", odd=value), return_exceptions=True)  # type: ignore[arg-type]  # fields that no type names
+        (end,) = await asyncio.gather(bfl.generate("flux-next", **{"odd": value}), return_exceptions=True)
         if isinstance(end, Exception):
             assert isinstance(end, InvalidRequestError), repr(end)
             assert server.submits == []

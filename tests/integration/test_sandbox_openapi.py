@@ -169,7 +169,9 @@ async def test_a_model_that_nobody_knows_is_served(description: Path, tmp_path: 
         Sandbox(openapi=description, service_s=0.0) as server,
         AsyncBFL(server.key, base_url=server.url, catalog=catalog) as bfl,
     ):
-        result = await bfl.generate("flux-9", prompt="x", width=512, reference_images=[png(64, 64)], seed=7)  # type: ignore[arg-type]  # fields that no type names
+        result = await bfl.generate(
+            "flux-9", prompt="x", seed=7, **{"width": 512, "reference_images": [png(64, 64)]}
+        )
         data = await result.read()
         assert data[:3] == b"\xff\xd8\xff"
         task = server.tasks[result.task_id]

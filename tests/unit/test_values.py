@@ -119,7 +119,7 @@ def test_requests_pickle_and_copy() -> None:
 
 def _unknown() -> ImageRequest:
     with pytest.warns(UserWarning, match="flux-new"):
-        return request("flux-new", prompt="a cat", count=[1])  # type: ignore[arg-type]  # fields that no type names
+        return request("flux-new", prompt="a cat", **{"count": [1]})
 
 
 async def test_a_pickled_result_keeps_its_facts_and_lets_go_of_its_client() -> None:

@@ -865,7 +865,7 @@ def test_regions_are_one_api_and_servers_of_this_machine_another() -> None:
 def test_requests_are_made_anew_as_they_were() -> None:
     """Also those of models that the catalog does not know."""
     with pytest.warns(UserWarning, match="not in this release"):
-        unknown = request("flux-next", prompt="a", extra={"$path": "/etc/passwd"})  # type: ignore[arg-type]  # fields that no type names
+        unknown = request("flux-next", prompt="a", **{"extra": {"$path": "/etc/passwd"}})
     for made in (*cats("a"), unknown, request("flux-2-pro", prompt="a", seed=2**40, width=64)):
         fields = json.loads(json.dumps(fields_of(made)))
         again = rebuild(LedgerEntry(1, "k", QUEUED, made.model, fields))

@@ -291,7 +291,7 @@ async def test_fields_go_with_a_name_and_names_are_checked() -> None:
 def test_unknown_model_is_sent_as_it_is_with_one_warning() -> None:
     """The API gets models more often than this package gets releases."""
     with pytest.warns(UserWarning, match="flux-test-only-1") as caught:
-        made = [request("flux-test-only-1", prompt="x", new_field=[1, {"a": None}]) for _ in range(3)]  # type: ignore[arg-type]  # fields that no type names
+        made = [request("flux-test-only-1", prompt="x", **{"new_field": [1, {"a": None}]}) for _ in range(3)]
     assert len(caught) == 1
     assert made[0].body() == {"prompt": "x", "new_field": [1, {"a": None}]}
     assert made[0].model == "flux-test-only-1"

@@ -542,5 +542,5 @@ async def test_no_size_of_an_unknown_models_request_is_taken_for_a_lost_submit(s
     api = FakeAPI()
     async with api.client() as bfl:
         with pytest.warns(UserWarning, match="new-model"):
-            await bfl.generate("new-model", prompt="a cat", width=side, height=side)  # type: ignore[arg-type]  # fields that no type names
+            await bfl.generate("new-model", prompt="a cat", **{"width": side, "height": side})
         assert [body["width"] for _, body in api.posts] == [side]

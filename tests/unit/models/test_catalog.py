@@ -470,10 +470,10 @@ async def test_a_client_sends_what_its_catalog_knows(catalog: Catalog, tmp_path:
     file.write_bytes(png(64, 64))
     async with Sandbox() as server, AsyncBFL(server.key, base_url=server.url, catalog=catalog) as bfl:
         with pytest.raises(InvalidRequestError, match="width"):
-            await bfl.generate("flux-9", prompt="x", width=1)  # type: ignore[arg-type]  # fields that no type names
+            await bfl.generate("flux-9", prompt="x", **{"width": 1})
         assert server.statistics().accepted == 0
         assert not bfl.estimate(catalog.request("flux-9", prompt="x")).known
-        handle = bfl.submit_nowait("flux-9", prompt="x", reference_images=[file])  # type: ignore[arg-type]  # fields that no type names
+        handle = bfl.submit_nowait("flux-9", prompt="x", **{"reference_images": [file]})
         assert handle.model == "flux-9"
         with pytest.raises(RefusedError, match="404"):
             # This sandbox does not know the model.

@@ -42,10 +42,11 @@ async def _stream(bfl: AsyncBFL, item: ImageRequest) -> None:
         outcome.unwrap()
 
 
+FIELDS = {"finetune_id": "x"}
 WAYS: list[Callable[[AsyncBFL, str], Awaitable[object]]] = [
-    lambda bfl, name: bfl.generate(name, finetune_id="x"),  # type: ignore[arg-type]  # fields that no type names
-    lambda bfl, name: bfl.submit(name, finetune_id="x"),  # type: ignore[arg-type]  # fields that no type names
-    lambda bfl, name: bfl.submit_nowait(name, finetune_id="x").result(),  # type: ignore[arg-type]  # fields that no type names
+    lambda bfl, name: bfl.generate(name, **FIELDS),
+    lambda bfl, name: bfl.submit(name, **FIELDS),
+    lambda bfl, name: bfl.submit_nowait(name, **FIELDS).result(),
     lambda bfl, name: bfl.generate(PassThroughRequest.named(name, {"finetune_id": "x"})),
     lambda bfl, name: bfl.gather([PassThroughRequest.named(name, {})]),
     lambda bfl, name: _stream(bfl, PassThroughRequest.named(name, {})),
@@ -63,7 +64,7 @@ async def test_no_call_that_makes_images_reaches_another_endpoint(name: str) -> 
                 await way(bfl, name)
             assert caught.value.errors[0][0] == "model"
     with pytest.raises(InvalidRequestError):
-        request(name, finetune_id="x")  # type: ignore[arg-type]  # fields that no type names
+        request(name, **FIELDS)
     assert api.posts == []
 
 
@@ -87,7 +88,7 @@ async def test_an_entry_of_a_ledger_reaches_no_other_endpoint(tmp_path: Path) ->
     api = FakeAPI(service_s=0.01, submit_s=0.002, poll_s=0.002)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        added = [request("flux-next", finetune_id="x"), request("flux-dev", prompt="a cat")]  # type: ignore[arg-type]  # fields that no type names
+        added = [request("flux-next", **FIELDS), request("flux-dev", prompt="a cat")]
     async with AsyncBFL(transport=api, limits=3, polling=Fixed(0.005)) as bfl:
         async with Batch.open(tmp_path / "run.db", bfl, save_to=tmp_path / "out") as batch:
             await batch.add(added)

@@ -46,7 +46,7 @@ def test_a_size_is_one_that_the_model_takes(model: str, ratio: str, megapixels: 
         assert width * height >= 0.84 * (megapixels or 1) * MP
     assert abs(math.log(width / height / (wide / high))) < 0.06
     if not model.startswith("flux-tools") and "finetuned" not in model:
-        request(model, prompt="x", width=width, height=height)  # type: ignore[arg-type]  # fields that no type names
+        request(model, prompt="x", **{"width": width, "height": height})
 
 
 def test_usual_sizes() -> None:

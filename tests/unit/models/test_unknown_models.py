@@ -121,9 +121,9 @@ async def test_files_are_read_in_a_thread(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(os, "open", watched)
     server = api()
     async with AsyncBFL(transport=server, polling=Fixed(0.01)) as bfl:
-        await bfl.generate("flux-9", prompt="x", images=[file])  # type: ignore[arg-type]  # fields that no type names
+        await bfl.generate("flux-9", prompt="x", **{"images": [file]})
         with pytest.raises(InvalidRequestError, match=r"images: 'none.png' cannot be read"):
-            await bfl.generate("flux-9", prompt="x", images=[tmp_path / "none.png"])  # type: ignore[arg-type]  # fields that no type names
+            await bfl.generate("flux-9", prompt="x", **{"images": [tmp_path / "none.png"]})
     assert threading.main_thread().name not in threads
     assert threads
     assert [post.body["images"] for post in server.tasks.values()] == [[TEXT]]
