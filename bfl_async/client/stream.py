@@ -14,6 +14,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import NoReturn, Self, TypeAlias, cast
 
+from bfl_async import results
 from bfl_async.client.handle import TaskHandle
 from bfl_async.engine.entry import Entry, log_ready_unheard
 from bfl_async.engine.scheduler import Scheduler
@@ -80,6 +81,16 @@ class _Core:
         self._error: BaseException | None = None  # raised after the outcomes of what was read
         self._stopped = False  # nothing more is sent; outcomes are still handed out
         self._left = False
+        # How many requests there are; None: the source does not tell. A length that has to be computed, such as that of
+        # a database query, is not looked at.
+        self.total: int | None = len(source) if isinstance(source, list | tuple) else None
+        self._done = self._failed = 0
+        self._time = asyncio.get_running_loop().time
+        # Of this clock: when the reading began, and the last outcome or the end.
+        self._began: float | None = None
+        self._changed_at = 0.0
+        # Drawn in a notebook. Written when the stream is shown.
+        self.live_bar: results.LiveBar | None = None
 
     # --- the pump ---------------------------------------------------------------------------------------
 
@@ -91,8 +102,10 @@ class _Core:
             self._exhausted = True
             self._error = self._error or _cut_off()
             return
+        self._began = self._time()
         self._pump = self._scheduler.spawn(self._run())
         self._pump.add_done_callback(self._pump_ended)
+        self._changed()
 
     async def _run(self) -> None:
         try:
@@ -108,6 +121,7 @@ class _Core:
                 self._error = _cut_off()
             else:
                 self._error = RuntimeError("the stream's source was cancelled")
+        self._changed()
         self._wake_consumers()
 
     async def _read_source(self) -> None:
@@ -205,6 +219,11 @@ class _Core:
         self._items.remove(item)
         if item.timer is not None:
             item.timer.cancel()
+        # What was withdrawn is not done.
+        if not (self._left or (self._stopped and outcome.task_id is None)):
+            self._done += 1
+            self._failed += outcome.error is not None
+        self._changed()
         if self._ordered:
             self._early[outcome.index] = outcome
             while (following := self._early.pop(self._next_index, None)) is not None:
@@ -222,6 +241,9 @@ class _Core:
             if not consumer.done():
                 consumer.set_result(None)
 
+    def _has_ended(self) -> bool:
+        return self._left or (self._exhausted and not self._items)
+
     async def next(self) -> Outcome:
         """Return the next outcome."""
         while True:
@@ -231,7 +253,7 @@ class _Core:
                 if room is not None and not room.done():
                     room.set_result(None)
                 return self._ready.popleft()
-            if self._left or (self._exhausted and not self._items):
+            if self._has_ended():
                 error, self._error = self._error, None
                 if error is not None:
                     raise error
@@ -257,6 +279,7 @@ class _Core:
         for item in list(self._items):
             if item.entry is not None:
                 self._scheduler.stop(item.entry)
+        self._changed()
         self._wake_consumers()
 
     def leave(self) -> None:
@@ -276,6 +299,7 @@ class _Core:
                 item.timer.cancel()
             if item.entry is not None:
                 self._scheduler.leave(item.entry)
+        self._changed()
         self._wake_consumers()
 
     async def wait_pump_ended(self) -> None:
@@ -286,6 +310,27 @@ class _Core:
                 return
             await asyncio.wait([pump], timeout=_SOURCE_CLOSE_S)
             pump.cancel()
+
+    # --- what others see --------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        self._changed_at = self._time()
+        if self.live_bar is not None:
+            self.live_bar.changed(is_last=self._has_ended())
+
+    def progress(self) -> results.Progress:
+        """Return how far the stream is."""
+        is_over = self._has_ended()
+        until = self._changed_at if is_over else self._time()
+        return results.Progress(
+            self._read if self.total is None and (is_over or self._exhausted) else self.total,
+            done=self._done,
+            failed=self._failed,
+            in_flight=len(self.in_flight()),
+            is_working=bool(self._items),
+            is_over=is_over,
+            seconds=None if self._began is None else until - self._began,
+        )
 
     def waiting(self) -> tuple[Outcome, ...]:
         """Outcomes that were not handed out."""
@@ -343,6 +388,20 @@ class OutcomeStream:
     def waiting(self) -> tuple[Outcome, ...]:
         """Outcomes that stand and were not handed out: what a consumer that stops would leave behind."""
         return self._core.waiting()
+
+    def _repr_html_(self) -> str:
+        """Return a progress bar for a notebook. Uses no network."""
+        return results.bar(self._core.progress())
+
+    def _ipython_display_(self) -> None:
+        """Show a progress bar in a notebook, redrawn while the stream works."""
+        self._check_loop()
+        self._live_bar().show()
+
+    def _live_bar(self) -> results.LiveBar:
+        core = self._core
+        core.live_bar = core.live_bar or results.LiveBar(self._loop, core.progress)
+        return core.live_bar
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a stream cannot be pickled or copied: it belongs to its client's event loop")

@@ -12,10 +12,16 @@ if TYPE_CHECKING:
     from bfl_async.results.display import card as card
     from bfl_async.results.display import contact_sheet as contact_sheet
     from bfl_async.results.display import tile as tile
+    from bfl_async.results.progress import LiveBar as LiveBar
+    from bfl_async.results.progress import Progress as Progress
+    from bfl_async.results.progress import bar as bar
 
 # Imported at its first use, in a notebook. The rest is imported by its modules.
 _HOMES = {
+    "LiveBar": "results.progress",
+    "Progress": "results.progress",
     "Source": "results.display",
+    "bar": "results.progress",
     "card": "results.display",
     "contact_sheet": "results.display",
     "tile": "results.display",

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from bfl_async import results
 from bfl_async.sync.portal import Call, Portal, wait_for_end
 from bfl_async.sync.values import Outcome, TaskHandle
 
@@ -87,6 +88,7 @@ class OutcomeStream:
         self._source = ThreadSource(self._news.set)
         self._portal = portal
         self._outcomes = portal.run(lambda: begin(self._source))
+        self._outcomes._core.total = len(requests) if isinstance(requests, list | tuple) else None
         self._awaited: Call[AsyncOutcome | _End] | None = None
         self._read: _Read | None = None
         self._lock = threading.Lock()  # of who iterates
@@ -102,6 +104,20 @@ class OutcomeStream:
         """Outcomes that stand and were not handed out: what a consumer that stops would leave behind."""
         waiting = self._portal.run(lambda: self._outcomes.waiting)
         return tuple(Outcome._of(outcome, self._portal) for outcome in waiting)
+
+    def _repr_html_(self) -> str:
+        """Return a progress bar for a notebook. Uses no network."""
+        return results.bar(self._progress())
+
+    def _ipython_display_(self) -> None:
+        """Show a progress bar in a notebook, redrawn while the stream works."""
+        live = self._outcomes._live_bar()
+        # Here, so that it appears in the cell of this thread.
+        live.show_once(self._progress())
+        self._portal.post(live.changed)
+
+    def _progress(self) -> results.Progress:
+        return self._portal.run(self._outcomes._core.progress)
 
     def __iter__(self) -> Self:
         return self

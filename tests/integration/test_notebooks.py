@@ -51,6 +51,8 @@ async def test_the_notebook_runs_and_shows_its_pictures(
     assert f'src="{bfl_sandbox.url}' in unsaved
     sheets = [text for text in texts if "<figure" in text]
     assert [sheet.count("<img") for sheet in sheets] == [3, 3]
+    (bar,) = [text for text in texts if "<progress" in text]
+    assert 'max="3" value="3"' in bar
     (updates,) = [text for source, text in shown.items() if "updates()" in source]
     assert "None" not in updates.partition("<div>")[0]
     assert "Ready" in updates
