@@ -14,12 +14,14 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 from bfl_async import AsyncBFL
 from bfl_async._config import DEFAULT_ACCOUNT, account_hash, state_folder
+from bfl_async._config import cache_folder as limit_folder
 from bfl_async._version import __version__
 from bfl_async.cli.cache import cache_folder
 from bfl_async.cli.doctor_catalog import catalog_finding
@@ -46,7 +48,12 @@ from bfl_async.errors import (
 )
 from bfl_async.ledger.schema import has_wal_bug
 from bfl_async.limiter.file import found_limit
+from bfl_async.limiter.memory import remembered_limit
 
+_NOTHING_FOUND = (
+    f"runs take {DEFAULT_ACCOUNT} active tasks; "
+    "batch --limit discover finds out how many the account may have"
+)
 _ACCOUNT_CHECKS = ("key", "credits")
 _COLORS: dict[Level, str] = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 _LITTLE_CREDIT = 10.0  # credits: a few images
@@ -174,15 +181,28 @@ def cache_finding() -> Finding:
 
 async def slots_of(place: Place) -> str:
     """Say how many active tasks a run takes, and how to find out how many the account may have."""
-    found: int | None = None
-    if place.key is not None and place.base_url is not None:
-        account = account_hash(place.key, place.base_url)
-        with suppress(ConfigError, TimeoutError):
-            async with asyncio.timeout(CHECK_S):
-                found = await run_blocking(lambda: found_limit(state_folder(), account))
-    if found is not None:
-        return f"a run with --limit discover found that {found} tasks may be active"
-    return f"runs take {DEFAULT_ACCOUNT} active tasks; batch --limit discover finds out how many the account may have"
+    if place.key is None or place.base_url is None:
+        return _NOTHING_FOUND
+    account = account_hash(place.key, place.base_url)
+    shared, own = await asyncio.gather(
+        _limit_in(lambda: found_limit(state_folder(), account)),
+        _limit_in(lambda: None if (folder := limit_folder()) is None else remembered_limit(folder, account)),
+    )
+    found = []
+    if shared is not None:
+        found.append(f"a run with --limit discover found that {shared} tasks may be active")
+    if own is not None and own != shared:
+        found.append(f"a program that searched in one process found that {own} tasks may be active")
+    return "; ".join(found) or _NOTHING_FOUND
+
+
+async def _limit_in(look: Callable[[], int | None]) -> int | None:
+    """Return what is kept of the account's limit; None where nothing is, or it cannot be read in time."""
+    try:
+        async with asyncio.timeout(CHECK_S):
+            return await run_blocking(look)
+    except (ConfigError, OSError, TimeoutError):
+        return None
 
 
 def folder_finding(name: str, folder: Path) -> Finding:

@@ -123,6 +123,8 @@ class Life:
                 await transport.aclose()
             if settings.limiter is None:
                 await self.limiter.aclose()
+            if self._memory is not None:
+                await self._memory.aclose()
             raise
 
     def _start(self, made: HTTPTransport | None) -> None:
@@ -245,7 +247,7 @@ class Life:
                 if self.settings.limiter is None:
                     await self.limiter.aclose()
                 if self._memory is not None:
-                    await self._memory.keep()
+                    await self._memory.aclose()
 
     # Here and not in the client: the coroutine of a closing holds this object, and not the client.
     def __del__(self) -> None:

@@ -226,7 +226,7 @@ def new_memory(settings: Settings, limiter: Limiter) -> limiters.Memory | None:
     # Keys that rotate do not name the account, and a transport from outside has a key of its own.
     if not isinstance(name, str) or not name or folder is None:
         return None
-    return limiters.Memory(folder / f"limit-{account_hash(name, settings.base_url)}.json", limiter)
+    return limiters.Memory(limiters.memory_file(folder, account_hash(name, settings.base_url)), limiter)
 
 
 def slots_of(settings: Settings, limiter: Limiter) -> int:

@@ -15,11 +15,18 @@ from bfl_async.runtime.lazy import lazy_names
 if TYPE_CHECKING:
     from bfl_async.limiter.file import FileLimiter
     from bfl_async.limiter.memory import Memory as Memory
+    from bfl_async.limiter.memory import memory_file as memory_file
     from bfl_async.limiter.redis import RedisLimiter
 
 __all__ = ["FileLimiter", "LocalLimiter", "RedisLimiter"]
 
 
 __getattr__: Callable[[str], object] = lazy_names(
-    __name__, {"FileLimiter": "limiter.file", "Memory": "limiter.memory", "RedisLimiter": "limiter.redis"}
+    __name__,
+    {
+        "FileLimiter": "limiter.file",
+        "Memory": "limiter.memory",
+        "RedisLimiter": "limiter.redis",
+        "memory_file": "limiter.memory",
+    },
 )

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ from bfl_async.errors import ConfigError, QueueFullError
 from bfl_async.limiter._leases import closed_before_grant, closed_first, fail
 from bfl_async.limiter.local_state import Place, Pool, Slot
 from bfl_async.protocols.limiter import Lease
+from bfl_async.runtime.ordered import OrderedSet
 from bfl_async.types.statistics import PoolStatistics
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class LocalLimiter:
 
     def __init__(self, limits: int | Limits = 12) -> None:
         self._limits = limits_from(limits)
+        # Called each time the search for the limit has found something. They must not use the limiter.
+        self.search_watchers: OrderedSet[Callable[[], None]] = OrderedSet()
         self._pools: dict[str, Pool] = {}
         self._queues: dict[tuple[str, ...], list[Place]] = {}
         # Places marked dead, by queue. Written by withdraw and _next.
@@ -324,7 +327,7 @@ class LocalLimiter:
 
     def _apply(self, limits: Limits) -> None:
         for name, limit in ((ACCOUNT, limits.first_account), *limits.pools.items()):
-            pool = self._pools.setdefault(name, Pool(limit, name=name))
+            pool = self._pools.setdefault(name, Pool(limit, name=name, search_watchers=self.search_watchers))
             # Its timers go on: each finds nothing to do when it fires.
             if name == ACCOUNT and limits.discovers:
                 pool.discover(limit)

@@ -8,6 +8,7 @@ import math
 import os
 import stat
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -201,6 +202,56 @@ async def test_nothing_is_kept_where_nothing_was_found_or_the_account_has_no_nam
             await wait_until(lambda: bfl.statistics().refused_429 == 1)
             await bfl.aclose(drain=0)
     assert not cache.exists()
+
+
+async def test_what_was_found_is_kept_at_once(cache: Path) -> None:
+    """A process may be killed: nothing is left for its end."""
+    async with (
+        Sandbox(limit=12, service_s=math.inf) as server,
+        AsyncBFL(
+            server.key, base_url=server.url, limits=Limits(account="discover"), polling=Fixed(0.05)
+        ) as bfl,
+    ):
+        for _ in range(14):
+            bfl.submit_nowait("flux-2-klein-4b", prompt="a cat")
+        await wait_until(lambda: list(cache.glob("limit-*.json")) != [])
+        (file,) = cache.glob("limit-*.json")
+        found = json.loads(file.read_text())
+        assert found["limit"] == 12
+        assert found["try_at"] > time.time() + 500
+        await bfl.aclose(drain=0)
+
+
+async def test_a_folder_that_hangs_holds_up_no_request(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is written in a thread, of which there is one; it has ended when the client is closed."""
+    goes_on, threads = threading.Event(), list[threading.Thread]()
+    replace = os.replace
+
+    def hang(source: str, target: str) -> None:
+        threads.append(threading.current_thread())
+        goes_on.wait(10)
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", hang)
+    tasks = asyncio.all_tasks()
+    async with Sandbox(limit=12, service_s=math.inf) as server:
+        async with AsyncBFL(
+            server.key, base_url=server.url, limits=Limits(account="discover"), polling=Fixed(0.05)
+        ) as bfl:
+            handles = [bfl.submit_nowait("flux-2-klein-4b", prompt="a cat") for _ in range(14)]
+            await wait_until(lambda: threads != [])
+            task_id = handles[0].task_id
+            assert task_id is not None
+            server.settle(task_id, "Ready")
+            await asyncio.wait_for(handles[0].result(), 10)
+            await wait_until(lambda: handles[12].task_id is not None)
+            assert not goes_on.is_set()
+            goes_on.set()
+            await bfl.aclose(drain=0)
+        assert threading.main_thread() not in threads
+        assert not any(thread.is_alive() for thread in threads)
+        assert len(list(cache.glob("limit-*.json"))) == 1
+    assert asyncio.all_tasks() == tasks
 
 
 @pytest.mark.slow

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from bfl_async import Limits
 from bfl_async._config import account_hash
 from bfl_async.cli import main
+from bfl_async.cli.doctor import slots_of
+from bfl_async.cli.findings import Finding, Place
 from bfl_async.limiter import FileLimiter
 from bfl_async.limiter.file import found_limit
 from bfl_async.types import Lease
@@ -36,6 +41,42 @@ def test_a_run_that_slots_have_limited_says_so(
     assert says in captured.err
     assert "slots were taken for" in captured.err
     assert "summary" in json.loads(captured.out.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("shared", "own", "says"),
+    [
+        (None, None, ["runs take 12", "--limit discover"]),
+        (24, None, ["a run with --limit discover found that 24 tasks may be active"]),
+        (None, 17, ["a program that searched in one process found that 17 tasks may be active"]),
+        (24, 17, ["24 tasks", "17 tasks"]),
+        (24, 24, ["a run with --limit discover found that 24 tasks may be active"]),
+    ],
+)
+async def test_doctor_says_what_is_known_of_the_limit(
+    shared: int | None, own: int | None, says: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever limiter has found it: that of all runs on this machine, or that of one process."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    place = Place("https://api.bfl.ai", "key", Finding("key", "ok", ""), None)
+    account = account_hash("key", "https://api.bfl.ai")
+    if own is not None:
+        path = tmp_path / "cache" / "bfl-async" / f"limit-{account}.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"limit": own, "wait_s": 600, "try_at": 0}))
+    if shared is not None:
+        limiter = FileLimiter(limits=Limits(account="discover"))
+        limiter.use_account(account)
+        async with limiter:
+            lease = Lease(("account",))
+            limiter.enqueue(lease)
+            await wait_until(lambda: lease.taken)
+        with closing(sqlite3.connect(next((tmp_path / "state").rglob("*.db")))) as db, db:
+            db.execute("UPDATE searches SET found = ?", (shared,))
+    slots = await slots_of(place)
+    assert all(each in slots for each in says)
+    assert slots.count("tasks may be active") == len({shared, own} - {None})
 
 
 async def test_doctor_reads_what_a_run_has_found(tmp_path: Path) -> None:
