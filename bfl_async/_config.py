@@ -317,21 +317,24 @@ def check_session(session: object) -> None:
             )
 
 
-def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def check_headers(headers: Mapping[str, str], *, source: str = "default_headers") -> dict[str, str]:
     """Return headers that a caller wants to be sent with each call.
 
+    Args:
+        source: Where they come from, for the message.
     Raises:
         ConfigError: A name or a value is none, or the header is not the caller's to set. No value is shown.
     """
     if not isinstance(headers, Mapping):
-        raise ConfigError(f"default_headers takes a mapping of texts, not {type(headers).__name__}")
-    for name, value in headers.items():
+        raise ConfigError(f"{source} takes a mapping of texts, not {type(headers).__name__}")
+    for number, (name, value) in enumerate(headers.items(), 1):
         if not isinstance(name, str) or not re.fullmatch(_HEADER_NAME, name):
-            raise ConfigError(f"default_headers: {name!r} is not a header's name")
+            # Not shown: it may be a secret in the wrong place.
+            raise ConfigError(f"{source}: the name of number {number} is not a header's name")
         if name.lower() in _OUR_HEADERS or name.lower().startswith(("content-", "proxy-")):
-            raise ConfigError(f"default_headers: {name} is set by the client itself")
+            raise ConfigError(f"{source}: {name} is set by the client itself")
         if not isinstance(value, str) or not (value.isascii() and value.isprintable()):
-            raise ConfigError(f"default_headers: the value of {name} is not printable ASCII")
+            raise ConfigError(f"{source}: the value of {name} is not printable ASCII")
     return {name: Secret(value) for name, value in headers.items()}
 
 

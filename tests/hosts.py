@@ -5,12 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @contextmanager
-def host_in_thread(answer: Callable[[str, str], bytes]) -> Iterator[str]:
-    """Answer each request with 200 and what `answer` returns for its method and path; the origin."""
+def host_in_thread(
+    answer: Callable[[str, str], bytes], heed: Callable[[str, Message], None] = lambda _, headers: None
+) -> Iterator[str]:
+    """Answer each request with 200 and what `answer` returns for its method and path; the origin.
+
+    Args:
+        heed: Called before with the path and the headers.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -21,6 +28,7 @@ def host_in_thread(answer: Callable[[str, str], bytes]) -> Iterator[str]:
             self._answer("POST")
 
         def _answer(self, method: str) -> None:
+            heed(self.path, self.headers)
             body = answer(method, self.path)
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))

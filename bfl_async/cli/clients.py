@@ -75,6 +75,7 @@ async def open_shared(
                 timeouts=timeouts,
                 budget=budget,
                 catalog=current_catalog(),
+                default_headers=host.headers,
                 query=host.query,
                 trusted_hosts=host.trusted_hosts,
             )

@@ -38,7 +38,7 @@ from bfl_async.cli.findings import (
     run_blocking,
     within_check_time,
 )
-from bfl_async.cli.host_options import given_host_options
+from bfl_async.cli.host_options import refuse_host_options
 from bfl_async.cli.output import print_json, print_line, print_marked
 from bfl_async.errors import (
     AuthenticationError,
@@ -62,6 +62,8 @@ _LITTLE_SPACE_BYTES = 2**30
 
 def run_doctor(*, as_json: bool, sandbox: bool) -> int:
     """Run all checks, print a line each, and return the exit code."""
+    if sandbox:
+        refuse_host_options()
     return asyncio.run(examine(as_json=as_json, sandbox=sandbox))
 
 
@@ -148,9 +150,13 @@ async def _credits(place: Place) -> Finding:
     if place.key is None or place.base_url is None:
         return Finding("credits", "warn", "not asked without a key")
     try:
-        host = given_host_options()
+        host = place.host
         async with AsyncBFL(
-            place.key, base_url=place.base_url, query=host.query, trusted_hosts=host.trusted_hosts
+            place.key,
+            base_url=place.base_url,
+            default_headers=host.headers,
+            query=host.query,
+            trusted_hosts=host.trusted_hosts,
         ) as bfl:
             balance = await bfl.credits()
     except AuthenticationError as exc:

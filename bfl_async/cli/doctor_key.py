@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
-from bfl_async._config import Timeouts, check_query
+from bfl_async._config import Timeouts, check_headers, check_query
 from bfl_async._version import __version__
 from bfl_async.cli.findings import CHECK_S, Finding, Place
-from bfl_async.cli.host_options import given_host_options
+from bfl_async.cli.host_options import HostOptions
 from bfl_async.errors import (
     AuthenticationError,
     BFLError,
@@ -38,7 +38,7 @@ async def examine_key(place: Place) -> Finding:
         return found
     try:
         async with asyncio.timeout(_PROBE_S):
-            reply = await _probe(place.key, place.base_url)
+            reply = await _probe(place.key, place.base_url, place.host)
     except (BFLError, TimeoutError):
         # A lost or late reply says nothing about the key. The host's own line names the network's trouble.
         return found
@@ -58,16 +58,16 @@ async def examine_key(place: Place) -> Finding:
     return found
 
 
-async def _probe(key: str, base_url: str) -> Reply:
+async def _probe(key: str, base_url: str, host: HostOptions) -> Reply:
     """Send an empty request and return the answer."""
-    query = given_host_options().query
     transport = HTTPTransport(
         key=key,
         base_url=base_url,
         timeouts=Timeouts(connect=_PROBE_S, reply=_PROBE_S),
         connections=1,
         agent=user_agent(__version__),
-        query="" if query is None else check_query(query),
+        headers=None if host.headers is None else check_headers(host.headers),
+        query="" if host.query is None else check_query(host.query),
     )
     await transport.open()
     try:

@@ -15,6 +15,7 @@ from bfl_async._config import (
     resolve_base_url,
     resolve_key,
 )
+from bfl_async.cli.host_options import NO_HOST_OPTIONS, HostOptions, host_of_command
 from bfl_async.errors import (
     ConfigError,
 )
@@ -64,6 +65,7 @@ class Place:
     key: str | None
     key_finding: Finding
     url_finding: Finding | None  # why there is no base URL
+    host: HostOptions = NO_HOST_OPTIONS
 
 
 async def within_check_time(
@@ -120,12 +122,18 @@ def place_of() -> Place:
         base_url = resolve_base_url(None, allow_http=False)
     except ConfigError as exc:
         url_finding = Finding("host", "FAIL", str(exc), "correct BFL_BASE_URL")
+    host = NO_HOST_OPTIONS
+    try:
+        host = host_of_command()
+    except ConfigError as exc:
+        # Without its headers the host would answer something else.
+        base_url, url_finding = None, Finding("host", "FAIL", str(exc), "correct or unset it")
     key: str | None = None
     try:
         key = resolve_key(None)
     except ConfigError as exc:
         return Place(base_url, None, Finding("key", "FAIL", str(exc)), url_finding)
-    return Place(base_url, key, key_finding(key, base_url), url_finding)
+    return Place(base_url, key, key_finding(key, base_url), url_finding, host)
 
 
 def key_finding(key: str, base_url: str | None) -> Finding:

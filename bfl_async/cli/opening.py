@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from bfl_async.cli.host_options import given_host_options
+from bfl_async.cli.host_options import host_of_command, refuse_host_options
 
 if TYPE_CHECKING:
     from bfl_async import AsyncBFL, Budget, Timeouts
@@ -39,17 +39,19 @@ async def open_client(
     """
     from bfl_async.cli import clients
 
-    host = given_host_options()
     if sandbox:
-        if host.are_given:
-            raise click.UsageError(
-                "--query and --trusted-host cannot be used with --sandbox: they are for a real host"
-            )
+        refuse_host_options()
         return await clients.open_sandboxed(
             stack, speed=_SANDBOX_SPEED, limit=limit, timeouts=timeouts, budget=budget
         )
     return await clients.open_shared(
-        stack, limit=limit, timeouts=timeouts, budget=budget, submits=submits, redis=redis, host=host
+        stack,
+        limit=limit,
+        timeouts=timeouts,
+        budget=budget,
+        submits=submits,
+        redis=redis,
+        host=host_of_command(),
     )
 
 
