@@ -9,6 +9,10 @@ own, one for each kind of call. Blocking is the longest single callback of the e
 that a busy machine disturbs it little; the best of several runs counts. Memory is the peak of the resident set, less
 what the process has while it is idle, over all runs.
 
+One kind of answer is not in the table: base64 of an image, in the answer to a submit, is read up to 88 MiB where the
+base URL is not BFL's own, for hosts that answer so. This server is such a host. docs/reference/replies.md says what
+that costs. From BFL's own hosts it costs what any other answer does.
+
 Expected: each row blocks the loop for at most 10 ms and takes at most 64 MB. The exit code is 1, and a line says why,
 if one does not.
 

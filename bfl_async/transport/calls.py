@@ -38,7 +38,7 @@ from bfl_async.transport.failures import (
     too_large,
     translate,
 )
-from bfl_async.transport.guard import origin_of
+from bfl_async.transport.guard import KeyGuard, origin_of
 from bfl_async.transport.mask import Mask
 from bfl_async.transport.proxies import Proxies
 from bfl_async.transport.reading import beginning_of, inflate, pour, read
@@ -67,12 +67,14 @@ class Calls:
 
     Args:
         mask: Of the secrets that a reply may repeat, besides the key of its call.
+        guard: Knows whether the base URL is BFL's own. Other hosts may answer a POST with an image, read further.
     """
 
-    def __init__(self, sessions: Sessions, proxies: Proxies, mask: Mask) -> None:
+    def __init__(self, sessions: Sessions, proxies: Proxies, mask: Mask, guard: KeyGuard) -> None:
         self._sessions = sessions
         self._proxies = proxies
         self._mask = mask
+        self._guard = guard
         self._threads = Threads("bfl-replies", _THREADS)
         self._closed = False
 
@@ -188,7 +190,8 @@ class Calls:
         """
         is_good = 200 <= response.status < 300
         encoding = response.headers.get("Content-Encoding", "")
-        grow = partial(_bound_of, encoding) if is_good and response.method == "POST" else None
+        may_grow = not self._guard.is_bfl and is_good and response.method == "POST"
+        grow = partial(_bound_of, encoding) if may_grow else None
         content = await read(response, max_bytes, limit, None, cut=not is_good, grow=grow)
         if grow is not None and (encoding or len(content) > max_bytes):
             max_bytes = grow(content)

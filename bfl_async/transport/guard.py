@@ -104,12 +104,18 @@ class KeyGuard:
         self._trusted = tuple(trusted)
         domains: list[str] = []
         is_former = _within(base.host, "bfl.ml")
-        if is_former or _within(base.host, "bfl.ai") or is_loopback(base.host):
+        self._is_bfl = is_former or _within(base.host, "bfl.ai")
+        if self._is_bfl or is_loopback(base.host):
             domains.append("bfl.ai")
         if is_former:
             domains.append("bfl.ml")  # the API's former name
         # None with a foreign base URL: its key is not BFL's to see, and a gateway may pass on BFL's polling URLs.
         self._domains = tuple(domains)
+
+    @property
+    def is_bfl(self) -> bool:
+        """True where the base URL is BFL's own, under one of its names."""
+        return self._is_bfl
 
     @property
     def trusts_bfl(self) -> bool:

@@ -148,7 +148,7 @@ class HTTPTransport:
             self._submits = self._polls = asyncio.Semaphore(most - min(_DOWNLOADS, most // 2))
         self._proxies = Proxies(proxy, session_has_own=session is not None)
         self._sessions = Sessions(session, self._may_lead_inside)
-        self._calls = Calls(self._sessions, self._proxies, _mask_of(headers or {}, query))
+        self._calls = Calls(self._sessions, self._proxies, _mask_of(headers or {}, query), self._guard)
         # Silences after which downloads were given up, by URL, the newest last.
         self._given_up: OrderedDict[str, float] = OrderedDict()
 

@@ -34,8 +34,8 @@ DELIVERY = _LARGE
 """The body of a webhook call."""
 
 SUBMIT_BYTES = 88 * 2**20
-"""Of a good answer to a POST, which may hold the result itself: an image of 64 MiB in base64, and some escapes. Only
-what is left without the base64 is parsed, within `RECEIPT`."""
+"""Of a good answer to a POST, which may hold the result itself where the base URL is not BFL's: an image of 64 MiB in
+base64, and some escapes. Only what is left without the base64 is parsed, within `RECEIPT`."""
 
 MAX_ERROR_PAIRS = 100
 """(path, message) pairs that are kept of a validation error."""

@@ -10,6 +10,7 @@ import pickle
 import time
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 
@@ -32,6 +33,7 @@ from tests.azure import EXTRA, PATH, TOKEN, Azure, connected
 from tests.fake import JPEG
 from tests.hosts import host_in_thread
 from tests.integration.test_cli import Run, run
+from tests.integration.test_contract_key import RecordingResolver
 from tests.json_page import check
 
 __all__ = ["run"]  # the fixture
@@ -241,6 +243,37 @@ async def test_large_answer_that_holds_no_image_is_not_read_to_its_end(text: str
     async with connected(Azure(answer=lambda _: {"note": text})) as bfl:
         with pytest.raises(AmbiguousSubmitError, match="larger than 1048576 bytes"):
             await bfl.generate(a_request())
+
+
+@pytest.mark.parametrize(
+    ("host", "is_read"),
+    [("api.bfl.ai", False), ("api.eu.bfl.ai", False), ("api.bfl.ml", False), ("bfl.ai.example", True)],
+)
+async def test_image_of_bfls_own_host_is_not_read_to_its_end(host: str, is_read: bool) -> None:
+    """BFL never answers so: whoever does there gets no more memory than any other answer."""
+    image = PNG[: 2**21] + b"IEND"
+    azure = Azure(image)
+    async with TestServer(azure.app()) as server:
+        port = server.port
+        resolver = RecordingResolver(lambda _host, _port: port)
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver)) as session,
+            AsyncBFL(
+                "not-used-there",
+                base_url=f"http://{host}{PATH}",
+                allow_http=True,
+                session=session,
+                default_headers={"Authorization": f"Bearer {TOKEN}"},
+                query={"api-version": "preview"},
+            ) as bfl,
+        ):
+            if is_read:
+                result = await bfl.generate(a_request())
+                assert await result.read() == image
+                return
+            with pytest.raises(AmbiguousSubmitError, match="larger than 1048576 bytes"):
+                await bfl.generate(a_request())
+    assert len(azure.posts) == 1
 
 
 async def test_reply_that_cannot_be_read_stays_ambiguous() -> None:
