@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bfl_async.runtime.lazy import lazy_names
 from bfl_async.types.common import JSON as JSON
+from bfl_async.types.held import HeldImage as HeldImage
 from bfl_async.types.lifecycle import End as End
 from bfl_async.types.lifecycle import Estimate as Estimate
 from bfl_async.types.lifecycle import State as State
@@ -18,6 +19,7 @@ from bfl_async.types.replies import Answered as Answered
 from bfl_async.types.replies import Busy as Busy
 from bfl_async.types.replies import Delivery as Delivery
 from bfl_async.types.replies import Failed as Failed
+from bfl_async.types.replies import Immediate as Immediate
 from bfl_async.types.replies import Lost as Lost
 from bfl_async.types.replies import Moderated as Moderated
 from bfl_async.types.replies import NotSent as NotSent
@@ -111,6 +113,8 @@ __all__ = [
     "Expectation",
     "Fact",
     "Failed",
+    "HeldImage",
+    "Immediate",
     "Journal",
     "LatencyStatistics",
     "Law",

@@ -7,6 +7,7 @@ import inspect
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -96,6 +97,16 @@ def test_every_public_name_is_a_value_or_bound_to_a_loop() -> None:
         if inspect.isclass(public) and issubclass(public, BFLError | ImageRequest):
             continue  # test_errors.py and below
         assert (name in VALUES) + (name in BOUND_TO_A_LOOP) + (name in NO_CLASSES) == 1, name
+
+
+@pytest.mark.parametrize("union", [types.SubmitAnswer, types.Settlement])
+def test_every_member_of_a_public_union_is_public(union: object) -> None:
+    """Code that matches on an answer has to be able to name each of them."""
+    members = get_args(union)
+    assert len(members) > 2
+    for member in members:
+        assert member.__name__ in types.__all__
+        assert getattr(types, member.__name__) is member
 
 
 @pytest.mark.parametrize("name", VALUES)
