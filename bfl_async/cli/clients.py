@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from bfl_async import Adaptive, AsyncBFL, Budget, LimiterError, Limits, Timeouts
 from bfl_async._config import resolve_base_url
 from bfl_async.cli.cache import load_timings, save_timings
-from bfl_async.cli.host_options import HostOptions, given_host_options
+from bfl_async.cli.host_options import HostOptions, host_of_command
 from bfl_async.cli.limit_option import Limit
 from bfl_async.cli.output import say
 from bfl_async.cli.stored_catalog import current_catalog
@@ -107,6 +107,8 @@ async def balance_of(key: str) -> float:
     Raises:
         BFLError: The server does not take the key, or cannot be reached.
     """
-    host = given_host_options()
-    async with AsyncBFL(key, query=host.query, trusted_hosts=host.trusted_hosts) as bfl:
+    host = host_of_command()
+    async with AsyncBFL(
+        key, default_headers=host.headers, query=host.query, trusted_hosts=host.trusted_hosts
+    ) as bfl:
         return await bfl.credits()
