@@ -115,12 +115,12 @@ _SECONDS = click.FloatRange(min=0, max=3_600)
 def sandbox_command(**options: Unpack[SandboxArguments]) -> int:
     """Run the fake server until Ctrl-C.
 
-    Prints the variables that point at it.
+    Prints two `export` lines: paste them into the shell whose commands should use it.
 
     \b
     Examples:
       bfl-async sandbox --port 8080 --speed 10
-      bfl-async sandbox > sandbox.env &   # then: set -a; . ./sandbox.env
+      bfl-async sandbox > sandbox.env &   # then: . ./sandbox.env
       bfl-async sandbox --host localhost --tls-cert cert.pem --tls-key key.pem
     """
     # What is printed is meant for a shell, and the host becomes part of a URL.
@@ -192,8 +192,8 @@ async def _serve(options: SandboxArguments, tls: ssl.SSLContext | None, interrup
     try:
         with interrupts.stopping_with(stopped.set, is_regular=True):
             async with sandbox as server:
-                print_line(f"BFL_BASE_URL={server.url}")
-                print_line(f"BFL_API_KEY={server.key}")
+                print_line(f"export BFL_BASE_URL={server.url}")
+                print_line(f"export BFL_API_KEY={server.key}")
                 sys.stdout.flush()
                 say(f"the sandbox listens on {server.url}; stop it with Ctrl-C")
                 say(f"watch it, and turn its fault dials: {server.url}/sandbox")

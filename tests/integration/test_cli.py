@@ -346,7 +346,7 @@ def server(
     )
     assert process.stdout is not None
     for _ in range(2):
-        name, _, value = process.stdout.readline().strip().partition("=")
+        name, _, value = process.stdout.readline().strip().removeprefix("export ").partition("=")
         monkeypatch.setenv(name, value)
     yield process
     process.send_signal(signal.SIGTERM)

@@ -274,7 +274,9 @@ def test_few_descriptors_lose_nothing_that_is_paid(folder: Path, most: int) -> N
         text=True,
     ) as sandbox:
         assert sandbox.stdout is not None
-        asked = dict(sandbox.stdout.readline().strip().split("=", 1) for _ in range(2))
+        asked = dict(
+            sandbox.stdout.readline().strip().removeprefix("export ").split("=", 1) for _ in range(2)
+        )
         try:
             few = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({most}, {most}))\n"
             argv = ["batch", "prompts.txt", "-m", "flux-2-klein-4b"]

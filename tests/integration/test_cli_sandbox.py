@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import ssl
 import subprocess
@@ -36,13 +37,32 @@ def serving(*options: str) -> Iterator[dict[str, str]]:
     )
     try:
         assert process.stdout is not None
-        lines = [process.stdout.readline().strip() for _ in range(2)]
+        lines = [process.stdout.readline().strip().removeprefix("export ") for _ in range(2)]
         yield dict(cast("tuple[str, str]", tuple(line.split("=", 1))) for line in lines)
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         assert process.stdout is not None
         process.stdout.close()
+
+
+def test_lines_that_are_pasted_into_a_shell_count_for_its_commands() -> None:
+    """Without `export` a shell would keep them to itself."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "bfl_async", "sandbox"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        pasted = process.stdout.readline() + process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+    named = {name: value for name, value in os.environ.items() if not name.startswith("BFL_")}
+    child = f'{pasted}{sys.executable} -c \'import os; print(os.environ["BFL_BASE_URL"], os.environ["BFL_API_KEY"])\''
+    done = subprocess.run(["bash", "-c", child], env=named, capture_output=True, check=True, text=True)
+    url, key = done.stdout.split()
+    assert url.startswith("http://127.0.0.1:")
+    assert key == "sandbox-key"
 
 
 def call(

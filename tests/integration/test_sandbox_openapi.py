@@ -250,7 +250,9 @@ def test_the_commands_learn_and_use_a_model_from_a_served_description(
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
     ) as server:  # fmt: skip
         assert server.stdout is not None
-        environment |= dict(server.stdout.readline().strip().split("=", 1) for _ in range(2))
+        environment |= dict(
+            server.stdout.readline().strip().removeprefix("export ").split("=", 1) for _ in range(2)
+        )
 
         def run(*arguments: str) -> str:
             done = subprocess.run(

@@ -67,7 +67,9 @@ def server() -> Iterator[Server]:
         text=True,
     )
     assert process.stdout is not None
-    variables = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
+    variables = dict(
+        process.stdout.readline().strip().removeprefix("export ").split("=", 1) for _ in range(2)
+    )
     yield Server(variables["BFL_BASE_URL"], variables["BFL_API_KEY"])
     process.terminate()
     process.communicate(timeout=10)

@@ -29,5 +29,5 @@ def sandbox() -> Iterator[dict[str, str]]:
         [sys.executable, "-m", "bfl_async", "sandbox", "--speed", "20"], stdout=subprocess.PIPE, text=True
     ) as server:
         assert server.stdout is not None
-        yield dict(server.stdout.readline().strip().split("=", 1) for _ in range(2))
+        yield dict(server.stdout.readline().strip().removeprefix("export ").split("=", 1) for _ in range(2))
         server.terminate()
