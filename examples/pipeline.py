@@ -12,13 +12,13 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from bfl_async import AsyncBFL, FluxDev
+from bfl_async import AsyncBFL, FluxPro11
 
 
-async def taken_from(queue: asyncio.Queue[str | None]) -> AsyncIterator[FluxDev]:
+async def taken_from(queue: asyncio.Queue[str | None]) -> AsyncIterator[FluxPro11]:
     """Make a request of each prompt, until None comes."""
     while (prompt := await queue.get()) is not None:
-        yield FluxDev(prompt=prompt)
+        yield FluxPro11(prompt=prompt)
 
 
 async def draw_all(bfl: AsyncBFL, queue: asyncio.Queue[str | None], folder: Path) -> AsyncIterator[Path]:

@@ -1,4 +1,4 @@
-"""An image by HTTP, with aiohttp. It stands in the README."""
+"""An image by HTTP, with aiohttp. docs/howto/web.md shows it."""
 
 from aiohttp import web
 
@@ -9,7 +9,7 @@ async def create(request: web.Request) -> web.Response:
     if request.content_type != "application/json":  # keeps the forms of other sites out
         raise web.HTTPUnsupportedMediaType
     wish = await request.json()
-    result = await request.app[CLIENT].generate("flux-dev", prompt=wish["prompt"], timeout=60)
+    result = await request.app[CLIENT].generate("flux-pro-1.1", prompt=wish["prompt"], timeout=60)
     return web.Response(body=await result.read(), content_type="image/jpeg")
 
 

@@ -1,4 +1,4 @@
-"""An image by HTTP, with FastAPI: `uvicorn examples.web_fastapi:app`. It stands in the README."""
+"""An image by HTTP, with FastAPI: `uvicorn examples.web_fastapi:app`. The README shows it."""
 
 from typing import Annotated
 

@@ -477,11 +477,13 @@ def module_text(name: str) -> str:
     return (ROOT / "examples" / name).read_text("utf-8").partition('"""\n\n')[2]
 
 
-@pytest.mark.parametrize("name", ["web_fastapi.py", "web_aiohttp.py"])
-def test_readme_shows_the_example_as_it_is_run(name: str) -> None:
-    """Word for word; and the one for FastAPI has no more than 15 lines."""
+@pytest.mark.parametrize(
+    ("name", "page"), [("web_fastapi.py", "README.md"), ("web_aiohttp.py", "docs/howto/web.md")]
+)
+def test_page_shows_the_example_as_it_is_run(name: str, page: str) -> None:
+    """Word for word, and in no more than 15 lines."""
     text = module_text(name)
-    assert f"```python\n{text}```" in (ROOT / "README.md").read_text("utf-8")
+    assert f"```python\n{text}```" in (ROOT / page).read_text("utf-8")
     assert len([line for line in text.splitlines() if line]) <= 15
 
 
@@ -513,7 +515,7 @@ async def test_fastapi_example_draws() -> None:
 
 
 async def test_aiohttp_example_draws() -> None:
-    """As it stands in the README."""
+    """As docs/howto/web.md shows it."""
     names: dict[str, object] = {"__name__": "example"}
     exec(module_text("web_aiohttp.py"), names)
     sandbox = Sandbox(service_s=0.0)
@@ -602,7 +604,7 @@ async def test_pipeline_example_runs_from_the_shell(tmp_path: Path) -> None:
 
 
 async def test_studio_runs_from_the_shell_with_the_sandbox(tmp_path: Path) -> None:
-    """The README's command: it says where it is, draws, and ends when it is told to."""
+    """The command of docs/howto/studio.md: it says where it is, draws, and ends when it is told to."""
     with free_socket() as bound:
         port = bound.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
