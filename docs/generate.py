@@ -98,7 +98,7 @@ def models_page() -> str:
         (
             f"[`{row.name}`](#{_anchor(row.name)})",
             price_text(row),
-            _source(row),
+            " ".join(row.source),
             ", ".join(row.pools),
             f"{row.median_s:g}",
             row.state + (f", use `{row.replaced_by}`" if row.replaced_by else ""),
@@ -109,11 +109,13 @@ def models_page() -> str:
         "# Models and prices",
         "What this release knows of each model. A name that is not here is sent as it is, with one warning: see "
         "[a newer model](../howto/new-models.md). A field that is not here goes into `extra_body`.",
-        "Prices are in credits (1 credit = 0.01 USD), as published: what the server states with its answer counts. "
-        '"Unknown": none is published. Where two sources contradict each other, an estimate is the lower one and says '
-        '"at least", and a budget sets the higher one aside. MP: 1,048,576 px. A model counts in the account\'s pool, '
-        "and in the one that is named. Seconds: the median from accepted to Ready that a client goes by until it has "
-        "seen times of its own.",
+        "Prices are in credits (1 credit = 0.01 USD), as published; what the server states with its reply counts. "
+        '"Unknown": no price is published. "At least": two sources contradict each other; an estimate takes the lower '
+        "one, and a budget the higher one. MP: 1,048,576 px.",
+        "Every model counts in the account's pool, and in the pool that the table names. Seconds: the median from "
+        "accepted to Ready that a client expects until it has measured its own.",
+        'Sources of the prices, by the letters in the table. "Against that": it contradicts the letter before it.',
+        _table(("letter", "source"), [(f"{letter}", text) for letter, text in SOURCES.items()]),
         _table(("model", "price in credits", "source", "pool", "seconds", "state"), rows),
     ]
     for row in CATALOG.values():

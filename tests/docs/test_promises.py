@@ -49,7 +49,7 @@ def test_how_to_observe_names_every_event_and_field() -> None:
 
 
 def test_each_model_names_the_sources_of_its_fields_and_prices() -> None:
-    """Each with its date, in the model's own section and in the table above; prices of a range one by one."""
+    """With its date in the model's section, by its letter in the table; prices of a range one by one."""
     head, *sections = (DOCS / "reference" / "models.md").read_text("utf-8").split("\n## ")
     assert len(sections) == len(CATALOG)
     for row, section in zip(CATALOG.values(), sections, strict=True):
@@ -60,9 +60,10 @@ def test_each_model_names_the_sources_of_its_fields_and_prices() -> None:
         credits = [each for each in paragraphs if each.startswith("Credits: ")]
         assert len(credits) == (row.price is not None), row.name
         (line,) = (line for line in head.splitlines() if line.startswith(f"| [`{row.name}`]"))
-        for source in (SOURCES[letter] for letter in row.source):
-            assert source in line
-            assert source in credits[0]
+        assert line.split(" | ")[2].split() == [*row.source]
+        assert all(SOURCES[letter] in credits[0] for letter in row.source)
+    legend = head.partition("| [`")[0]
+    assert all(f"| {letter} | {source} |" in legend for letter, source in SOURCES.items())
     assert "Credits: 768sq 4.1, 1k 4.8, 2k 10, 4k 60.7. Source: " in "".join(sections)
 
 

@@ -128,6 +128,30 @@ async def test_no_page_is_wider_than_the_screen_complains_or_asks_another_host(
     assert trouble == []
 
 
+def test_navigation_is_collapsed_except_where_the_reader_is(site: Path) -> None:
+    """Eighty open entries hide the one that is looked for."""
+    toggle = re.compile(r'<input class="md-nav__toggle[^>]* id="__nav_[^>]*>')
+    first = toggle.findall((site / "index.html").read_text("utf-8"))
+    assert len(first) >= 8
+    assert [each for each in first if "checked" in each] == []
+    within = toggle.findall((site / "howto" / "limits" / "index.html").read_text("utf-8"))
+    assert len([each for each in within if "checked" in each]) == 2
+
+
+async def test_tables_fit_their_column_on_a_desk(browser: Browser, url: str) -> None:
+    """What is cut off on the right is not read, for nothing shows that a table can be scrolled."""
+    page, trouble = await watched(browser, url, 1280, "light")
+    for address in IN_SITE:
+        await page.goto(url + address, wait_until="load")
+        wide = await page.evaluate(
+            """[...document.querySelectorAll(".md-typeset__scrollwrap, .md-typeset__table, article table")]
+               .filter(each => each.scrollWidth > each.clientWidth + 1)
+               .map(each => `${each.scrollWidth} px in ${each.clientWidth}: ${each.innerText.slice(0, 60)}`)"""
+        )
+        trouble += [f"{address}: {each}" for each in wide]
+    assert trouble == []
+
+
 @pytest.mark.parametrize(
     ("words", "found"),
     [
