@@ -28,8 +28,8 @@ PICTURES = Path(__file__).parent / "pictures"
 PROMPTS = ROOT / "examples" / "prompts.txt"
 
 COLUMNS = 6
-_THUMBNAIL_PX = (200, 150)
-_GAP_PX = 8
+THUMBNAIL_PX = (200, 150)
+GAP_PX = 8
 # Ratios that a batch of one's own might mix, so that the gallery shows how it lays them out.
 _SIZES_PX = ((1024, 768), (768, 1024), (1024, 1024), (1344, 768))
 
@@ -65,14 +65,14 @@ async def made_batch(folder: Path, sizes_px: Sequence[tuple[int, int]]) -> None:
 
 def contact_sheet(images: Sequence[Path]) -> bytes:
     """Return a PNG of the images in rows of `COLUMNS`; the same images give the same bytes."""
-    wide, high = (size + _GAP_PX for size in _THUMBNAIL_PX)
+    wide, high = (size + GAP_PX for size in THUMBNAIL_PX)
     rows = -(-len(images) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * wide + _GAP_PX, rows * high + _GAP_PX), "white")
+    sheet = Image.new("RGB", (COLUMNS * wide + GAP_PX, rows * high + GAP_PX), "white")
     for number, path in enumerate(images):
         with Image.open(path) as image:
             row, column = divmod(number, COLUMNS)
-            thumbnail = image.resize(_THUMBNAIL_PX, Image.Resampling.LANCZOS)
-            sheet.paste(thumbnail, (_GAP_PX + column * wide, _GAP_PX + row * high))
+            thumbnail = image.resize(THUMBNAIL_PX, Image.Resampling.LANCZOS)
+            sheet.paste(thumbnail, (GAP_PX + column * wide, GAP_PX + row * high))
     return encoded(sheet)
 
 
