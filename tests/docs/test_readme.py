@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bfl_async.catalog import CATALOG
 from bfl_async.sandbox import Sandbox
 from tests.docs.pages import ROOT
 
@@ -102,6 +103,26 @@ def test_the_test_file_passes_with_the_settings_beside_it(tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
+
+
+FIRST_PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "howto").glob("*.md")]
+COMMANDS = [
+    (path.name, line)
+    for path in FIRST_PAGES
+    for line in re.findall(
+        r"^\$ (.*bfl-async (?:generate|batch|estimate|enqueue) .*)$", path.read_text("utf-8"), re.MULTILINE
+    )
+]
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_commands_that_are_shown_have_a_known_price(page: str, line: str) -> None:
+    """A reader who copies one learns what it costs: the model has a price, and an estimate a whole size."""
+    for name in re.findall(r" -m (\S+)", line):
+        assert CATALOG[name].price is not None, page
+    if "estimate" in line:
+        assert "--width" in line, page
+        assert "--height" in line, page
 
 
 def test_it_is_read_in_one_sitting() -> None:
