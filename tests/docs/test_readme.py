@@ -18,7 +18,8 @@ from tests.docs.pages import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
 SHOWN = re.sub(r"<!--.*?-->", "", README, flags=re.DOTALL)
-INSTALL = "pip install '.[cli,images]'"
+# A line without an environment of its own is refused by the Python of many systems.
+INSTALL = "python3 -m venv .venv && . .venv/bin/activate && pip install '.[cli,images]'"
 PUBLISHED = "pip install 'bfl-async[cli,images]'"
 
 
