@@ -111,7 +111,9 @@ COMMANDS = [
     (path.name, line)
     for path in FIRST_PAGES
     for line in re.findall(
-        r"^\$ (.*bfl-async (?:generate|batch|estimate|enqueue) .*)$", path.read_text("utf-8"), re.MULTILINE
+        r"^(?:\$ )?(.*bfl-async (?:generate|batch|estimate|enqueue) .*)$",
+        path.read_text("utf-8"),
+        re.MULTILINE,
     )
 ]
 
@@ -119,11 +121,18 @@ COMMANDS = [
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
 def test_commands_that_are_shown_have_a_known_price(page: str, line: str) -> None:
     """A reader who copies one learns what it costs: the model has a price, and an estimate a whole size."""
-    for name in re.findall(r" -m (\S+)", line):
+    for name in re.findall(r" -m (\S+)", line.partition("bfl-async ")[2]):
         assert CATALOG[name].price is not None, page
     if "estimate" in line:
         assert "--width" in line, page
         assert "--height" in line, page
+
+
+def test_commands_can_be_pasted_into_any_shell() -> None:
+    """A prompt before a command is no command, and zsh takes a comment behind one for arguments."""
+    lines = [line for block in (*blocks("sh"), *blocks("console")) for line in block.splitlines()]
+    assert len(lines) >= 8
+    assert [line for line in lines if line.startswith(("$", "#")) or " #" in line] == []
 
 
 def test_it_is_read_in_one_sitting() -> None:
