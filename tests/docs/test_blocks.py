@@ -82,6 +82,15 @@ def test_every_block_is_run_or_of_a_language_that_is_only_shown(page: Path) -> N
     assert set(fences[1::2]) <= {""}
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page != Path("docs/reference/cli.md")], ids=str)
+def test_commands_that_are_shown_can_be_pasted(page: Path) -> None:
+    """A prompt is for a block that is run and shows output; zsh takes a comment behind a command for arguments."""
+    fenced = re.findall(r"^```(\w+)$\n(.*?)^```$", (ROOT / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    lines = [(language, line) for language, block in fenced for line in block.splitlines()]
+    assert [line for language, line in lines if language in ("sh", "text") and line.startswith("$ ")] == []
+    assert [line for language, line in lines if language in ("sh", "console", "text") and " # " in line] == []
+
+
 def test_blocks_that_install_are_the_two_of_the_readme() -> None:
     """They are left out here by how they begin, and nothing else may be."""
     begin = re.compile(rf"^```sh\n{INSTALLS}", re.MULTILINE)
