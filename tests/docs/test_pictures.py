@@ -20,14 +20,14 @@ MOST_BYTES = 300_000
 
 def colours(name: str, image: Image.Image) -> list[object]:
     """The colour at the upper left of each card, where it has no letter."""
-    shown = image.convert("RGB")
+    shown = image.convert("RGBA")
     if name != "batch.png":
         return [shown.getpixel((4, 4))]
     wide, high = THUMBNAIL_PX[0] + GAP_PX, THUMBNAIL_PX[1] + GAP_PX
-    columns, rows = (shown.width - GAP_PX) // wide, (shown.height - GAP_PX) // high
+    columns, rows = (shown.width + GAP_PX) // wide, (shown.height + GAP_PX) // high
     assert (columns, columns * rows) == (COLUMNS, len(prompts()))
     return [
-        shown.getpixel((column * wide + GAP_PX + 4, row * high + GAP_PX + 4))
+        shown.getpixel((column * wide + 4, row * high + 4))
         for row in range(rows)
         for column in range(columns)
     ]
