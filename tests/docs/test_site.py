@@ -138,6 +138,19 @@ def test_navigation_is_collapsed_except_where_the_reader_is(site: Path) -> None:
     assert len([each for each in within if "checked" in each]) == 2
 
 
+async def test_copying_a_console_takes_its_commands_alone(browser: Browser, url: str) -> None:
+    """With prompts and output, what was copied cannot be pasted into a shell."""
+    page, trouble = await watched(browser, url, 1280, "light")
+    await page.goto(f"{url}tutorial/")
+    code = page.locator(".language-console code").first
+    assert "$ bfl-async doctor" in await code.inner_text()
+    # The button sets this attribute while it reads the text.
+    await code.evaluate("code => code.setAttribute('data-md-copying', '')")
+    lines = (await code.inner_text()).split("\n")
+    assert [line for line in lines if line] == ["bfl-async doctor", "bfl-async credits"]
+    assert trouble == []
+
+
 async def test_tables_fit_their_column_on_a_desk(browser: Browser, url: str) -> None:
     """What is cut off on the right is not read, for nothing shows that a table can be scrolled."""
     page, trouble = await watched(browser, url, 1280, "light")
