@@ -80,8 +80,9 @@ async def browser() -> AsyncIterator[Browser]:
 
 def address_of(page: Path) -> str:
     """A page's path in the site."""
-    path = page.relative_to("docs").with_suffix("").as_posix()
-    return "" if path == "index" else f"{path}/"
+    relative = page.relative_to("docs")
+    folder = relative.parent if page.stem == "index" else relative.with_suffix("")
+    return "" if folder == Path() else f"{folder.as_posix()}/"
 
 
 IN_SITE = [address_of(page) for page in PAGES if page.parts[0] == "docs"]
