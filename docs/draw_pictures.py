@@ -13,6 +13,7 @@ import contextlib
 import io
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -32,6 +33,12 @@ THUMBNAIL_PX = (200, 150)
 GAP_PX = 8
 # Ratios that a batch of one's own might mix, so that the gallery shows how it lays them out.
 _SIZES_PX = ((1024, 768), (768, 1024), (1024, 1024), (1344, 768))
+
+# As wide as a column of the documentation shows with letters that can be read.
+_VIEWPORT_PX = (1120, 760)
+_SCALE = 1.5
+_STUDIO_IMAGES = 6
+_ALL_ARE_SHOWN = """wanted => [...document.images].filter(image => image.naturalWidth > 0).length >= wanted"""
 
 
 def prompts() -> list[str]:
@@ -115,28 +122,35 @@ async def photographed() -> dict[str, bytes]:
 
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as name:
-        page_of_batch = await gallery(Path(name))
+        page_of_batch = await gallery(Path(name), "pictures")
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             try:
-                page = await browser.new_page(viewport={"width": 1280, "height": 800})
+                width, height = _VIEWPORT_PX
+                page = await browser.new_page(
+                    viewport={"width": width, "height": height}, device_scale_factor=_SCALE
+                )
                 await page.goto(page_of_batch.as_uri(), wait_until="load")
                 pictures = {"gallery.png": await page.screenshot()}
                 async with studio(Path(name)) as url:
                     await page.goto(url, wait_until="load")
-                    for prompt in prompts()[:6]:
+                    for prompt in prompts()[:_STUDIO_IMAGES]:
                         await page.locator("textarea").first.fill(prompt)
                         await page.locator("textarea").first.press("Control+Enter")
+                        # The place in the queue shows as the order of the cards.
                         await page.wait_for_timeout(300)
-                    await page.wait_for_timeout(8_000)
+                    await page.wait_for_function(_ALL_ARE_SHOWN, arg=_STUDIO_IMAGES)
                     pictures["studio.png"] = await page.screenshot()
+                    # The page's connection would keep the studio from ending.
+                    await page.close()
             finally:
                 await browser.close()
     return {name: encoded(Image.open(io.BytesIO(picture))) for name, picture in pictures.items()}
 
 
-async def gallery(folder: Path) -> Path:
-    """Make a batch of mixed sizes and its gallery in `folder`; return the page."""
+async def gallery(parent: Path, name: str) -> Path:
+    """Make a batch of mixed sizes and its gallery in a folder, whose name is the page's title; return the page."""
+    folder = parent / name
     await made_batch(folder, _SIZES_PX)
     command = [sys.executable, "-m", "bfl_async", "gallery", str(folder)]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
@@ -148,8 +162,10 @@ async def gallery(folder: Path) -> Path:
 @contextlib.asynccontextmanager
 async def studio(folder: Path) -> AsyncIterator[str]:
     """Run the studio on the sandbox, with its images in `folder`; yield its address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "examples.studio", "--sandbox", "--port", "8765"),
+        *(sys.executable, "-m", "examples.studio", "--sandbox", "--port", str(port)),
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=asyncio.subprocess.PIPE,
