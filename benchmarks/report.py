@@ -125,7 +125,7 @@ def page(
         if row.why_skipped is not None
     ]
     verdicts = [
-        ["scenario", "client", "figure", "expected", "measured", ""],
+        ["scenario", "client", "figure", "expected", "measured", "verdict"],
         ["---", "---", "---", "--:", "--:", "---"],
     ]
     verdicts += [

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 
+from tests import axe
 from tests.docs.pages import PAGES, ROOT
 
 if TYPE_CHECKING:
@@ -126,6 +127,22 @@ async def test_no_page_is_wider_than_the_screen_complains_or_asks_another_host(
         wide = await page.evaluate("document.documentElement.scrollWidth")
         if wide > width:
             trouble.append(f"{address} is {wide} px wide")
+    assert trouble == []
+
+
+# Pages that differ in what is on them: code, pictures, wide tables, names of an API, many entries in the contents.
+KINDS = ["", "tutorial/", "coming-from/loop/", "reference/models/", "reference/events/", "benchmarks/"]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "light"), (1280, "dark")])
+async def test_axe_finds_no_barrier(
+    browser: Browser, url: str, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    """Contrast, landmarks, headers of tables, and what the keyboard reaches."""
+    page, trouble = await watched(browser, url, width, scheme)
+    for address in KINDS:
+        await page.goto(url + address, wait_until="load")
+        trouble += await axe.violations(page)
     assert trouble == []
 
 
