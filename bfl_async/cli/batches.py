@@ -169,10 +169,13 @@ def status(run: Path, as_json: bool) -> int:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="The page.  [default: FOLDER/gallery.html]"
 )
-def gallery(folder: Path, output: Path | None) -> int:
+@click.option("--ledger", type=click.Path(path_type=Path), help="The run's record.  [default: FOLDER/run.db]")
+@click.option("--open", "is_opened", is_flag=True, help="Open the page in the browser.")
+def gallery(folder: Path, output: Path | None, ledger: Path | None, is_opened: bool) -> int:
     """Write one HTML page that shows a folder of images.
 
-    The details come from the folder's manifest.jsonl.
+    It shows what the folder's manifest.jsonl lists, and from the run's record the rows that were moderated or failed,
+    the fields of every row, and what the run has cost. Search, filter, see all details, copy them, and compare two.
 
     \b
     Examples:
@@ -181,5 +184,9 @@ def gallery(folder: Path, output: Path | None) -> int:
     """
     from bfl_async.cli.gallery import write_gallery
 
-    print_line(str(write_gallery(folder, output)))
+    page = write_gallery(folder, output, ledger)
+    print_line(str(page))
+    # Absolute, so that no name is taken for an option.
+    if is_opened and click.launch(str(page.absolute())):
+        say(f"warning: no browser could be started for {str(page)!r}")
     return 0

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 
-from tests import axe
+from tests.axe import violations_of
 from tests.docs.pages import PAGES, ROOT
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ async def test_axe_finds_no_barrier(
     page, trouble = await watched(browser, url, width, scheme)
     for address in KINDS:
         await page.goto(url + address, wait_until="load")
-        trouble += await axe.violations(page)
+        trouble += [f"{page.url} {each}" for each in await violations_of(page)]
     assert trouble == []
 
 

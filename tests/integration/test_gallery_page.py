@@ -9,21 +9,30 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
+import pytest_asyncio
 from PIL import Image
 
 from bfl_async.cli import gallery
 from bfl_async.cli.gallery import write_gallery
+from bfl_async.cli.gallery_rows import Holdings, Row, Totals
+from bfl_async.cli.previews import PREVIEW_MAX_BYTES, Preview, preview
+from tests.axe import violations_of
 
 if TYPE_CHECKING:
-    from playwright.async_api import Page
+    from playwright.async_api import Browser, Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 Open = Callable[[Path], Awaitable["Page"]]
+SCREENS = {"desktop": (1280, 860), "phone": (390, 844)}
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"),
+    # The browser is started once for all of them.
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 
 class _Trouble(list[str]):
@@ -35,26 +44,31 @@ def trouble() -> _Trouble:
     return _Trouble()
 
 
-@pytest.fixture
-async def open_page(trouble: _Trouble) -> AsyncIterator[Open]:
-    """Open a page from its file, in a browser that notes every complaint; at the end there must be none."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
     api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
     async with api.async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-
-        async def open_it(path: Path) -> Page:
-            page: Page = await browser.new_page(viewport={"width": 1000, "height": 800})
-            page.on("console", lambda message: trouble.append(message.text))
-            page.on("pageerror", lambda error: trouble.append(str(error)))
-            page.on("dialog", lambda dialog: trouble.append(f"dialog: {dialog.message}"))
-            page.on(
-                "request", lambda asked: trouble.append(asked.url) if asked.url.startswith("http") else None
-            )
-            await page.goto(path.absolute().as_uri())
-            return page
-
-        yield open_it
+        yield browser
         await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def open_page(browser: Browser, trouble: _Trouble) -> AsyncIterator[Open]:
+    """Open a page from its file, in a window that notes every complaint; at the end there must be none."""
+    context = await browser.new_context(viewport={"width": 1000, "height": 800})
+
+    async def open_it(path: Path) -> Page:
+        page: Page = await context.new_page()
+        page.on("console", lambda message: trouble.append(message.text))
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("dialog", lambda dialog: trouble.append(f"dialog: {dialog.message}"))
+        page.on("request", lambda asked: trouble.append(asked.url) if asked.url.startswith("http") else None)
+        await page.goto(path.absolute().as_uri())
+        return page
+
+    yield open_it
+    await context.close()
     assert trouble == []
 
 
@@ -90,9 +104,11 @@ async def test_every_entry_is_shown_with_its_preview(open_page: Open, tmp_path: 
     page = await open_page(a_folder(tmp_path))
     assert await page.text_content("#count") == "30 entries · 117 credits"
     assert await page.locator(".card").count() == 30
-    assert await page.locator(".card").nth(3).inner_text() == (
-        "moderated\n\na cat number 3\n\nflux-dev · seed\u00a01003 · 4\u00a0credits\n\nmoderation refused the prompt"
+    moderated = page.locator(".card").nth(3)
+    assert await moderated.locator(".thumb").inner_text() == (
+        "Details: a cat number 3, moderated\nmoderated\nmoderation refused the prompt"
     )
+    assert await moderated.locator("p").all_inner_texts() == ["a cat number 3", "flux-dev · 4 credits"]
     await page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
     await wait_until(page, "document.querySelectorAll('.thumb img').length === 29")
     await wait_until(
@@ -137,11 +153,11 @@ async def test_prompt_stays_text(open_page: Open, tmp_path: Path, trouble: _Trou
         )
     )
     page = await open_page(write_gallery(tmp_path))
-    assert await page.locator(".card .prompt").all_inner_texts() == [evil, evil]
-    assert await page.locator("a").count() == 1, "the one to the file"
+    assert await page.locator(".card .caption").all_text_contents() == [evil, evil]
+    assert await page.locator("a").count() == 0
     for number in range(2):
         await page.locator(".thumb").nth(number).click()
-        assert await page.locator("dd.prompt").inner_text() == evil
+        assert await page.locator("dd.prompt > span").inner_text() == evil
         assert await page.locator("dialog a[href^='javascript']").count() == 0
         await page.keyboard.press("Escape")
     assert await page.locator("img[src='x']").count() == 0
@@ -172,13 +188,16 @@ async def test_keyboard_alone_reaches_everything(open_page: Open, tmp_path: Path
     assert await page.evaluate(outline) == "solid", "the focus is to be seen"
     await page.keyboard.press("ArrowRight")
     assert await page.evaluate(name) == "Details: a cat number 1"
+    top = "document.activeElement.getBoundingClientRect().top + scrollY"
+    before = await page.evaluate(top)
     await page.keyboard.press("ArrowDown")
+    assert await page.evaluate(top) > before
     await page.keyboard.press("ArrowUp")
     assert await page.evaluate(name) == "Details: a cat number 1"
     await page.keyboard.press("Enter")
     place = page.locator("#place")
     assert await place.inner_text() == "2 of 30"
-    assert await page.evaluate(name) == "Next →"
+    assert await page.evaluate(name) == "Next"
     assert await page.locator("#picture img").get_attribute("src") == "./00001.png"
     await wait_until(page, "document.querySelector('#picture img').naturalWidth === 300")
     await page.keyboard.press("ArrowRight")
@@ -190,16 +209,198 @@ async def test_keyboard_alone_reaches_everything(open_page: Open, tmp_path: Path
     assert await place.inner_text() == "30 of 30"
     assert await page.get_by_role("button", name="Next").get_attribute("aria-disabled") == "true"
     await page.keyboard.press("Escape")
-    assert not await page.locator("dialog").is_visible()
+    assert not await page.locator("dialog[open]").count()
     await wait_until(page, f"({name}) === 'Details: a cat number 29'")
     await page.keyboard.press("Tab")
-    assert await page.evaluate(name) == "Open the file 00029.png"
+    assert await page.evaluate(name) == "Compare: a cat number 29"
     await page.keyboard.press("Enter")
-    await page.wait_for_url("**/00029.png")
+    await page.keyboard.press("Shift+Tab")
+    await page.keyboard.press("ArrowLeft")
+    await page.keyboard.press("c")
+    await page.locator("#both").wait_for()
+    assert await page.evaluate(name) == "Close"
+    await page.keyboard.press("Escape")
+    await wait_until(page, f"({name}) === 'Details: a dog number 28'")
+
+
+async def test_rows_are_justified_and_images_keep_their_ratios(open_page: Open, tmp_path: Path) -> None:
+    """Images of one row are of one height, rows fill the width, and nothing is cut off or letterboxed."""
+    sizes = [(300, 200), (200, 300), (256, 256), (512, 200), (160, 90), (90, 160)] * 5
+    for number, size in enumerate(sizes):
+        Image.new("RGB", size, "teal").save(tmp_path / f"{number}.png")
+    page = await open_page(write_gallery(tmp_path))
+    boxes = await page.evaluate(
+        "[...document.querySelectorAll('.thumb')].map((each) => each.getBoundingClientRect()).map("
+        "({top, left, right, width, height}) => ({top, left, right, width, height}))"
+    )
+    ratios = [box["width"] / box["height"] for box in boxes]
+    assert ratios == pytest.approx([width / height for width, height in sizes], rel=0.02)
+    rows: dict[int, list[dict[str, float]]] = {}
+    for box in boxes:
+        rows.setdefault(round(box["top"]), []).append(box)
+    assert len(rows) >= 4
+    for row in list(rows.values())[:-1]:
+        heights = [box["height"] for box in row]
+        assert max(heights) - min(heights) < 1
+        assert row[0]["left"] == pytest.approx(16, abs=1)
+        assert row[-1]["right"] == pytest.approx(1000 - 16, abs=2)
+        assert 200 <= max(heights) <= 400
+    # The last row is not blown up.
+    assert max(box["height"] for box in [*rows.values()][-1]) < 210
+
+
+async def test_details_show_size_and_every_field(open_page: Open, tmp_path: Path) -> None:
+    """What the request asked for, and what became of it; a picture is whole beside a long prompt."""
+    Image.new("RGB", (1024, 768), "teal").save(tmp_path / "a.png")
+    line = {
+        "index": 0, "prompt": "a cat " * 600, "model": "flux-dev", "seed": 2**60, "file": "a.png", "cost": 2.5,
+        "fields": {"steps": 28, "guidance": 3.5, "width": 1024, "raw": False, "keyframes": [{"second": 1}]},
+    }  # fmt: skip
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(line) + "\n")
+    page = await open_page(write_gallery(tmp_path))
+    await page.locator(".thumb").click()
+    facts = dict(
+        await page.evaluate(
+            "[...document.querySelectorAll('#facts dt')].map((each) => "
+            "[each.textContent, each.nextElementSibling.firstChild.textContent])"
+        )
+    )
+    assert facts["Size"] == "1024 \u00d7 768 px · 0.79 MP · 4:3"
+    assert facts["Bytes"] == f"{round((tmp_path / 'a.png').stat().st_size / 1000)} kB"
+    assert (facts["Seed"], facts["Cost"], facts["State"]) == (str(2**60), "2.5 credits", "saved")
+    assert [facts[name] for name in ("steps", "guidance", "width", "raw", "keyframes")] == [
+        "28", "3.5", "1024", "false", '[{"second":1}]'
+    ]  # fmt: skip
+    await wait_until(page, "document.querySelector('#picture img').naturalWidth === 1024")
+    inside = await page.evaluate(
+        "(([image, dialog]) => image.top >= dialog.top && image.bottom <= dialog.bottom)"
+        "(['#picture img', '#details'].map((each) => document.querySelector(each).getBoundingClientRect()))"
+    )
+    assert inside
+
+
+async def test_copy_buttons_fill_the_clipboard(
+    open_page: Open, tmp_path: Path, browser: Browser, trouble: _Trouble
+) -> None:
+    """With the keyboard: one value, or all that makes the image again; also where there is no clipboard to ask."""
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+    line = {"index": 0, "prompt": "a “cat”\nof 2 lines", "model": "flux-dev", "seed": 5, "file": "a.png",
+            "fields": {"steps": 28, "prompt": "a “cat”\nof 2 lines"}}  # fmt: skip
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(line) + "\n")
+    page = await open_page(write_gallery(tmp_path))
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    expect = pytest.importorskip("playwright.async_api").expect
+    for has_clipboard in (True, False):
+        if not has_clipboard:
+            await page.evaluate("navigator.clipboard.writeText = () => Promise.reject(new Error()); 0")
+        await page.locator(".thumb").click()
+        await page.get_by_role("button", name="Copy: Prompt").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".said")).to_have_text("Prompt copied")
+        assert await page.evaluate("navigator.clipboard.readText()") == "a “cat”\nof 2 lines"
+        await expect(page.get_by_role("button", name="Copy: Prompt")).to_be_focused()
+        await page.get_by_role("button", name="Copy all fields").click()
+        await expect(page.locator(".said")).to_have_text("All fields copied")
+        assert json.loads(await page.evaluate("navigator.clipboard.readText()")) == {
+            "model": "flux-dev", "prompt": "a “cat”\nof 2 lines", "steps": 28, "seed": 5
+        }  # fmt: skip
+        await page.keyboard.press("Escape")
+
+
+async def test_two_are_compared(open_page: Open, tmp_path: Path) -> None:
+    """Picked in the grid or from the details; what differs comes first; swapped, and one laid over the other."""
+    page = await open_page(a_folder(tmp_path))
+    expect = pytest.importorskip("playwright.async_api").expect
+    cards, tray = page.locator(".card"), page.locator("#tray")
+    await cards.nth(0).hover()
+    await cards.nth(0).locator(".pick").click()
+    await expect(tray).to_contain_text("Compare “a dog number 0”")
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(tray).to_be_hidden()
+    await cards.nth(0).locator(".thumb").click()
+    await page.locator("#with").click()
+    await expect(tray).to_be_visible()
+    await expect(cards.nth(0).locator(".pick")).to_have_attribute("aria-pressed", "true")
+    await cards.nth(2).locator(".thumb").click()
+    await page.locator("#with").click()
+    both = page.locator("#both")
+    await expect(both.locator("figcaption")).to_have_text(["First: a dog number 0", "Second: a dog number 2"])
+    await wait_until(
+        page, "[...document.querySelectorAll('#both img')].every((each) => each.naturalWidth === 300)"
+    )
+    differing = both.locator("tr.differs")
+    assert await differing.first.locator("th, td").all_inner_texts() == [
+        "Prompt",
+        "a dog number 0",
+        "a dog number 2",
+    ]
+    same = both.locator("tr.same")
+    assert await both.locator("tbody tr").nth(await differing.count()).locator("th").inner_text() == (
+        await same.first.locator("th").inner_text()
+    )
+    assert "State" in await same.locator("th").all_inner_texts()
+    await page.get_by_role("button", name="Swap").click()
+    await expect(both.locator("figcaption").first).to_have_text("First: a dog number 2")
+    await page.get_by_role("button", name="One over the other").click()
+    places = "[...document.querySelectorAll('#both img')].map((each) => JSON.stringify(each.getBoundingClientRect()))"
+    first, second = await page.evaluate(places)
+    assert first == second
+    await page.get_by_label("Show of the second").fill("20")
+    assert await page.evaluate(
+        "getComputedStyle(document.querySelector('#pair figure:last-child a')).clipPath"
+    ) == ("inset(0px 0px 0px 80%)")
+    await page.get_by_role("button", name="Close").click()
+    await expect(tray).to_be_hidden()
+    await expect(cards.nth(2).locator(".thumb")).to_be_focused()
+
+
+async def test_page_of_a_run_says_what_it_cost_in_all(
+    open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Earlier tries and removed rows have no tile and are named."""
+    rows: list[Row] = [{"prompt": str(number), "state": "failed", "cost": 10.0} for number in range(3)]
+    for totals, says in (
+        (Totals(30.0, 0, 0), "3 entries · 30 credits"),
+        (Totals(42.5, 0, 0), "3 entries · 42.5 credits, 12.5 of them for earlier tries or removed rows"),
+        (Totals(30.0, 1, 12), "3 entries · 30 credits · the cost of 1 task is not known · 12 not sent yet"),
+    ):
+        monkeypatch.setattr(
+            gallery, "read_folder", lambda *_, totals=totals: Holdings(rows, [], True, totals)
+        )
+        page = await open_page(write_gallery(tmp_path))
+        assert await page.text_content("#count") == says
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("screen", SCREENS)
+async def test_axe_finds_nothing_in_grid_details_and_compare(
+    open_page: Open, tmp_path: Path, screen: str, scheme: Literal["light", "dark"]
+) -> None:
+    """With a moderated row, one without a preview, and prompts of every length."""
+    a_folder(tmp_path, 12)
+    Image.new("RGB", (200, 400)).save(tmp_path / "00001.png")
+    (tmp_path / "00002.png").write_text("no image")
+    page = await open_page(write_gallery(tmp_path))
+    await page.emulate_media(color_scheme=scheme)
+    width, height = SCREENS[screen]
+    await page.set_viewport_size({"width": width, "height": height})
+    await wait_until(page, "document.querySelectorAll('.thumb img').length === 10")
+    found = {"grid": await violations_of(page)}
+    for place in (0, 3):
+        await page.locator(".thumb").nth(place).click()
+        found[f"details {place}"] = await violations_of(page)
+        await page.keyboard.press("Escape")
+    await page.locator(".thumb").nth(0).press("c")
+    found["picked"] = await violations_of(page)
+    await page.locator(".thumb").nth(4).press("c")
+    found["compare"] = await violations_of(page)
+    await page.locator("#over").click()
+    found["over"] = await violations_of(page)
+    assert {state: each for state, each in found.items() if each} == {}
 
 
 async def test_page_fits_a_phone(open_page: Open, tmp_path: Path) -> None:
-    """Nothing is wider than the screen, neither in the grid nor in the details, and it has a dark side."""
+    """Nothing is wider than the screen: grid, details and compare. It has a dark side."""
     a_folder(tmp_path, 5)
     Image.new("RGB", (200, 400)).save(tmp_path / "00001.png")
     page = await open_page(write_gallery(tmp_path))
@@ -207,14 +408,14 @@ async def test_page_fits_a_phone(open_page: Open, tmp_path: Path) -> None:
     await wait_until(
         page, "document.querySelectorAll('.thumb')[1].querySelector('img')?.naturalHeight === 256"
     )
-    assert await page.evaluate(
-        "(([, thumb]) => thumb.querySelector('img').offsetHeight <= thumb.clientHeight)"
-        "(document.querySelectorAll('.thumb'))"
-    ), "an upright image is whole as well"
     width = "document.documentElement.scrollWidth"
     assert await page.evaluate(width) == 360
     await page.locator(".thumb").first.click()
-    assert await page.evaluate("document.querySelector('dialog').scrollWidth") <= 360
+    assert await page.evaluate("document.querySelector('#details').scrollWidth") <= 360
+    await page.keyboard.press("Escape")
+    for place in (0, 1):
+        await page.locator(".thumb").nth(place).press("c")
+    assert await page.evaluate("document.querySelector('#both').scrollWidth") <= 360
     background = "getComputedStyle(document.body).backgroundColor"
     light = await page.evaluate(background)
     await page.emulate_media(color_scheme="dark")
@@ -225,7 +426,7 @@ async def test_without_previews_the_files_are_shown(
     open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where Pillow was missing, or an image could not be read, the browser loads the file; else it says so."""
-    monkeypatch.setattr(gallery, "preview", lambda path: "")
+    monkeypatch.setattr(gallery, "preview", lambda path: Preview())
     (tmp_path / "zzz.png").write_text("no image")
     path = a_folder(tmp_path, 3)
     (tmp_path / "manifest.jsonl").unlink()
@@ -237,6 +438,10 @@ async def test_without_previews_the_files_are_shown(
     )
     await wait_until(page, "document.querySelectorAll('.thumb .none').length === 1")
     assert await page.locator(".thumb img").first.get_attribute("loading") == "lazy"
+    await wait_until(
+        page, "[...document.querySelectorAll('.card')].every((each) => !each.querySelector('img') || "
+        "Math.abs(each.style.getPropertyValue('--ratio') - 1.5) < 0.01)"
+    )  # fmt: skip
 
 
 @pytest.mark.slow
@@ -247,7 +452,7 @@ async def test_five_thousand_images_open_at_once(
 ) -> None:
     """The page of 5,000 images with previews of full size: opened, filtered and scrolled to its end in seconds."""
     Image.effect_noise((300, 300), 60).convert("RGB").save(tmp_path / "0.png")
-    whole = gallery.preview(tmp_path / "0.png")
+    whole = preview(tmp_path / "0.png")
     monkeypatch.setattr(gallery, "preview", lambda path: whole)  # making them is not what is measured
     lines = []
     for index in range(5000):
@@ -259,7 +464,7 @@ async def test_five_thousand_images_open_at_once(
     (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
     path = write_gallery(tmp_path)
     size = path.stat().st_size
-    assert size < 5000 * (gallery.PREVIEW_MAX_BYTES * 4 / 3 + 400)
+    assert size < 5000 * (PREVIEW_MAX_BYTES * 4 / 3 + 400)
     began = time.monotonic()
     page = await open_page(path)
     await wait_until(page, "document.querySelector('.thumb img')?.naturalWidth > 0")
@@ -277,7 +482,7 @@ async def test_five_thousand_images_open_at_once(
     await page.keyboard.press("End")
     await wait_until(page, "document.activeElement.querySelector('img')?.naturalWidth > 0")
     to_the_end_s = time.monotonic() - began
-    assert await page.evaluate("document.activeElement.ariaLabel") == "Details: number 4999"
+    assert await page.evaluate("document.activeElement.textContent") == "Details: number 4999"
     with capsys.disabled():
         print(  # noqa: T201 - the figures are for who runs it
             f"\n5,000 images, {size / 1e6:.1f} MB: opened in {opened_s:.2f} s, filtered in {filtered_s:.2f} s, "

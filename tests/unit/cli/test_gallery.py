@@ -17,11 +17,16 @@ from typing import cast
 import pytest
 from PIL import Image, ImageFile
 
-from bfl_async.cli import gallery, main
+from bfl_async.cli import gallery, gallery_rows, main
 from bfl_async.cli.files import InputError
-from bfl_async.cli.gallery import PREVIEW_MAX_BYTES, path_inside, preview, read_folder, row_of, write_gallery
+from bfl_async.cli.gallery import write_gallery
+from bfl_async.cli.gallery_rows import path_inside, read_folder, row_of
+from bfl_async.cli.previews import PREVIEW_MAX_BYTES, Preview, preview
+from bfl_async.results.incoming import RESULT_TYPES
 
-ELEMENT = re.compile(r'<script type="application/json" class="(rows|previews)">(.*?)</script>', re.DOTALL)
+ELEMENT = re.compile(
+    r'<script type="application/json" class="(rows|previews|sizes)">(.*?)</script>', re.DOTALL
+)
 
 
 def an_image(path: Path, size: tuple[int, int] = (64, 48)) -> Path:
@@ -152,7 +157,7 @@ def test_torn_and_garbage_lines_are_left_out_with_one_warning(
 
 def test_line_without_end_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its head is one unreadable line, and the next line counts."""
-    monkeypatch.setattr(gallery, "_MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(gallery_rows, "_MAX_LINE_BYTES", 100)
     write_manifest(tmp_path, {"prompt": "x" * 1000}, {"prompt": "short"})
     manifest = read_folder(tmp_path)
     assert manifest.unreadable == [1]
@@ -202,6 +207,63 @@ def test_folder_without_a_manifest_shows_its_images_by_name(tmp_path: Path) -> N
     assert [row["file"] for row in read_folder(tmp_path).rows] == ["1.webp", "9.JPG", "10.png"]
 
 
+def test_whatever_a_result_can_be_is_shown(tmp_path: Path) -> None:
+    """Each kind of file that this package saves is listed and linked, and a video is known as one."""
+    suffixes = sorted({kind.suffix for kind in RESULT_TYPES.values()})
+    for suffix in suffixes:
+        (tmp_path / f"a{suffix}").write_bytes(b"not looked at")
+    rows = rows_of(write_gallery(tmp_path))
+    assert sorted(str(row["href"]) for row in rows) == [f"./a{suffix}" for suffix in suffixes]
+    assert [row["file"] for row in rows if row.get("kind") == "video"] == ["a.mp4"]
+
+
+def test_sizes_are_those_of_the_images(tmp_path: Path) -> None:
+    """In px and in the order of the rows; 0 where a file cannot be read."""
+    an_image(tmp_path / "a.png", (300, 200))
+    an_image(tmp_path / "b.avif", (64, 480))
+    (tmp_path / "c.png").write_text("no image")
+    page = write_gallery(tmp_path).read_text("utf-8")
+    assert data_of(page, "sizes") == [[300, 200], [64, 480], [0, 0]]
+
+
+def test_fields_are_shown_without_secrets_and_bounded(tmp_path: Path) -> None:
+    """Also those within others; a file is shown by its name, and one that was given as bytes by its length."""
+    fields = {
+        "prompt": "a cat", "seed": 1, "steps": 28, "raw": False, "nothing": None, "aspect_ratio": "16:9",
+        "webhook_url": "https://me.example/hook", "webhook_secret": "s3cret", "input_image": "A" * 50_000,
+        "image_prompt": {"$path": "cat.png", "$sha256": "ab"}, "big": 2**60, "x_api_key": "s3cret",
+        "keyframes": [{"image": "B" * 9_000, "second": 1.5, "token": "s3cret"}], "deep": [[[[[[[["x"]]]]]]]],
+    }  # fmt: skip
+    write_manifest(tmp_path, {"index": 0, "prompt": "a cat", "seed": 7, "file": "a.png", "fields": fields})
+    text = write_gallery(tmp_path).read_text("utf-8")
+    (row,) = cast("list[dict[str, object]]", data_of(text, "rows"))
+    assert row["fields"] == {
+        "steps": 28, "raw": False, "aspect_ratio": "16:9", "input_image": "A" * 80 + "… (50,000 characters)",
+        "image_prompt": "cat.png", "big": str(2**60), "deep": [[[[[["…"]]]]]],
+        "keyframes": [{"image": "B" * 80 + "… (9,000 characters)", "second": 1.5}],
+    }  # fmt: skip
+    assert "s3cret" not in text
+    assert "me.example" not in text
+
+
+def test_further_images_of_an_answer_are_shown_too(tmp_path: Path) -> None:
+    """Each is a tile of its own; the cost is counted once."""
+    for name in ("a.png", "a-2.png", "a-3.png"):
+        an_image(tmp_path / name)
+    line = {
+        "index": 0,
+        "prompt": "a cat",
+        "file": "a.png",
+        "cost": 4,
+        "others": ["a-2.png", "a-3.png", 5, "../x.png"],
+    }
+    write_manifest(tmp_path, line, {"index": 1, "prompt": "b", "file": "b.png"})
+    rows = read_folder(tmp_path).rows
+    assert [row["file"] for row in rows] == ["a.png", "a-2.png", "a-3.png", "../x.png", "b.png"]
+    assert [row.get("cost") for row in rows] == [4, None, None, None, None]
+    assert ["href" in row for row in rows_of(write_gallery(tmp_path))] == [True, True, True, False, False]
+
+
 def test_without_pillow_the_page_loads_the_files_themselves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,8 +273,9 @@ def test_without_pillow_the_page_loads_the_files_themselves(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "PIL" else found(name))
     monkeypatch.setattr(gallery, "preview", lambda path: pytest.fail("Pillow is not there"))
     page = write_gallery(tmp_path).read_text("utf-8")
-    assert data_of(page, "rows") == [{"file": "a.png", "state": "saved", "href": "./a.png"}]
-    assert data_of(page, "previews") == []
+    size = (tmp_path / "a.png").stat().st_size
+    assert data_of(page, "rows") == [{"file": "a.png", "state": "saved", "href": "./a.png", "bytes": size}]
+    assert data_of(page, "previews") == data_of(page, "sizes") == []
     assert "bfl-async[images]" in capsys.readouterr().err
 
 
@@ -224,7 +287,9 @@ def test_preview_is_small_whatever_the_image(tmp_path: Path, mode: str) -> None:
     noise = Image.frombytes("RGB", (700, 500), secrets.token_bytes(700 * 500 * 3))
     image = noise.convert("L").convert(mode) if mode in ("I;16", "LA", "1") else noise.convert(mode)
     image.save(path, kind)
-    data = base64.b64decode(preview(path))
+    made = preview(path)
+    assert (made.width, made.height) == (700, 500)
+    data = base64.b64decode(made.data)
     assert 0 < len(data) <= PREVIEW_MAX_BYTES
     with Image.open(io.BytesIO(data)) as opened:
         assert opened.format == "WEBP"
@@ -237,7 +302,9 @@ def test_preview_stands_upright(tmp_path: Path) -> None:
     exif = image.getexif()
     exif[0x0112] = 6
     image.save(tmp_path / "a.jpg", exif=exif)
-    with Image.open(io.BytesIO(base64.b64decode(preview(tmp_path / "a.jpg")))) as opened:
+    made = preview(tmp_path / "a.jpg")
+    assert (made.width, made.height) == (100, 200)
+    with Image.open(io.BytesIO(base64.b64decode(made.data))) as opened:
         assert opened.size == (100, 200)
 
 
@@ -331,7 +398,7 @@ def test_previews_are_written_as_they_come(tmp_path: Path, monkeypatch: pytest.M
     count = 4000
     for number in range(count):
         os.link(image, tmp_path / f"{number}.png")
-    monkeypatch.setattr(gallery, "preview", lambda path: os.urandom(2500).hex())
+    monkeypatch.setattr(gallery, "preview", lambda path: Preview(os.urandom(2500).hex(), 64, 48))
     tracemalloc.start()
     try:
         page = write_gallery(tmp_path)
