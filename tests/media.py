@@ -7,8 +7,8 @@ import struct
 import zlib
 
 
-def png(width: int, height: int) -> bytes:
-    """A black PNG of this size, one bit for each pixel."""
+def png(width: int, height: int, *, lines: int | None = None) -> bytes:
+    """A black PNG of this size, one bit for each pixel; with `lines`, it ends after so many rows of them."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
@@ -16,7 +16,7 @@ def png(width: int, height: int) -> bytes:
         )
 
     head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    rows = zlib.compress(bytes((1 + (width + 7) // 8) * height), 9)
+    rows = zlib.compress(bytes((1 + (width + 7) // 8) * (height if lines is None else lines)), 9)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
