@@ -1,7 +1,7 @@
 """What a user sets: limits, timeouts, key and host. All of it is checked before any I/O.
 
 The environment is read here: `BFL_API_KEY`, `BFL_BASE_URL`, `XDG_STATE_HOME` and `XDG_CACHE_HOME`. What concerns
-connections is read by the transport: certificates in `certificates.py`, proxies (`HTTPS_PROXY` and its like) in
+connections belongs to the transport: certificates in `certificates.py`, proxies (`HTTPS_PROXY` and its like) in
 `proxies.py`. A value from the environment passes the same checks as an argument, and a message about it names its
 variable.
 """
@@ -13,17 +13,15 @@ import hashlib
 import ipaddress
 import math
 import os
-import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeAlias
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from bfl_async.errors import ConfigError
 from bfl_async.runtime.secrets import Secret, Unusable, conceal
-from bfl_async.runtime.text import printable
 
 ACCOUNT = "account"
 """The pool that every model is in."""
@@ -281,129 +279,6 @@ def check_key(raw: object, missing: str, *, source: str = "the API key") -> Secr
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise UnusableKeyError(f"{source} holds characters that no API key has: copy the key again")
     return key
-
-
-# These make the exchange itself. Changed, a reply could not be read, or a submit would not be what the table of
-# errors takes it for.
-_OUR_HEADERS = frozenset(
-    [
-        "x-key", "host", "accept", "accept-encoding", "connection", "expect", "keep-alive", "range", "trailer",
-        "transfer-encoding", "upgrade",
-        "te",  # codespell:ignore te
-    ]
-)  # fmt: skip
-_HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
-
-
-# Every request of a session carries its headers, downloads from other hosts too.
-_SESSION_SECRETS = frozenset(
-    ["x-key", "authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"]
-)
-
-
-def check_session(session: object) -> None:
-    """Check that a caller's session adds no secret of its own to the calls that it makes for us.
-
-    Raises:
-        ConfigError: It has `auth=`, or a header that is one. No value is shown.
-    """
-    if getattr(session, "auth", None) is not None:
-        raise ConfigError("session has auth=, which would be sent to the image host as well: leave it out")
-    for name in getattr(session, "headers", None) or ():
-        if str(name).lower() in _SESSION_SECRETS:
-            raise ConfigError(
-                f"session has a header {printable(str(name), 40)} of its own, which would be sent to the image host as "
-                "well: pass api_key= or default_headers= instead"
-            )
-
-
-def check_headers(headers: Mapping[str, str], *, source: str = "default_headers") -> dict[str, str]:
-    """Return headers that a caller wants to be sent with each call.
-
-    Args:
-        source: Where they come from, for the message.
-    Raises:
-        ConfigError: A name or a value is none, or the header is not the caller's to set. No value is shown.
-    """
-    if not isinstance(headers, Mapping):
-        raise ConfigError(f"{source} takes a mapping of texts, not {type(headers).__name__}")
-    for number, (name, value) in enumerate(headers.items(), 1):
-        if not isinstance(name, str) or not re.fullmatch(_HEADER_NAME, name):
-            # Not shown: it may be a secret in the wrong place.
-            raise ConfigError(f"{source}: the name of number {number} is not a header's name")
-        if name.lower() in _OUR_HEADERS or name.lower().startswith(("content-", "proxy-")):
-            raise ConfigError(f"{source}: {name} is set by the client itself")
-        if not isinstance(value, str) or not (value.isascii() and value.isprintable()):
-            raise ConfigError(f"{source}: the value of {name} is not printable ASCII")
-    return {name: Secret(value) for name, value in headers.items()}
-
-
-_MAX_QUERY = 2_000
-
-
-def check_query(query: Mapping[str, str]) -> Secret:
-    """Return the parameters that a caller wants in the URL of each call to the base URL, encoded.
-
-    Raises:
-        ConfigError: A name or a value is not a text, or they are too long together. No value is shown.
-    """
-    if not isinstance(query, Mapping):
-        raise ConfigError(f"query takes a mapping of texts, not {type(query).__name__}")
-    for name, value in query.items():
-        if not isinstance(name, str) or not name:
-            raise ConfigError("query: each name is a text that is not empty")
-        if not (name.isascii() and name.isprintable()) or name == "id":
-            # "id" names the task of a poll.
-            raise ConfigError(f"query: {printable(name, 40)!r} cannot be the name of a parameter")
-        if not isinstance(value, str) or not (value.isascii() and value.isprintable()):
-            raise ConfigError(f"query: the value of {name} is not printable ASCII")
-    encoded = Secret(urlencode(query, quote_via=quote))
-    if len(encoded) > _MAX_QUERY:
-        raise ConfigError(f"query: more than {_MAX_QUERY} characters")
-    return encoded
-
-
-def check_proxy(proxy: str, source: str = "proxy") -> str:
-    """Return the URL of an HTTP proxy, which may hold a user name and a password.
-
-    A value without a scheme gets http://, as in curl.
-
-    Args:
-        source: Where the value comes from, for the message.
-    Raises:
-        ConfigError: The value cannot be used. It is not shown.
-    """
-    proxy = Secret(proxy.strip() if isinstance(proxy, str) else "")
-    url = proxy if "://" in proxy else Secret(f"http://{proxy}")
-    scheme = url.partition("://")[0].lower()
-    if scheme.startswith("socks"):
-        problem = "SOCKS is not supported (in Python, pass session= with a connector that speaks it)"
-    elif scheme not in ("http", "https"):
-        problem = "other schemes are not supported"
-    elif not _is_proxy(url):
-        problem = "this value cannot be read (special characters in a password must be percent-encoded)"
-    else:
-        return Secret(url)
-    raise ConfigError(f"{source} takes [http[s]://][user:password@]host[:port]; {problem}")
-
-
-_HOST_NAME = r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?"
-
-
-def _is_proxy(url: str) -> bool:
-    """Return whether a connection to the proxy can be tried with this URL."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        user = unquote(parts.username or "")
-        # The header of HTTP's Basic scheme is written in Latin-1.
-        (user + unquote(parts.password or "")).encode("latin-1")
-        is_host = bool(ipaddress.IPv6Address(host)) if ":" in host else bool(re.fullmatch(_HOST_NAME, host))
-    except ValueError:
-        return False
-    is_bare = parts.path in ("", "/") and not parts.query and not parts.fragment
-    is_plain = url.isascii() and url.isprintable() and " " not in url
-    return is_host and port != 0 and ":" not in user and is_bare and is_plain
 
 
 def resolve_base_url(base_url: str | None, *, allow_http: bool) -> str:

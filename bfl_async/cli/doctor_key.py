@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from bfl_async._config import Timeouts, check_headers, check_query
+from bfl_async._config import Timeouts
 from bfl_async._version import __version__
 from bfl_async.cli.findings import CHECK_S, Finding, Place
 from bfl_async.cli.host_options import HostOptions
@@ -15,6 +15,7 @@ from bfl_async.errors import (
     InvalidRequestError,
 )
 from bfl_async.transport.http import HTTPTransport, user_agent
+from bfl_async.transport.options import check_headers, check_query
 from bfl_async.types.replies import Reply
 from bfl_async.wire.errors import status_error
 from bfl_async.wire.json import json_object

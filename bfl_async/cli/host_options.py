@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl
 
 import click
 
-from bfl_async._config import check_headers, check_query
 from bfl_async.errors import ConfigError
 from bfl_async.runtime.secrets import Secret
+from bfl_async.transport.options import check_headers, check_query
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 _HEADERS, _QUERY, _HOSTS = "bfl_async.headers", "bfl_async.query", "bfl_async.trusted_hosts"

@@ -16,9 +16,6 @@ from bfl_async._config import (
     KeyFunction,
     Limits,
     Timeouts,
-    check_headers,
-    check_proxy,
-    check_query,
     check_timeout,
     limits_from,
 )
@@ -34,6 +31,8 @@ from bfl_async.models import ImageRequest, as_request
 from bfl_async.polling.policies import Adaptive
 from bfl_async.polling.protocol import traits_of
 from bfl_async.runtime.secrets import conceal
+from bfl_async.transport.options import check_headers, check_query
+from bfl_async.transport.proxies import check_proxy
 
 if TYPE_CHECKING:
     import aiohttp

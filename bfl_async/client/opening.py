@@ -21,7 +21,6 @@ from bfl_async._config import (
     Timeouts,
     account_hash,
     cache_folder,
-    check_session,
     resolve_base_url,
     resolve_key,
 )
@@ -34,6 +33,7 @@ from bfl_async.protocols.limiter import AccountLimiter, Limiter
 from bfl_async.runtime.secrets import conceal
 from bfl_async.transport.guard import TrustedHost, origin_of
 from bfl_async.transport.http import HTTPTransport, user_agent
+from bfl_async.transport.options import check_session
 
 if TYPE_CHECKING:
     import aiohttp

@@ -129,7 +129,8 @@ class Serving:
         """What a webhook is told of an ended task: what a poll would be."""
         now = self._clock.now()
         if task.seen_at is None:
-            task.seen_at = now
+            # A timer may fire a tick early.
+            task.seen_at = max(now, task.ready_at)
         return self._status_of(task.id, task, now)[1]
 
     def _scene(self, path: str) -> answers.Scene:
@@ -298,7 +299,8 @@ class Serving:
         else:
             response, told = answers.poll_fault(fault, true, self._scene(path))
         if told and task is not None and task.ended and task.seen_at is None:
-            task.seen_at = now
+            # The task may have ended between two looks at the clock.
+            task.seen_at = max(now, task.ready_at)
         return response
 
     def _status_of(self, task_id: str, task: SandboxTask | None, now: float) -> tuple[int, dict[str, Json]]:
@@ -357,7 +359,7 @@ class Serving:
         # The first answer carries the URL that was signed at the end (recorded, December 2025); each later one carries
         # a URL that is signed anew (captured, August 2026).
         now = self._clock.now()
-        is_first = task.seen_at is None or task.seen_at == now
+        is_first = task.seen_at is None or now <= task.seen_at
         expiry = self._clock.date(task.computed_at if is_first else now) + ttl_s
         host_url = (
             self._sandbox.url if self._sandbox.faults.draw("result") is None else self._sandbox.foreign.url

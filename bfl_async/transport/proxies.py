@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import urllib.request
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from bfl_async._config import check_proxy, is_loopback
+from bfl_async._config import is_loopback
+from bfl_async.errors import ConfigError
 from bfl_async.runtime.secrets import Secret
 from bfl_async.transport.guard import Origin, origin_of
 
@@ -101,3 +104,46 @@ def _proxy_setting(scheme: str) -> tuple[str, str] | None:
     # Outside Linux the system may have settings of its own; they count if no variable is set.
     value = urllib.request.getproxies().get(scheme, "")
     return ("the system's proxy setting", value) if value.strip() else None
+
+
+def check_proxy(proxy: str, source: str = "proxy") -> str:
+    """Return the URL of an HTTP proxy, which may hold a user name and a password.
+
+    A value without a scheme gets http://, as in curl.
+
+    Args:
+        source: Where the value comes from, for the message.
+    Raises:
+        ConfigError: The value cannot be used. It is not shown.
+    """
+    proxy = Secret(proxy.strip() if isinstance(proxy, str) else "")
+    url = proxy if "://" in proxy else Secret(f"http://{proxy}")
+    scheme = url.partition("://")[0].lower()
+    if scheme.startswith("socks"):
+        problem = "SOCKS is not supported (in Python, pass session= with a connector that speaks it)"
+    elif scheme not in ("http", "https"):
+        problem = "other schemes are not supported"
+    elif not _is_proxy(url):
+        problem = "this value cannot be read (special characters in a password must be percent-encoded)"
+    else:
+        return Secret(url)
+    raise ConfigError(f"{source} takes [http[s]://][user:password@]host[:port]; {problem}")
+
+
+_HOST_NAME = r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?"
+
+
+def _is_proxy(url: str) -> bool:
+    """Return whether a connection to the proxy can be tried with this URL."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        user = unquote(parts.username or "")
+        # The header of HTTP's Basic scheme is written in Latin-1.
+        (user + unquote(parts.password or "")).encode("latin-1")
+        is_host = bool(ipaddress.IPv6Address(host)) if ":" in host else bool(re.fullmatch(_HOST_NAME, host))
+    except ValueError:
+        return False
+    is_bare = parts.path in ("", "/") and not parts.query and not parts.fragment
+    is_plain = url.isascii() and url.isprintable() and " " not in url
+    return is_host and port != 0 and ":" not in user and is_bare and is_plain

@@ -17,11 +17,11 @@ from collections.abc import Callable
 
 import aiohttp
 
-from bfl_async._config import check_session
 from bfl_async.runtime.threads import Threads
 from bfl_async.transport.certificates import environment_ssl_context, names_certificates
 from bfl_async.transport.failures import LeadsInsideError
 from bfl_async.transport.guard import is_public
+from bfl_async.transport.options import check_session
 
 # Invariant 2: a submit uses a connection idle for less than this.
 KEEPALIVE_S = 15.0

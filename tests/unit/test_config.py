@@ -19,14 +19,13 @@ from hypothesis import strategies as st
 
 from bfl_async import AsyncBFL, Budget, ConfigError, Limits, Timeouts
 from bfl_async._config import (
-    check_proxy,
     check_timeout,
     resolve_base_url,
     resolve_key,
     state_folder,
 )
 from bfl_async.transport.certificates import environment_ssl_context
-from bfl_async.transport.proxies import environment_proxy, proxy_source
+from bfl_async.transport.proxies import check_proxy, environment_proxy, proxy_source
 
 NUMBERS = st.integers() | st.integers(-(10**400), 10**400) | st.floats(allow_nan=False)
 TOO_LARGE = [10**309, 10**400, 10**5_000, 2**1024, math.inf]
