@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Callable, Mapping
 
@@ -39,6 +40,15 @@ class _OnUvloop:
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         return asyncio.SelectorEventLoop() if self._needs_looptime else asyncio.new_event_loop()
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from what collecting made: thousands of tests that live to the end.
+
+    Else each full collection goes through all of it, and some tests make hundreds of them.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:
