@@ -362,6 +362,7 @@ class OutcomeStream:
 
     Several coroutines may iterate one stream; each outcome goes to one of them. If the source raises, the
     outcomes of what was read come first, then its error.
+    A notebook that displays a stream shows a progress bar.
     """
 
     def __init__(

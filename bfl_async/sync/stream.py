@@ -73,6 +73,7 @@ class OutcomeStream:
 
     The source is read, lazily, in the thread that iterates. Several threads may iterate one stream; each outcome
     goes to one of them. Leaving the `with`, `close()` or losing the last reference withdraws what is queued.
+    A notebook that displays a stream shows a progress bar.
     """
 
     def __init__(

@@ -115,7 +115,7 @@ def server(tmp_path: Path) -> Iterator[LanguageServer]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_an_editor_shows_what_a_field_means_its_range_and_price(server: LanguageServer) -> None:
     """In the class of a model, in its mapping of fields, and of the class its price."""
     width = server.hover('FluxPro11(prompt="x", width')
