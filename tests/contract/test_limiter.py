@@ -480,8 +480,8 @@ async def test_working_limit_rises_after_a_quiet_interval(make_limiter: MakeLimi
 
 SLOW_SHARED = [
     pytest.param("local", marks=pytest.mark.looptime(start=0)),
-    pytest.param("file", marks=[pytest.mark.slow, pytest.mark.alone]),
-    pytest.param("redis", marks=[pytest.mark.slow, pytest.mark.alone]),
+    pytest.param("file", marks=[pytest.mark.slow, pytest.mark.alone, pytest.mark.waits]),
+    pytest.param("redis", marks=[pytest.mark.slow, pytest.mark.alone, pytest.mark.waits]),
 ]
 
 

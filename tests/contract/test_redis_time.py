@@ -27,6 +27,7 @@ __all__ = ["redis_server"]  # a fixture
 
 @pytest.mark.slow
 @pytest.mark.alone
+@pytest.mark.waits
 async def test_a_redis_that_is_far_away_serves_all_processes(redis_server: RedisServer) -> None:
     """Round trips of 1.1 s: a grant waits for its process to fetch it, as long as that one needs."""
     async with way_to(redis_server.port, delay_s=0.55) as way:

@@ -12,7 +12,7 @@ import pytest
 from bfl_async.sandbox import Sandbox
 from tests.redis import redis_or_skip
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.waits, pytest.mark.timeout(200)]
 
 TRUE_LIMIT, SPAN_S = 24, 60.0
 # Open requests of all processes: more than the account may have active.

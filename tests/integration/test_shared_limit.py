@@ -56,6 +56,7 @@ def test_killed_processes_never_make_the_others_pass_the_limit(redis: RedisServe
     assert run.efficiency >= 0.8 * undisturbed.efficiency, (run, undisturbed)
 
 
+@pytest.mark.waits
 async def test_redis_killed_in_mid_run_loses_no_request_and_passes_no_limit(tmp_path: Path) -> None:
     """It comes back empty: nothing new is granted before all have said what they hold."""
     if not RedisServer.is_there():
