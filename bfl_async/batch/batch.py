@@ -100,6 +100,7 @@ class Batch:
         self._bfl = bfl
         self._shelf = Shelf(
             ledger,
+            bfl._life.settings.catalog,
             folder=save_to,
             template=name,
             retry=retry,

@@ -82,7 +82,7 @@ class Item:
         self.row: LedgerEntry = row
         # Its files may have moved since it was added.
         self.fields: Mapping[str, JSON] = shelf.places.pop(row.id, row.fields)
-        self.request: ImageRequest = rebuild(row, self.fields, given=given_of)
+        self.request: ImageRequest = rebuild(row, self.fields, given=given_of, catalog=shelf.catalog)
         self.entry: Entry | None = None
         # As the ledger has it once it is through with its queue.
         self.state: EntryState = row.state

@@ -14,7 +14,7 @@ from collections.abc import (
     Mapping,
 )
 from pathlib import Path
-from typing import TypeAlias, TypeGuard, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard, cast
 
 from bfl_async.errors import (
     InvalidRequestError,
@@ -28,6 +28,9 @@ from bfl_async.runtime.files import Digests
 from bfl_async.runtime.text import printable
 from bfl_async.types.common import JSON
 from bfl_async.types.entries import LedgerEntry, NewEntry
+
+if TYPE_CHECKING:
+    from bfl_async.models.known import Catalog
 
 Given: TypeAlias = "ImageRequest | tuple[str, ImageRequest]"
 
@@ -209,6 +212,7 @@ def rebuild(
     fields: Mapping[str, JSON] | None = None,
     *,
     given: Callable[[JSON], object] = lambda value: value,
+    catalog: Catalog | None = None,
 ) -> ImageRequest:
     """Make the request of an entry again.
 
@@ -216,12 +220,14 @@ def rebuild(
         fields: Those to take in place of the entry's.
         given: Returns what a field was given as. Only a batch has fields that are not what is sent: files, by their
             names. Anything else that keeps requests keeps their bytes, and must not read a file because it says so.
+        catalog: That of the client. None: the release's models alone.
     """
     made = {name: given(value) for name, value in (row.fields if fields is None else fields).items()}
-    if row.model in CATALOG:
+    if row.model in (CATALOG if catalog is None else catalog):
+        make = request if catalog is None else catalog.request
         # Of a class of the caller's own, or of another release: what was checked then is sent.
         with contextlib.suppress(InvalidRequestError):
-            return request(row.model, **made)
+            return make(row.model, **made)
     return PassThroughRequest.named(row.model, made)
 
 

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.to_thread
@@ -27,6 +27,9 @@ from bfl_async.runtime.files import Digests
 from bfl_async.types.common import JSON
 from bfl_async.types.entries import EntryState, LedgerEntry
 
+if TYPE_CHECKING:
+    from bfl_async.models.known import Catalog
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -40,6 +43,7 @@ class Shelf:
     def __init__(
         self,
         ledger: Ledger,
+        catalog: Catalog | None,
         *,
         folder: Path | None,
         template: NameTemplate,
@@ -48,6 +52,8 @@ class Shelf:
         and_earlier: bool,
     ) -> None:
         self.ledger: Ledger = ledger
+        # That of the client: what entries name is made into requests by it.
+        self.catalog: Catalog | None = catalog
         self.folder: Path | None = folder
         self.template: NameTemplate = template
         self.retry: tuple[EntryState, ...] = retry

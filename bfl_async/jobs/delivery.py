@@ -273,7 +273,8 @@ class Deliverer:
             )
             delivery.is_noted = True
         else:
-            request = rebuild(LedgerEntry(record.id, "", record.state, record.model, record.fields))
+            row = LedgerEntry(record.id, "", record.state, record.model, record.fields)
+            request = rebuild(row, catalog=self._bfl._life.settings.catalog)
             try:
                 entry = self.engine.admit(request, priority=_PRIORITY, bounded=False, journal=delivery)
             except BFLError as exc:

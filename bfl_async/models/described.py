@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from pydantic import PrivateAttr, ValidationError
 
@@ -41,6 +41,18 @@ class DescribedRequest(PassThroughRequest):
     def takes_prompt(self) -> bool:
         """True if the description has a prompt."""
         return any("prompt" in shape.fields for shape in self._schema.shapes)
+
+    if not TYPE_CHECKING:
+        # A type checker takes any attribute of a request with fields of its own.
+
+        def __getattr__(self, name: str) -> object:
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                # As a field of a class that was left out.
+                if not name.startswith("_") and any(name in shape.fields for shape in self._schema.shapes):
+                    return None
+                raise
 
     def media(self) -> dict[str, object]:
         """Return the images and videos that were given, by field."""

@@ -16,7 +16,15 @@ from bfl_async.models.described import described_request
 from bfl_async.models.openapi import MAX_BYTES, Description, ModelSchema, read
 from bfl_async.models.schema import Node
 from bfl_async.models.schema_text import fields_of_schema
-from bfl_async.models.sizes import bounds_of_sides, fields_within, size_fields
+from bfl_async.models.sizes import (
+    Bounds,
+    Size,
+    bounds_of_sides,
+    fields_within,
+    size_fields,
+    size_for,
+    size_within,
+)
 from bfl_async.runtime.text import printable
 
 
@@ -122,9 +130,23 @@ class Catalog:
         schema = self._described.get(model)
         if schema is None or model in CATALOG:
             return size_fields(model, aspect_ratio, megapixels)
-        fields = {name: node for shape in schema.shapes for name, node in shape.fields.items()}
-        bounds = bounds_of_sides(*_side(fields["width"])) if {"width", "height"} <= fields.keys() else None
-        return fields_within(model, aspect_ratio, megapixels, bounds, has_ratio="aspect_ratio" in fields)
+        has_ratio = any("aspect_ratio" in shape.fields for shape in schema.shapes)
+        return fields_within(model, aspect_ratio, megapixels, _bounds_of(schema), has_ratio=has_ratio)
+
+    def size_for(self, model: str, aspect_ratio: str, megapixels: float | None = None) -> Size:
+        """Return a width and a height in px, as `bfl_async.size_for` does, for the models of the description as well.
+
+        Args:
+            model: The path after `/v1/`.
+            aspect_ratio: Width to height, such as `16:9`.
+            megapixels: The size will have at most so many, of 1,048,576 px. None: about 1.
+        Raises:
+            InvalidRequestError: The model has no such fields, or no size fits.
+        """
+        schema = self._described.get(model)
+        if schema is None or model in CATALOG:
+            return size_for(model, aspect_ratio, megapixels)
+        return size_within(model, aspect_ratio, megapixels, _bounds_of(schema))
 
     def info(self, model: str) -> ModelInfo:
         """Return the row of a model: a careful guess of pools and times, and no price, for what has no row here."""
@@ -159,6 +181,12 @@ class Catalog:
                 yield Difference(name, shown, "new field" if key in new else "gone")
             elif old[key] != new[key]:
                 yield Difference(name, shown, f"{_words(old[key])} -> {_words(new[key])}")
+
+
+def _bounds_of(schema: ModelSchema) -> Bounds | None:
+    """Return what the description says of a model's width and height; None if it has not both."""
+    fields = {name: node for shape in schema.shapes for name, node in shape.fields.items()}
+    return bounds_of_sides(*_side(fields["width"])) if {"width", "height"} <= fields.keys() else None
 
 
 def _side(node: Node) -> tuple[int, int, int]:

@@ -66,7 +66,8 @@ def size_for(model: str, aspect_ratio: str, megapixels: float | None = None) -> 
     Raises:
         InvalidRequestError: The model has no such fields, or no size fits.
     """
-    return _size_for(model, aspect_ratio, _checked(megapixels))
+    cls = next((cls for cls in request_classes(check_model_name(model)) if _has_sides(cls)), None)
+    return size_within(model, aspect_ratio, megapixels, None if cls is None else _bounds_of(cls))
 
 
 def size_fields(
@@ -120,11 +121,17 @@ def fields_within(
     return {"aspect_ratio": aspect_ratio}
 
 
-def _size_for(model: str, aspect_ratio: str, megapixels: float | None) -> Size:
-    cls = next((cls for cls in request_classes(check_model_name(model)) if _has_sides(cls)), None)
-    if cls is None:
-        _refuse(model, "width", "this model has no width and height in this release's catalog")
-    return _fitting(model, aspect_ratio, megapixels, _bounds_of(cls))
+def size_within(model: str, aspect_ratio: str, megapixels: float | None, bounds: Bounds | None) -> Size:
+    """Return the size of `size_for`, for a model of which the bounds are known.
+
+    Args:
+        bounds: Of its width and height; None for a model without them.
+    Raises:
+        InvalidRequestError: The model has no such fields, or no size fits.
+    """
+    if bounds is None:
+        _refuse(model, "width", "this model has no width and height that the catalog knows")
+    return _fitting(model, aspect_ratio, _checked(megapixels), bounds)
 
 
 @functools.lru_cache(maxsize=256)
