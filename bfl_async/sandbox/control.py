@@ -18,6 +18,7 @@ from aiohttp import web
 
 from bfl_async.sandbox.answers import json_response
 from bfl_async.sandbox.faults import DIALS, Faults, Setting
+from bfl_async.sandbox.pictures import Thumbnails, has_picture
 from bfl_async.sandbox.rules import Json
 from bfl_async.sandbox.tasks import SandboxStatistics, SandboxTask
 
@@ -71,6 +72,7 @@ def add_routes(app: web.Application, sandbox: Controlled) -> None:
     control = _Control(sandbox)
     app.router.add_get("/sandbox", control.answer_page)
     app.router.add_get("/sandbox/statistics", control.answer_statistics)
+    app.router.add_get("/sandbox/tasks/{id}/thumbnail", control.answer_thumbnail)
     app.router.add_get("/sandbox/faults", control.answer_faults)
     app.router.add_post("/sandbox/faults", control.set_faults)
     app.router.add_post("/sandbox/settings", control.set_settings)
@@ -79,6 +81,7 @@ def add_routes(app: web.Application, sandbox: Controlled) -> None:
 class _Control:
     def __init__(self, sandbox: Controlled) -> None:
         self._sandbox = sandbox
+        self._thumbnails = Thumbnails()
         self._page = files("bfl_async.sandbox").joinpath("page.html").read_text("utf-8")
 
     async def answer_page(self, request: web.Request) -> web.Response:
@@ -120,10 +123,16 @@ class _Control:
                     "age_s": round(sandbox.age_s(task), 1),
                     "polls": task.polls,
                     "prompt": task.prompt[:_PROMPT_CHARS],
+                    "picture": has_picture(task),
+                    "width": task.width,
+                    "height": task.height,
                 }
                 for task in sandbox.newest(min(_NEWEST, int(newest[:4])))
             ]
         return json_response(200, body)
+
+    async def answer_thumbnail(self, request: web.Request) -> web.Response:
+        return await self._thumbnails.answer(self._sandbox.tasks, request.match_info["id"])
 
     async def answer_faults(self, request: web.Request) -> web.Response:
         del request
@@ -187,7 +196,7 @@ def _policy(page: str) -> str:
 
     return (
         f"default-src 'none'; style-src {hashed('style')}; script-src {hashed('script')}; connect-src 'self'; "
-        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
 

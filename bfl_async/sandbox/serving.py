@@ -26,6 +26,7 @@ from bfl_async.sandbox.described import DescribedAPI, understand
 from bfl_async.sandbox.faults import ENDS, REFUSALS
 from bfl_async.sandbox.foreign import ForeignHost
 from bfl_async.sandbox.models import MODELS, Order
+from bfl_async.sandbox.pictures import draw
 from bfl_async.sandbox.rate import PollWindow
 from bfl_async.sandbox.rules import Json
 from bfl_async.sandbox.signing import Signer
@@ -474,13 +475,9 @@ def _make(task: SandboxTask) -> bytes:
     Raises:
         ImportError: Pillow is not installed.
     """
-    from bfl_async.sandbox import drawing
-
     is_video = task.output_format == "mp4"
-    card = drawing.draw_card(
-        task.prompt,
-        model=task.model,
-        seed=task.seed,
+    card = draw(
+        task,
         width=task.width,
         height=task.height,
         output_format="jpeg" if is_video else task.output_format,

@@ -19,7 +19,7 @@ INNER_IMPORTS = {
     "bfl_async.limiter.redis": "redis-py is an extra",
     "bfl_async.models.media": "Pillow is an extra; whoever gives an image of it has loaded it",
     "bfl_async.runtime.cancellation": "anyio's part that cancels is used only where a program has loaded it",
-    "bfl_async.sandbox.serving": "Pillow is an extra",
+    "bfl_async.sandbox.pictures": "Pillow is an extra",
     "bfl_async.testing": "pytest-asyncio may be missing, and pytest loads this module in every run",
     "bfl_async.webhooks.relay": "redis-py is an extra",
 }

@@ -545,7 +545,8 @@ async def test_the_newest_tasks_are_told_to_the_page(sandbox: Sandbox, client: C
     told = (await client.call("GET", f"{sandbox.url}/sandbox/statistics?newest=99")).data
     newest = cast(list[dict[str, Json]], told["newest"])
     assert [task["id"] for task in newest] == ids[:-51:-1]
-    assert set(newest[0]) == {"id", "model", "status", "progress", "age_s", "polls", "prompt"}
+    facts = {"id", "model", "status", "progress", "age_s", "polls", "prompt", "picture", "width", "height"}
+    assert set(newest[0]) == facts
     settings = cast(dict[str, Json], told["settings"])
     assert settings["limit"] == 60
     plain = (await client.call("GET", f"{sandbox.url}/sandbox/statistics?newest=%C2%B2")).data

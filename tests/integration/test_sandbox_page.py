@@ -5,18 +5,23 @@ from __future__ import annotations
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pytest
 import pytest_asyncio
+from aiohttp import ClientSession
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from bfl_async import AsyncBFL, Fixed, Flux2Klein4B, FluxDev
 from bfl_async.sandbox import DIALS, Sandbox
+from tests.axe import violations_of
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"),
+    # The browser is started once for all of them.
+    pytest.mark.asyncio(loop_scope="module"),
 ]
 
 _HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
@@ -31,7 +36,7 @@ class Watched:
     urls: list[str] = field(default_factory=list)
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
@@ -41,13 +46,13 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def sandbox() -> AsyncIterator[Sandbox]:
     async with Sandbox(limit=8, service_s=float("inf")) as sandbox:
         yield sandbox
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def watched(browser: Browser, sandbox: Sandbox) -> AsyncIterator[Watched]:
     """The page, opened; at the end nothing has gone wrong in it and it has asked its own server only."""
     page = await browser.new_page(viewport={"width": 1280, "height": 1000})
@@ -95,11 +100,15 @@ async def test_a_dial_set_in_the_page_fires(watched: Watched, sandbox: Sandbox) 
     """With the keyboard alone; the page then says how often it fired, and turns all of them off."""
     page = watched.page
     assert await page.locator("#dials input").count() == len(DIALS)
+    summary = page.locator("summary", has_text="Poll")
+    await summary.focus()
+    await page.keyboard.press("Enter")
     await page.get_by_label("poll-502", exact=False).focus()
     await page.keyboard.type("1")
     await page.keyboard.press("Tab")
     await expect(page.locator("#dial-poll-502")).to_have_class("dial on")
     assert sandbox.faults.settings() == {"poll-502": 1.0}
+    await expect(summary).to_have_text("Poll (19)1 on")
     async with AsyncBFL(sandbox.key, base_url=sandbox.url, polling=Fixed(0.05)) as bfl:
         handle = await bfl.submit(Flux2Klein4B(prompt="a cat"))
         await expect(page.locator("#fired-poll-502")).not_to_have_text("0")
@@ -109,6 +118,81 @@ async def test_a_dial_set_in_the_page_fires(watched: Watched, sandbox: Sandbox) 
         assert handle.task_id is not None
         sandbox.settle(handle.task_id)
         await handle
+
+
+async def test_dials_are_collapsed_by_kind(watched: Watched, sandbox: Sandbox) -> None:
+    """Each kind says how many it has and how many are on, also when they were set elsewhere; code is set as code."""
+    page = watched.page
+    assert await page.locator("#dials details[open]").count() == 0
+    sandbox.faults.set_all({"image-500": 0.5, "image-slow": 0.1})
+    await expect(page.locator("summary", has_text="Image")).to_have_text("Image (8)2 on")
+    await page.locator("summary", has_text="Webhook").click()
+    await expect(page.locator("#dial-webhook-late code")).to_have_text("webhook_late_s")
+    assert "`" not in await page.locator("#dials").inner_text()
+
+
+async def test_results_are_shown_small(watched: Watched, sandbox: Sandbox) -> None:
+    """In their ratio, loaded once, and without counting as a download; what is not ready has no picture."""
+    page = watched.page
+    async with AsyncBFL(sandbox.key, base_url=sandbox.url, limits=8) as bfl:
+        handles = [
+            await bfl.submit(FluxDev(prompt=f"cat {number}", width=1024, height=512)) for number in range(2)
+        ]
+        await expect(page.locator("#tasks tr")).to_have_count(2)
+        assert await page.locator("#tasks img").count() == 0
+        for handle, status in zip(handles, ("Ready", "Error"), strict=True):
+            assert handle.task_id is not None
+            sandbox.settle(handle.task_id, status)
+        image = page.locator("#tasks tr").last.locator("img")
+        await expect(image).to_be_visible()
+        async with ClientSession() as session, session.get(f"{sandbox.url}/sandbox/statistics") as reply:
+            assert (await reply.json())["downloads"] == 0
+        await page.evaluate("new Promise((go) => setTimeout(go, 1200))")
+        sizes = await image.evaluate("(i) => [i.naturalWidth, i.naturalHeight, i.width, i.height]")
+        assert sizes == [192, 96, 64, 32]
+        assert await page.locator("#tasks img").count() == 1
+        assert len([url for url in watched.urls if url.endswith("/thumbnail")]) == 1
+
+
+async def test_thumbnail_of_nothing_is_404(sandbox: Sandbox) -> None:
+    """An unknown task, and one that has not ended."""
+    async with AsyncBFL(sandbox.key, base_url=sandbox.url, limits=8) as bfl, ClientSession() as session:
+        handle = await bfl.submit(FluxDev(prompt="cat"))
+        assert handle.task_id is not None
+        for task_id in ("no-such-task", "..%2F..%2Fetc%2Fpasswd", handle.task_id):
+            async with session.get(f"{sandbox.url}/sandbox/tasks/{task_id}/thumbnail") as reply:
+                assert reply.status == 404
+        sandbox.settle(handle.task_id)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 1000), (390, 844)], ids=["desktop", "phone"])
+async def test_axe_finds_nothing(
+    watched: Watched, sandbox: Sandbox, size: tuple[int, int], scheme: Literal["light", "dark"]
+) -> None:
+    """At rest, with tasks of every state, and with the dials open and on."""
+    page = watched.page
+    await page.emulate_media(color_scheme=scheme)
+    await page.set_viewport_size({"width": size[0], "height": size[1]})
+    found = {"at rest": await violations_of(page)}
+    async with AsyncBFL(sandbox.key, base_url=sandbox.url, limits=8) as bfl:
+        handles = [await bfl.submit(FluxDev(prompt=f"cat {number}")) for number in range(3)]
+        for handle, status in zip(handles, ("Ready", "Error", "Content Moderated"), strict=True):
+            assert handle.task_id is not None
+            sandbox.settle(handle.task_id, status)
+        await bfl.submit(FluxDev(prompt="cat"))
+        await expect(page.locator("#tasks img")).to_be_visible()
+        found["with tasks"] = await violations_of(page)
+        sandbox.faults.set("poll-502", 0.5)
+        for summary in await page.locator("summary").all():
+            await summary.click()
+        await expect(page.locator("#dial-poll-502")).to_have_class("dial on")
+        found["with dials"] = await violations_of(page)
+        sandbox.faults.clear()
+        for task in sandbox.newest(9):
+            if not task.ended:
+                sandbox.settle(task.id)
+    assert {state: each for state, each in found.items() if each} == {}
 
 
 async def test_the_account_is_set_in_the_page(watched: Watched, sandbox: Sandbox) -> None:
@@ -134,7 +218,7 @@ async def test_a_prompt_stays_text(watched: Watched, sandbox: Sandbox) -> None:
     async with AsyncBFL(sandbox.key, base_url=sandbox.url) as bfl:
         handle = await bfl.submit(Flux2Klein4B(prompt=_HOSTILE))
         await expect(page.locator("#tasks td.prompt")).to_have_text(_HOSTILE)
-        assert await page.locator("#tasks img, #tasks script").count() == 0
+        assert await page.locator("#tasks td.prompt *, #tasks script").count() == 0
         assert await page.title() == "bfl-async sandbox"
         assert handle.task_id is not None
         sandbox.settle(handle.task_id)
