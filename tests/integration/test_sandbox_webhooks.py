@@ -100,8 +100,11 @@ async def test_delivery_is_a_polls_answer_with_its_proof(listener: Listener, sch
         answer = await submit(sandbox, listener.url)
         await listener.wait_calls(1)
         ((_, headers, raw),) = listener.calls
-        told = json.loads(raw)
-        assert told == await poll(sandbox, answer["id"])
+        told, polled = json.loads(raw), await poll(sandbox, answer["id"])
+        for each in (told, polled):
+            # A poll in the next second has a URL that is signed for a later time.
+            each["result"]["sample"] = each["result"]["sample"].partition("?")[0]
+        assert told == polled
         assert told["status"] == "Ready"
         assert ("x-webhook-secret" in headers) == (scheme != "signature")
         assert ("x-bfl-signature" in headers) == (scheme != "secret")
