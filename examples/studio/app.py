@@ -119,10 +119,11 @@ class Picture:
 class Studio:
     """The pictures, who follows them, and who looks."""
 
-    def __init__(self, bfl: AsyncBFL, handles: Handles, folder: Path) -> None:
+    def __init__(self, bfl: AsyncBFL, handles: Handles, folder: Path, save_s: float = 60.0) -> None:
         self._bfl = bfl
         self._handles = handles
         self._folder = folder
+        self._save_s = save_s
         self._epoch = secrets.token_hex(4)  # versions of an earlier process mean nothing
         self._version = 0
         self._wishes = 0
@@ -213,7 +214,8 @@ class Studio:
                 self._publish(picture)
             result = await picture.handle
             # Under an id of our own: the server's could be any text, a path among them.
-            picture.file = await result.save(self._folder / secrets.token_hex(16))
+            target = self._folder / secrets.token_hex(16)
+            picture.file = await result.save(target, timeout=self._save_s)
         except TaskModeratedError as exc:
             why = f" ({', '.join(exc.reasons)})" if exc.reasons else ""
             picture.problem = f"Moderation refused this{why}. Other words may pass."
@@ -349,6 +351,7 @@ def create_app(
     *,
     receiver: WebhookReceiver | None = None,
     finish_s: float = 10.0,
+    save_s: float = 60.0,
     hosts: Collection[str] = HOSTS,
 ) -> FastAPI:
     """Make the application.
@@ -358,13 +361,14 @@ def create_app(
         folder: Where images are kept.
         receiver: The client's webhook, served beneath `/bfl`.
         finish_s: Seconds for what runs when the server ends.
+        save_s: Seconds for the download of one image, which is repeated where it fails.
         hosts: The names under which browsers reach this server, without a port.
     """
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         async with lifespan(make_client, drain=0.0, handles=MOST_PICTURES)(app):
-            app.state.studio = studio = Studio(app.state.bfl_client, app.state.bfl_handles, folder)
+            app.state.studio = studio = Studio(app.state.bfl_client, app.state.bfl_handles, folder, save_s)
             try:
                 yield
             finally:

@@ -324,13 +324,15 @@ async def test_server_chooses_no_name_and_no_type_of_a_file(tmp_path: Path) -> N
     api.router.add_get("/v1/get_result", poll)
     api.router.add_get("/r/{number}", result)
     async with serving_aiohttp(api, free_socket()) as base_url:
-        app = create_app(lambda: AsyncBFL("a-key", base_url=base_url), folder, finish_s=0.5)
+        # What is no image is downloaded again until the time is over, so the time is short.
+        app = create_app(lambda: AsyncBFL("a-key", base_url=base_url), folder, finish_s=0.5, save_s=1.0)
         async with serving_asgi(app, free_socket()) as url, a_session() as session:
             place = Place(url, Sandbox(), app)
             shown = []
             for number in range(len(results)):
                 picture_id = await draw(session, place, f"number {number}")
-                await asyncio.wait([*app.state.studio._followers], timeout=20)
+                _, unfinished = await asyncio.wait([*app.state.studio._followers], timeout=20)
+                assert not unfinished
                 told = app.state.studio.pictures[picture_id].told()
                 if told["state"] == "saved":
                     async with session.get(f"{url}/pictures/{picture_id}/image") as reply:
