@@ -211,7 +211,10 @@ async def test_no_script_runs_from_the_studio(tmp_path: Path) -> None:
         api.router.add_get("/v1/get_result", poll)
         api.router.add_get("/r/{number}", result)
         async with serving_aiohttp(api, free_socket()) as base_url:
-            app = create_app(lambda: AsyncBFL("a-key", base_url=base_url), tmp_path / "images", finish_s=0.5)
+            # What is no image is downloaded again until the time is over, so the time is short.
+            app = create_app(
+                lambda: AsyncBFL("a-key", base_url=base_url), tmp_path / "images", finish_s=0.5, save_s=3.0
+            )
             async with serving_asgi(app, free_socket()) as url, ClientSession() as session:
                 pictures = []
                 for number in range(len(results) + len(texts)):

@@ -1,96 +1,38 @@
-"""The studio of the examples: its server with many clients, and its page in a real browser."""
+"""The server of the studio, with many clients and with strangers."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import io
 import json
 import math
-import os
 import re
-import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
-from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
+from aiohttp import ClientError, ClientSession, ClientTimeout, web
 from PIL import Image
 
-from bfl_async import AsyncBFL, Limits
+from bfl_async import AsyncBFL
+from bfl_async.catalog import CATALOG
 from bfl_async.sandbox import Sandbox
-from bfl_async.webhooks import WebhookReceiver
-from tests.web import SECRET, free_socket, serving_aiohttp, serving_asgi, url_of
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-    from playwright.async_api import Page, Route
+from tests.media import mp4, png
+from tests.studio import Place, Serve, a_session, draw, serving_studios
+from tests.web import free_socket, serving_aiohttp, serving_asgi
 
 pytest.importorskip("fastapi", reason="fastapi is not installed")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-SHOTS = os.environ.get("BFL_SHOTS")  # a folder for screenshots, to be looked at
-
-in_browser = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"),
-    pytest.mark.timeout(90),
-]
-
-
-@dataclass
-class Place:
-    """A studio that is served, and the sandbox that draws for it."""
-
-    url: str
-    sandbox: Sandbox
-    app: FastAPI
-
-    @property
-    def client(self) -> AsyncBFL:
-        client: AsyncBFL = self.app.state.bfl_client
-        return client
-
-
-Serve = Callable[[Sandbox], Awaitable[Place]]
-
 
 @pytest.fixture
 async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
-    """Serve a studio that draws with the given sandbox and is told by webhook."""
-    from examples.studio.app import create_app
-
-    async with AsyncExitStack() as stack:
-
-        async def serve_it(sandbox: Sandbox) -> Place:
-            await stack.enter_async_context(sandbox)
-            bound = free_socket()
-            receiver = WebhookReceiver(f"{url_of(bound)}/bfl", SECRET)
-            limits = Limits(account=sandbox.limit, queue=500)
-            app = create_app(
-                lambda: AsyncBFL(sandbox.key, base_url=sandbox.url, limits=limits, webhook=receiver),
-                tmp_path / "images",
-                receiver=receiver,
-                finish_s=0.5,
-            )
-            url = await stack.enter_async_context(serving_asgi(app, bound))
-            return Place(url, sandbox, app)
-
-        yield serve_it
-
-
-def a_session() -> ClientSession:
-    return ClientSession(connector=TCPConnector(limit=0), timeout=ClientTimeout(total=60))
-
-
-async def draw(session: ClientSession, place: Place, prompt: str, model: str = "flux-2-klein-4b") -> str:
-    async with session.post(f"{place.url}/pictures", json={"model": model, "prompt": prompt}) as reply:
-        assert reply.status == 202, await reply.text()
-        return str((await reply.json())["id"])
+    """Serve a studio that draws with the given sandbox and gets its deliveries."""
+    async with serving_studios(tmp_path / "images") as serve_one:
+        yield serve_one
 
 
 async def watch(session: ClientSession, place: Place, picture_id: str) -> list[dict[str, object]]:
@@ -98,9 +40,6 @@ async def watch(session: ClientSession, place: Place, picture_id: str) -> list[d
     async with session.get(f"{place.url}/pictures/{picture_id}/events") as reply:
         assert reply.status == 200
         return [json.loads(line[6:]) async for line in reply.content if line.startswith(b"data: ")]
-
-
-# --- the server -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -333,7 +272,7 @@ async def test_server_chooses_no_name_and_no_type_of_a_file(tmp_path: Path) -> N
                 picture_id = await draw(session, place, f"number {number}")
                 _, unfinished = await asyncio.wait([*app.state.studio._followers], timeout=20)
                 assert not unfinished
-                told = app.state.studio.pictures[picture_id].told()
+                told = app.state.studio.pictures[picture_id].shown(0.0)
                 if told["state"] == "saved":
                     async with session.get(f"{url}/pictures/{picture_id}/image") as reply:
                         as_file = "attachment" in reply.headers.get("Content-Disposition", "")
@@ -346,6 +285,192 @@ async def test_server_chooses_no_name_and_no_type_of_a_file(tmp_path: Path) -> N
     assert all(
         path.parent == folder and re.fullmatch(r"[0-9a-f]{32}\.[a-z0-9]+", path.name) for path in files
     )
+
+
+def as_input(data: bytes) -> dict[str, str]:
+    return {"data": base64.b64encode(data).decode()}
+
+
+async def send_input(session: ClientSession, place: Place, data: bytes) -> str:
+    body, headers = io.BytesIO(json.dumps(as_input(data)).encode()), {"Content-Type": "application/json"}
+    async with session.post(f"{place.url}/inputs", data=body, headers=headers) as reply:
+        assert reply.status == 201, await reply.text()
+        return str((await reply.json())["id"])
+
+
+@pytest.mark.filterwarnings("ignore:the model .* is retired:FutureWarning")
+async def test_every_model_of_the_catalog_can_be_asked_for(serve: Serve) -> None:
+    """With an image or a video wherever its entry has a place for one, the sandbox accepts its request."""
+    from examples.studio.models import GROUPS, entries
+
+    place = await serve(Sandbox(service_s=math.inf, limit=100, pools={}))
+    models = entries()
+    assert {entry.model for entry in models.values()} == set(CATALOG)
+    assert {entry.group for entry in models.values()} == set(GROUPS)
+    async with a_session() as session:
+        media = {
+            "image": await send_input(session, place, png(512, 512)),
+            "video": await send_input(session, place, mp4(640, 480, 6.0)),
+        }
+        for entry in models.values():
+            if any(slot.kind == "draft" for slot in entry.slots):
+                continue
+            wish = {
+                "model": entry.id,
+                "prompt": "a cat" if entry.prompt else "",
+                "images": {slot.fields[0]: [media[slot.kind]] for slot in entry.slots},
+                "settings": {each.name: "sandbox-fox" for each in entry.settings if each.required},
+            }
+            if entry.needs_sides:
+                wish["ratio"] = "16:9"
+            async with session.post(f"{place.url}/price", json=wish) as reply:
+                assert "problem" not in await reply.json(), entry.id
+            async with session.post(f"{place.url}/pictures", json=wish) as reply:
+                assert reply.status == 202, (entry.id, await reply.text())
+        async with asyncio.timeout(30):
+            await place.sandbox.wait_accepted(len(models) - 1)
+    assert place.sandbox.statistics().refused_422 == 0
+
+
+async def test_wish_that_would_become_another_one_is_refused(serve: Serve) -> None:
+    """What a model does not take is not left out, since something else would be paid for; the price says so too."""
+    place = await serve(Sandbox(service_s=0.0))
+    async with a_session() as session:
+        image = await send_input(session, place, png(64, 64))
+        for more, said in (
+            ({"model": "flux-3-image", "seed": 1}, "a seed"),
+            ({"model": "flux-pro-1.1-ultra", "width": 512}, "a width"),
+            ({"model": "flux-pro-1.1-ultra", "megapixels": 1.0}, "megapixels"),
+            ({"model": "flux-dev", "width": 512, "ratio": "16:9"}, "a ratio"),
+            ({"model": "flux-dev", "ratio": "wide"}, "aspect_ratio"),
+            ({"model": "flux-dev", "width": 513}, "width"),
+            ({"model": "flux-dev", "images": {"input_image": [image]}}, "input_image"),
+            ({"model": "flux-dev", "images": {"image_prompt": [image, image]}}, "at most 1"),
+            ({"model": "flux-dev", "images": {"image_prompt": ["../../etc/passwd"]}}, "no longer here"),
+            ({"model": "flux-dev", "images": {"image_prompt": ["https://evil.example/x.png"]}}, "no longer here"),
+            ({"model": "flux-dev", "settings": {"webhook_url": "https://evil.example/x"}}, "webhook_url"),
+            ({"model": "flux-dev", "settings": {"user": "x"}}, "user"),
+            ({"model": "flux-dev", "settings": {"steps": 0}}, "steps"),
+            ({"model": "flux-tools/deblur-v1", "images": {"image": [image]}}, "a prompt"),
+            ({"model": "flux-tools/erase-v1", "prompt": "", "images": {"image": [image]}}, "mask"),
+            ({"model": "flux-3-video#i2v"}, "keyframes"),
+            ({"model": "flux-3-video#draft_enhance", "prompt": "", "images": {"draft_cache": [image]}}, "no longer"),
+        ):  # fmt: skip
+            wish = {"prompt": "x", **more}
+            async with session.post(f"{place.url}/pictures", json=wish) as reply:
+                assert reply.status == 422, wish
+                assert said in (await reply.json())["detail"], wish
+            async with session.post(f"{place.url}/price", json=wish) as reply:
+                assert said in (await reply.json())["problem"], wish
+        for malformed in (
+            {"model": "flux-dev", "prompt": "x", "widht": 512},
+            {"model": "flux-dev", "prompt": "x", "seed": 2**64},
+            {"model": "flux-dev", "prompt": "x", "images": {"image_prompt": ["x"] * 11}},
+            {"model": "flux-dev", "prompt": "x", "settings": {"steps": {"a": 1}}},
+        ):
+            async with session.post(f"{place.url}/pictures", json=malformed) as reply:
+                assert reply.status == 422, malformed
+    assert place.sandbox.statistics().accepted == 0
+
+
+async def test_input_is_an_image_or_a_video_and_bounded(serve: Serve, tmp_path: Path) -> None:
+    """By its bytes; it is kept under a name of the server's, and is never sent back."""
+    place = await serve(Sandbox(service_s=0.0))
+    async with a_session() as session:
+        for data in (b"", b"GIF89a", b"<svg/>", b"x" * 100):
+            async with session.post(f"{place.url}/inputs", json=as_input(data)) as reply:
+                assert reply.status == 422
+        for body, kind, status in (
+            (b'{"data": "%%%"}', "application/json", 422),
+            (png(8, 8), "image/png", 415),
+            (b'{"data": "' + b"A" * 28_000_000 + b'"}', "application/json", 413),
+        ):
+            with contextlib.suppress(OSError, ClientError):
+                headers = {"Content-Type": kind}
+                async with session.post(
+                    f"{place.url}/inputs", data=io.BytesIO(body), headers=headers
+                ) as reply:
+                    assert reply.status == status
+        large = png(8, 8) + b"x" * 19_000_000
+        input_id = await send_input(session, place, large)
+        for path in (f"pictures/{input_id}/image", f"inputs/{input_id}", "inputs"):
+            async with session.get(f"{place.url}/{path}") as reply:
+                assert reply.status in (404, 405)
+    (kept,) = (tmp_path / "images" / "inputs").iterdir()
+    assert kept.read_bytes() == large
+    assert re.fullmatch("[0-9a-f]{32}", kept.name)
+
+
+async def test_picture_is_marked_and_deleted_only_by_the_page(serve: Serve) -> None:
+    """Other sites are refused whatever the method; one that runs is not deleted; twice is once."""
+    place = await serve(Sandbox(service_s=math.inf))
+    async with a_session() as session:
+        picture_id = await draw(session, place, "x")
+        await place.sandbox.wait_accepted(1)
+        url = f"{place.url}/pictures/{picture_id}"
+        evil = {"Origin": "https://evil.example"}
+        as_text = {"Content-Type": "text/plain"}
+        for method, path, headers, status in (
+            ("DELETE", url, evil, 403),
+            ("PATCH", url, evil | {"Content-Type": "application/json"}, 403),
+            ("PATCH", url, as_text, 415),
+            ("POST", f"{url}/cancel", as_text, 415),
+            ("DELETE", url, {"Host": "evil.example"}, 421),
+            ("DELETE", url, {}, 422),
+        ):
+            body = None if method == "DELETE" else '{"favourite": true}'
+            async with session.request(method, path, data=body, headers=headers) as reply:
+                assert reply.status == status, (method, headers)
+        async with session.post(f"{url}/cancel", json={}) as reply:
+            assert (await reply.json()) == {"cancelled": False}
+        (task_id,) = place.sandbox.tasks
+        place.sandbox.settle(task_id)
+        await asyncio.wait([*place.app.state.studio._followers], timeout=20)
+        (file,) = [path for path in place.app.state.studio._folder.iterdir() if path.is_file()]
+        async with session.patch(url, json={"favourite": True}) as reply:
+            assert (await reply.json())["favourite"] is True
+        async with session.delete(url) as reply:
+            assert reply.status == 204
+        assert not file.exists()
+        for method in ("DELETE", "GET"):
+            async with session.request(method, url) as reply:
+                assert reply.status == 404
+
+
+async def test_oldest_ordinary_picture_gives_way_and_pages_hear_of_it(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A favourite stays; a page that comes back hears what went meanwhile."""
+    monkeypatch.setattr("examples.studio.pictures.MOST_PICTURES", 2)
+    place = await serve(Sandbox(service_s=math.inf))
+    async with a_session() as session:
+        first = await draw(session, place, "the first")
+        second = await draw(session, place, "the second")
+        async with session.patch(f"{place.url}/pictures/{first}", json={"favourite": True}):
+            pass
+
+        async def read(after: str, until: str) -> tuple[str, list[tuple[str, str]]]:
+            heard: list[tuple[str, str]] = []
+            kind = last_id = ""
+            async with session.get(f"{place.url}/events", params={"after": after}) as reply:
+                async for line in reply.content:
+                    name, _, value = line.decode().strip().partition(": ")
+                    if name == "event":
+                        kind = value
+                    elif name == "id":
+                        last_id = value
+                    elif name == "data" and kind in ("picture", "gone"):
+                        heard.append((kind, json.loads(value)["id"]))
+                        if heard[-1] == (until.partition(" ")[0], until.partition(" ")[2]):
+                            return last_id, heard
+            raise AssertionError("it ended")
+
+        # Marking is the newest change.
+        last_id, _ = await read("", f"picture {first}")
+        third = await draw(session, place, "the third")
+        _, heard = await read(last_id, f"picture {third}")
+        assert ("gone", second) in heard
+        assert ("gone", first) not in heard
 
 
 @pytest.mark.slow
@@ -389,221 +514,3 @@ async def test_hundreds_of_pictures_leave_memory_flat(serve: Serve) -> None:
         assert len(place.app.state.studio.pictures) == 300
         assert len(place.app.state.bfl_handles) <= 300
         assert place.client.statistics().ready == 1_200
-
-
-# --- the page ---------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Visit:
-    """A browser that notes every complaint."""
-
-    new_page: Callable[..., Awaitable[Page]]
-    trouble: list[str] = field(default_factory=list)
-
-
-@pytest.fixture
-async def visit() -> AsyncIterator[Visit]:
-    api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
-    async with api.async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        contexts: dict[str, object] = {}
-
-        async def new_page(url: str, *, width: int = 1200, height: int = 900, scheme: str = "light") -> Page:
-            if scheme not in contexts:
-                contexts[scheme] = await browser.new_context(color_scheme=scheme)
-            page: Page = await contexts[scheme].new_page()  # type: ignore[attr-defined]  # of playwright
-            await page.set_viewport_size({"width": width, "height": height})
-            page.on("console", lambda message: made.trouble.append(message.text))
-            page.on("pageerror", lambda error: made.trouble.append(str(error)))
-            page.on("dialog", lambda dialog: made.trouble.append(f"dialog: {dialog.message}"))
-            await page.goto(url)
-            return page
-
-        made = Visit(new_page)
-        yield made
-        await browser.close()
-    assert made.trouble == []
-
-
-async def shot(page: Page, name: str) -> None:
-    if SHOTS:
-        await page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
-
-
-class TestPage:
-    """In a real browser, through the keyboard where a person could use it."""
-
-    pytestmark = in_browser
-
-    @pytest.mark.slow
-    async def test_prompt_becomes_a_picture_with_progress_on_the_way(
-        self, serve: Serve, visit: Visit
-    ) -> None:
-        """Typed with the keyboard alone; progress is seen to change; the image is the one of this prompt."""
-        expect = pytest.importorskip("playwright.async_api").expect
-        place = await serve(Sandbox(service_s=3.0))
-        page = await visit.new_page(place.url)
-        await page.keyboard.press("Tab")
-        await page.keyboard.type("a lighthouse in a storm")
-        await page.keyboard.press("Tab")
-        await page.keyboard.press("ArrowDown")  # flux-dev
-        await page.keyboard.press("Tab")
-        await page.keyboard.press("Enter")
-        card = page.locator("#pictures .picture")
-        await expect(card).to_have_count(1)
-        await expect(page.locator("#message")).to_have_text("")
-        seen: set[str] = set()
-        async with asyncio.timeout(20):
-            while await card.get_attribute("data-state") != "saved":
-                seen.add(await card.locator(".frame").inner_text())
-        assert len({text for text in seen if "%" in text}) >= 2
-        image = card.locator("img")
-        await expect(image).to_have_attribute("alt", "a lighthouse in a storm")
-        (task,) = place.sandbox.tasks.values()
-        assert (task.model, task.prompt) == ("flux-dev", "a lighthouse in a storm")
-        async with asyncio.timeout(10):
-            while not await image.evaluate("(i) => i.complete && i.naturalWidth"):
-                await page.evaluate("new Promise(requestAnimationFrame)")
-        size = await image.evaluate("(i) => [i.naturalWidth, i.naturalHeight]")
-        assert size == [task.width, task.height]
-        await expect(page.locator("#spent")).to_contain_text("credits")
-        await expect(page.locator("#news")).to_have_text("Drawn: a lighthouse in a storm")
-        await expect(page.locator("#prompt")).to_be_focused()
-        assert await page.locator("#prompt").input_value() == ""
-        await shot(page, "desktop-one")
-
-    async def test_reload_amid_a_generation_still_gets_it_and_so_does_a_second_tab(
-        self, serve: Serve, visit: Visit
-    ) -> None:
-        """The server keeps what goes on; a page only looks."""
-        expect = pytest.importorskip("playwright.async_api").expect
-        place = await serve(Sandbox(service_s=math.inf, limit=1))
-        page = await visit.new_page(place.url)
-        await page.get_by_label("What shall be drawn?").fill("the first")
-        await page.keyboard.press("Control+Enter")
-        await place.sandbox.wait_accepted(1)
-        await page.get_by_label("What shall be drawn?").fill("the second")
-        await page.get_by_role("button", name="Draw", exact=True).click()
-        await expect(page.locator(".picture")).to_have_count(2)
-        await expect(page.locator(".picture").first).to_contain_text("Waiting, next in line")
-        await page.reload()
-        other = await visit.new_page(place.url)
-        for each in (page, other):
-            await expect(each.locator(".picture")).to_have_count(2)
-            await expect(each.locator("#running")).to_have_text("1 of 1")
-            await expect(each.locator("#queued")).to_have_text("1")
-        (task_id,) = place.sandbox.tasks
-        place.sandbox.settle(task_id)
-        for each in (page, other):
-            await expect(each.locator(".picture").nth(1).locator("img")).to_have_count(1)
-        await place.sandbox.wait_accepted(2)
-        place.sandbox.settle([*place.sandbox.tasks][1], "Content Moderated", reasons=["Violence"])
-        for each in (page, other):
-            await expect(each.locator(".picture").first).to_contain_text(
-                "Moderation refused this (Violence)."
-            )
-
-    async def test_what_is_typed_while_a_wish_is_sent_stays(self, serve: Serve, visit: Visit) -> None:
-        """The field is emptied of what was sent, and of nothing else."""
-        expect = pytest.importorskip("playwright.async_api").expect
-        place = await serve(Sandbox(service_s=math.inf))
-        page = await visit.new_page(place.url)
-        asked, go_on = asyncio.Event(), asyncio.Event()
-
-        async def hold(route: Route) -> None:
-            asked.set()
-            await go_on.wait()
-            await route.continue_()
-
-        await page.route("**/pictures", hold)
-        field = page.get_by_label("What shall be drawn?")
-        await field.fill("the first")
-        await page.keyboard.press("Control+Enter")
-        await asked.wait()
-        await field.fill("the second")
-        go_on.set()
-        await expect(page.locator("#news")).to_have_text("Waiting to be drawn.")
-        await expect(field).to_have_value("the second")
-
-    async def test_prompt_with_html_stays_text(self, serve: Serve, visit: Visit) -> None:
-        """Whatever a prompt smuggles in is shown as it was typed, and runs nowhere."""
-        expect = pytest.importorskip("playwright.async_api").expect
-        place = await serve(Sandbox(service_s=0.2))
-        page = await visit.new_page(place.url)
-        evil = "<img src=x onerror=alert(1)><script>alert(2)</script> & \"quotes\" 'too'"
-        await page.get_by_label("What shall be drawn?").fill(evil)
-        await page.keyboard.press("Control+Enter")
-        card = page.locator(".picture")
-        await expect(card.locator("img")).to_have_attribute("alt", evil)
-        assert await card.locator(".prompt").inner_text() == evil
-        assert await page.locator(".prompt img, .prompt script").count() == 0
-
-    async def test_queued_wish_is_withdrawn_and_used_again(self, serve: Serve, visit: Visit) -> None:
-        """By keyboard: withdrawn sends nothing; "Use again" fills the form."""
-        expect = pytest.importorskip("playwright.async_api").expect
-        place = await serve(Sandbox(service_s=math.inf, limit=1))
-        page = await visit.new_page(place.url)
-        for prompt in ("the first", "the second"):
-            await page.get_by_label("What shall be drawn?").fill(prompt)
-            await page.keyboard.press("Control+Enter")
-            await expect(page.locator("#prompt")).to_have_value("")
-            await place.sandbox.wait_accepted(1)
-        await page.get_by_role("button", name="Withdraw: the second").focus()
-        await page.keyboard.press("Enter")
-        await expect(page.locator(".picture").first).to_contain_text("Withdrawn.")
-        await expect(page.get_by_role("button", name="Use again: the second")).to_be_focused()
-        await page.keyboard.press("Enter")
-        await expect(page.locator("#prompt")).to_have_value("the second")
-        await expect(page.locator("#prompt")).to_be_focused()
-        assert place.sandbox.statistics().accepted == 1
-
-    @pytest.mark.slow
-    async def test_page_fits_a_phone_and_tells_errors(self, serve: Serve, visit: Visit) -> None:
-        """Nothing is cut off sideways, every field has its label, targets are large; errors are announced."""
-        expect = pytest.importorskip("playwright.async_api").expect
-        place = await serve(Sandbox(service_s=0.1, limit=3))
-        phone = await visit.new_page(place.url, width=375, height=740)
-        prompts = [
-            "a lighthouse in a storm, oil on canvas", "unbroken" * 30, "a quiet harbour at dawn [moderate-output]",
-            "an owl made of paper", "[fail]", "a red bicycle against a white wall, early morning, long shadows",
-        ]  # fmt: skip
-        async with a_session() as session:
-            for prompt in prompts:
-                await draw(session, place, prompt, "flux-dev")
-        await expect(phone.locator(".picture[data-state=saved]")).to_have_count(4)
-        await expect(phone.locator(".picture[data-state=failed]")).to_have_count(2)
-        place.sandbox.service_s = math.inf
-        async with a_session() as session:
-            for prompt in (
-                "a fox in the snow",
-                "a city of glass",
-                "a whale above the clouds",
-                "a garden at night",
-            ):
-                await draw(session, place, prompt, "flux-pro-1.1")
-        await expect(phone.locator(".picture")).to_have_count(10)
-        await expect(phone.locator(".picture").nth(2)).to_contain_text("Pending")
-        assert await phone.evaluate("document.documentElement.scrollWidth") <= 375
-        unlabelled = (
-            "[...document.querySelectorAll('textarea, select')].filter((i) => !i.labels.length).length"
-        )
-        assert await phone.evaluate(unlabelled) == 0
-        targets = "[...document.querySelectorAll('button, select, .actions a')]"
-        small = f"{targets}.filter((b) => b.offsetParent && b.offsetHeight < 44).length"
-        assert await phone.evaluate(small) == 0
-        await shot(phone, "phone")
-        dark = await visit.new_page(place.url, scheme="dark")
-        await expect(dark.locator(".picture")).to_have_count(10)
-        await expect(dark.locator(".picture img").first).to_be_visible()
-        await shot(dark, "desktop-dark")
-        light = await visit.new_page(place.url)
-        await expect(light.locator(".picture")).to_have_count(10)
-        await shot(light, "desktop")
-        await light.get_by_label("What shall be drawn?").fill("   ")
-        await light.keyboard.press("Control+Enter")
-        await expect(light.get_by_role("alert")).to_have_text("Say what shall be drawn.")
-        place.sandbox.service_s = 0.1
-        for task_id, task in place.sandbox.tasks.items():
-            if not task.ended:
-                place.sandbox.settle(task_id)
