@@ -322,12 +322,26 @@ async def test_dropped_image_is_sent_with_the_prompt(serve: Serve, visit: Visit)
 
 
 async def test_file_that_only_claims_to_be_an_image_is_refused(serve: Serve, visit: Visit) -> None:
-    """By its bytes, on the server; the page then has it no more."""
+    """By its bytes, on the server; the page then has it no more, and nothing is drawn without it."""
     place = await serve(Sandbox(service_s=0.0))
     page = await visit.new_page(place.url)
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        asked.set()
+        await go_on.wait()
+        await route.continue_()
+
+    await page.route("**/inputs", hold)
+    await page.get_by_label("Prompt", exact=True).fill("give it a hat")
     await drop(page, ".drop", "cat.png", "image/png", b"<script>alert(1)</script>")
+    await asked.wait()
+    await page.keyboard.press("Control+Enter")
+    go_on.set()
     await expect(page.get_by_role("alert")).to_contain_text("This file cannot be used.")
     await expect(page.locator(".thumb")).to_have_count(0)
+    assert place.sandbox.statistics().accepted == 0
+    assert place.app.state.studio.pictures == {}
     # What the browser logs of every answer that is no success, and of the preview that is no image.
     visit.trouble[:] = [text for text in visit.trouble if "Failed to load resource" not in text]
 

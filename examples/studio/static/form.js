@@ -84,8 +84,8 @@ function attach(item, file = null) {
   if (file) {
     item.sending = base64(file)
       .then((data) => ask("/inputs", "POST", {data}))
-      .then((reply) => { item.id = reply.id; changed(); })
-      .catch((error) => { detach(item); tell(error); });
+      .then((reply) => { item.id = reply.id; changed(); return true; })
+      .catch((error) => { detach(item); tell(error); return false; });
   }
   showSlots();
   changed();
@@ -322,7 +322,8 @@ export function wish() {
   return made_;
 }
 
-export const uploads = () => Promise.all(attached.map((item) => item.sending));
+// Waits until the server has all files; false where one was refused: without it something else would be drawn.
+export const uploads = async () => !(await Promise.all(attached.map((item) => item.sending))).includes(false);
 
 // Fills the form with a wish that was made before.
 export function fill(old) {

@@ -65,7 +65,7 @@ byId("wish").addEventListener("submit", async (event) => {
   const count = variations();
   const asked = wish();
   try {
-    await uploads();
+    if (!(await uploads())) return;
     asked.images = wish().images;
     const {problem} = await ask("/price", "POST", asked);
     if (problem) throw new Error(problem);
