@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -63,7 +64,9 @@ def request_of(wish: Wish, models: Mapping[str, Entry], find: FindMedia) -> Imag
     entry = models.get(wish.model)
     if entry is None:
         raise WishError("There is no such model.")
-    is_blank, has_images = not wish.prompt.strip(), any(wish.images.values())
+    # Separators, controls and invisible marks alone say nothing, and would be paid for.
+    is_blank = all(unicodedata.category(char)[0] in "ZC" for char in wish.prompt)
+    has_images = any(wish.images.values())
     if is_blank and (entry.prompt == "required" or (entry.prompt == "optional" and not has_images)):
         raise WishError("Describe what you want to see.")
     _refuse_unknown(entry, wish)

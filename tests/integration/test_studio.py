@@ -338,6 +338,8 @@ async def test_wish_that_would_become_another_one_is_refused(serve: Serve) -> No
     async with a_session() as session:
         image = await send_input(session, place, png(64, 64))
         for more, said in (
+            ({"model": "flux-dev", "prompt": "\u200b \u2060"}, "Describe"),
+            ({"model": "flux-dev", "prompt": "", "images": {"image_prompt": []}}, "Describe"),
             ({"model": "flux-3-image", "seed": 1}, "a seed"),
             ({"model": "flux-pro-1.1-ultra", "width": 512}, "a width"),
             ({"model": "flux-pro-1.1-ultra", "megapixels": 1.0}, "megapixels"),
