@@ -146,11 +146,12 @@
   // The browser lays out only the cards that are near the screen. So that nothing moves when they come near, the others
   // have the heights that they will have: of their rows, as the style sheet makes them.
   let lastRow = 0; // the place at which the last row begins; more may come to it
+  let textHigh = 44; // of the text beneath a picture, in px; a guess until there is a card
   const setHeights = (from, to, cardAt) => {
     const style = getComputedStyle(grid);
     const [gap, high, width] = [parseFloat(style.columnGap), parseFloat(style.getPropertyValue("--high")), grid.clientWidth];
     const first = grid.firstElementChild;
-    const text = first ? first.offsetHeight - first.firstElementChild.offsetHeight : 44;
+    if (first) textHigh = first.offsetHeight - first.firstElementChild.offsetHeight;
     for (let start = from; start < to;) {
       let ratios = 0;
       let at = start;
@@ -160,7 +161,7 @@
       } while (at < to && (ratios + tileRatio(shown[at])) * high + (at - start) * gap <= width);
       const isLast = at === to;
       const filled = (width - (at - start - 1) * gap) / ratios;
-      const height = `${(Math.min(filled, isLast ? high : 2 * high) + text).toFixed(1)}px`;
+      const height = `${(Math.min(filled, isLast ? high : 2 * high) + textHigh).toFixed(1)}px`;
       for (let place = start; place < at; place += 1) cardAt(place).style.containIntrinsicHeight = height;
       if (isLast) lastRow = start;
       start = at;

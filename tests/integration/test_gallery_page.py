@@ -245,6 +245,12 @@ async def test_rows_are_justified_and_images_keep_their_ratios(open_page: Open, 
         assert row[0]["left"] == pytest.approx(16, abs=1)
         assert row[-1]["right"] == pytest.approx(1000 - 16, abs=2)
         assert 200 <= max(heights) <= 400
+    # What is not laid out yet has the height that it will have: nothing moves as it comes near the screen.
+    await wait_until(
+        page,
+        "[...document.querySelectorAll('.card')].every((each) => "
+        "Math.abs(parseFloat(each.style.containIntrinsicHeight) - each.offsetHeight) < 2)",
+    )
     # The last row is not blown up.
     assert max(box["height"] for box in [*rows.values()][-1]) < 210
 
