@@ -392,6 +392,29 @@ def test_command_prints_the_page_s_name(
     assert capsys.readouterr() == (os.path.join("out", "gallery.html") + "\n", "")
 
 
+@pytest.mark.parametrize("failure", [0, 1])
+def test_page_is_opened_if_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failure: int
+) -> None:
+    """By its absolute name, which no browser takes for an option; the page is there also where none can be started."""
+    monkeypatch.chdir(tmp_path)
+    Path("-out").mkdir()
+    an_image(Path("-out/a.png"))
+    opened: list[str] = []
+
+    def launch(name: str) -> int:
+        opened.append(name)
+        return failure
+
+    monkeypatch.setattr("click.launch", launch)
+    assert main(["gallery", "--open", "--", "-out"]) == 0
+    page = str(tmp_path / "-out" / "gallery.html")
+    assert opened == [page]
+    out, err = capsys.readouterr()
+    assert out == os.path.join("-out", "gallery.html") + "\n"
+    assert ("no browser could be started" in err) == bool(failure)
+
+
 def test_previews_are_written_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory does not grow with them: 20 MB of previews pass through 3, and what else the process does."""
     image = an_image(tmp_path / "a.png")
