@@ -319,6 +319,16 @@ async def test_dropped_image_is_sent_with_the_prompt(serve: Serve, visit: Visit)
     (task,) = place.sandbox.tasks.values()
     assert task.body["input_image"] == base64.b64encode(png(320, 256)).decode()
     assert "input_image_2" not in task.body
+    # The server still has the file when the page has forgotten it.
+    await page.reload()
+    await page.locator(".open").click()
+    await page.get_by_role("button", name="Use again").click()
+    await expect(page.locator(".thumb")).to_contain_text("added image")
+    await page.keyboard.press("Control+Enter")
+    await expect(page.locator(".picture[data-state=saved]")).to_have_count(2)
+    first, again = place.sandbox.tasks.values()
+    assert again.body["input_image"] == first.body["input_image"]
+    assert (again.body["prompt"], again.body["seed"]) == (first.prompt, first.seed)
 
 
 async def test_file_that_only_claims_to_be_an_image_is_refused(serve: Serve, visit: Visit) -> None:

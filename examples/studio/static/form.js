@@ -101,10 +101,11 @@ function detach(item) {
 
 function thumbnail(item, title) {
   const box = made("li", "thumb");
-  const media = made(item.kind === "image" ? "img" : "video");
-  media.src = item.url;
-  if (item.kind === "image") media.alt = item.name;
-  else { media.muted = true; media.setAttribute("aria-label", item.name); }
+  const media = made(!item.url ? "span" : item.kind === "image" ? "img" : "video");
+  if (!item.url) media.textContent = item.name;
+  else media.src = item.url;
+  if (media.localName === "img") media.alt = item.name;
+  if (media.localName === "video") { media.muted = true; media.setAttribute("aria-label", item.name); }
   const remove = button("×", `Remove ${item.name}`, () => {
     detach(item);
     const input = [...byId("slots").querySelectorAll("input")].find((each) => each.dataset.title === title);
@@ -334,7 +335,7 @@ export function fill(old) {
   byId("height").value = old.height || "";
   for (const item of attached) if (item.url.startsWith("blob:")) known.set(item.id, item);
   attached = Object.entries(old.images || {}).flatMap(([slot, ids]) => ids.map((id) => ({
-    ...(known.get(id) || {id, url: `/pictures/${encodeURIComponent(id)}/image`, name: "added image", kind: kindOf(slot)}),
+    ...(known.get(id) || {id, url: sourceOf(id), name: `added ${kindOf(slot)}`, kind: kindOf(slot)}),
     slot, draft: slot === "draft_cache",
   })));
   const settings = old.settings || {};
@@ -344,6 +345,7 @@ export function fill(old) {
   byId("prompt").focus();
 }
 const known = new Map();  // files of this page by their ids: the server does not send them back
+const sourceOf = (id) => (/^[0-9a-f]{32}$/.test(id) ? "" : `/pictures/${encodeURIComponent(id)}/image`);
 const kindOf = (slot) => (slot.includes("video") || slot === "draft_cache" ? "video" : "image");
 
 function only(picture, model) {
