@@ -377,6 +377,7 @@ async def test_page_of_a_run_says_what_it_cost_in_all(
         assert await page.text_content("#count") == says
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("screen", SCREENS)
 async def test_axe_finds_nothing_in_grid_details_and_compare(
