@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from bfl_async.results.result import Result
 
 # The suffixes of each format that the API makes; the first is written where a name has none.
-SUFFIXES = {
+SUFFIXES: dict[str, tuple[str, ...]] = {
     "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "png": (".png",),
     "webp": (".webp",),
     "mp4": (".mp4", ".m4v"),
 }
-FORMAT_OF = {suffix: format for format, suffixes in SUFFIXES.items() for suffix in suffixes}
+FORMAT_OF: dict[str, str] = {suffix: format for format, suffixes in SUFFIXES.items() for suffix in suffixes}
 # Formats of images and videos that no model makes. Other words behind a dot are part of a name, as in `flux-pro-1.1`.
 _OTHERS = frozenset({
     ".gif", ".avif", ".heic", ".heif", ".jxl", ".bmp", ".tif", ".tiff", ".svg", ".ico", ".jp2", ".psd", ".pdf",
