@@ -47,7 +47,7 @@ def test_main_input_is_a_prompt_or_an_image(
 async def test_no_call_sends_a_request_without_its_main_input(tmp_path: Path) -> None:
     """By name or as a request, alone, in a stream, gathered or in a batch."""
     empty: list[ImageRequest] = [FluxPro11(), FluxPro11(width=512)]
-    async with Sandbox() as sandbox, AsyncBFL(sandbox.key, base_url=sandbox.url) as bfl:
+    async with Sandbox(speed=50) as sandbox, AsyncBFL(sandbox.key, base_url=sandbox.url) as bfl:
         for call in (bfl.generate, bfl.submit):
             with pytest.raises(InvalidRequestError, match="prompt: is missing"):
                 await call("flux-pro-1.1")
