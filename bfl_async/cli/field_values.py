@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bfl_async.cli.near import close_to
 from bfl_async.cli.stored_catalog import current_catalog
 from bfl_async.errors import InvalidRequestError
 
@@ -132,7 +131,7 @@ def make(model: str, fields: Mapping[str, object], *, allow_unknown: bool) -> Im
     except InvalidRequestError as exc:
         refused = {path.partition(".")[0] for path, _ in exc.errors} & (fields.keys() - {"extra_body"})
         if not allow_unknown or not refused:
-            raise _in_shell(exc, model) from exc.__cause__
+            raise _in_shell(exc) from exc.__cause__
     extra = fields.get("extra_body")
     moved = {name: value for name, value in fields.items() if name in refused}
     kept = {name: value for name, value in fields.items() if name not in refused}
@@ -142,16 +141,10 @@ def make(model: str, fields: Mapping[str, object], *, allow_unknown: bool) -> Im
     )
 
 
-def _in_shell(exc: InvalidRequestError, model: str) -> InvalidRequestError:
+def _in_shell(exc: InvalidRequestError) -> InvalidRequestError:
     """Return the error in words of the command line."""
 
     def said(text: str) -> str:
         return text.replace("extra_body sends others", f"{ALLOW_UNKNOWN} sends others")
 
-    errors = [(path, said(message)) for path, message in exc.errors]
-    text = said(str(exc))
-    for path, message in errors:
-        near = close_to(path, fields_by_name(model)) if "has no such field" in message else None
-        if near is not None:
-            text = text.replace(f"{path}: ", f"{path}: did you mean {near!r}? ", 1)
-    return InvalidRequestError(text, errors=errors)
+    return InvalidRequestError(said(str(exc)), errors=[(path, said(message)) for path, message in exc.errors])

@@ -10,12 +10,12 @@ from bfl_async.batch.requests import given_to
 from bfl_async.cli.field_values import fields_by_name, make
 from bfl_async.cli.fields import GivenFields, allows_unknown_models
 from bfl_async.cli.input_images import with_images
-from bfl_async.cli.near import suggestion
 from bfl_async.cli.stored_catalog import current_catalog
 from bfl_async.cli.target import FORMAT_OF, SUFFIXES, Target
 from bfl_async.models import ImageRequest, check_model_name
 from bfl_async.models._base import field_of
 from bfl_async.models.main_input import is_blank, missing_input
+from bfl_async.runtime.near import suggestion
 from bfl_async.runtime.text import printable
 
 _VIDEO_POOL = "video"

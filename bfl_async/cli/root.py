@@ -7,7 +7,7 @@ import click.shell_completion
 
 from bfl_async._version import __version__
 from bfl_async.cli.exit_codes import ExitCode
-from bfl_async.cli.near import close_to
+from bfl_async.runtime.near import close_to
 from bfl_async.runtime.text import printable
 
 NAME = "bfl-async"

@@ -183,7 +183,7 @@ def request(model: str, /, **fields: object) -> ImageRequest:
     if name in CATALOG:
         _warn_if_retired(name)
     else:
-        _warn_once(name, UserWarning, "is not in this release's catalog: its fields are sent unchecked")
+        _warn_of_unknown(name)
     return made
 
 
@@ -227,6 +227,13 @@ def endpoint_request(path: object, fields: object) -> ImageRequest:
         return _pass_through(name, {EXTRA_BODY: fields} if EXTRA_BODY in fields else fields)
     except ValidationError as exc:
         raise invalid_request(name, exc, ()) from exc
+
+
+def _warn_of_unknown(name: str) -> None:
+    if name not in _warned:
+        meant = load("runtime.near").suggestion(name, CATALOG)
+        told = f"{meant} Its" if meant else ": its"
+        _warn_once(name, UserWarning, f"is not in this release's catalog{told} fields are sent unchecked")
 
 
 def _warn_if_retired(name: str) -> None:

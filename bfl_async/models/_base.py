@@ -25,6 +25,7 @@ from bfl_async.models.headers import image_size, is_turned
 from bfl_async.models.input_files import MediaProblem
 from bfl_async.models.media import Media, MediaRule, head_of, is_heavy, load, shown
 from bfl_async.models.open_values import ExtraBody, dump_extra_body, load_open, take_extra_body
+from bfl_async.runtime import lazy
 from bfl_async.types.common import JSON
 
 EXTRA_BODY = "extra_body"
@@ -289,7 +290,8 @@ def invalid_request(model: str, exc: ValidationError, known: Iterable[str]) -> I
         path = ".".join(str(part) for part in item["loc"]) or "request"
         message = item["msg"]
         if item["type"] == "extra_forbidden":
-            message = f"{model} has no such field in this release; it takes {', '.join(known)}; extra_body sends others"
+            about = lazy.load("models._unknown")
+            message = about.no_such_field(model, path, tuple(known), where=" in this release")
         errors.append((path, message))
     text = "; ".join(f"{path}: {message}" for path, message in errors)
     return InvalidRequestError(f"invalid request for {model}: {text}", errors=errors)

@@ -16,6 +16,7 @@ from bfl_async.models.media import load
 from bfl_async.models.openapi import ModelSchema, Shape, media_kind
 from bfl_async.models.passthrough import PassThroughRequest
 from bfl_async.models.schema import Fault, Mismatch, judge, media_rule
+from bfl_async.runtime import lazy
 from bfl_async.runtime.text import printable
 from bfl_async.types.common import JSON
 
@@ -127,11 +128,9 @@ def _kept(
 def _unknown(schema: ModelSchema, shape: Shape, names: list[str]) -> list[Fault]:
     """Return the faults of fields that the description does not name: a typing mistake would cost an image."""
     taken = list(shape.fields)
-    listed = ", ".join(taken[:_SHOWN_FIELDS]) + (", ..." if len(taken) > _SHOWN_FIELDS else "")
-    return [
-        ((name,), f"{schema.name} has no such field; it takes {listed}; extra_body sends others")
-        for name in names
-    ]
+    shown = [*taken[:_SHOWN_FIELDS], *(["..."] if len(taken) > _SHOWN_FIELDS else [])]
+    about = lazy.load("models._unknown")
+    return [((name,), about.no_such_field(schema.name, name, shown)) for name in names]
 
 
 def _shapes_for(schema: ModelSchema, fields: Mapping[str, object]) -> tuple[Shape, ...]:

@@ -176,7 +176,9 @@ def test_a_url_is_a_url(catalog: Catalog, webhook_url: str) -> None:
 
 def test_an_unknown_field_is_refused_with_those_that_there_are(catalog: Catalog) -> None:
     """As by the release's own classes: a typing mistake would cost an image."""
-    with pytest.raises(InvalidRequestError, match="promt: flux-9 has no such field; it takes prompt, width"):
+    with pytest.raises(
+        InvalidRequestError, match=r"promt: did you mean 'prompt'\? flux-9 has no such field; extra_body"
+    ):
         catalog.request("flux-9", promt="x", prompt="x")
 
 

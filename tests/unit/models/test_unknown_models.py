@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -212,3 +213,33 @@ async def test_a_field_may_have_the_name_of_a_property(tmp_path: Path) -> None:
         await batch.add([make(model="large", media=1, body="x")])
         assert [outcome.ok async for outcome in batch.run()] == [True]
     assert server.posts == [("/v1/flux-9", {"prompt": "a cat", "model": "large", "media": 1, "body": "x"})]
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "says"),
+    [
+        (
+            "flux-2-pro",
+            "widht",
+            "widht: did you mean 'width'? flux-2-pro has no such field in this release; extra",
+        ),
+        ("flux-2-pro", "Width", "Width: did you mean 'width'?"),
+        ("flux-2-pro", "image", "image: did you mean 'input_image'?"),
+        ("flux-3-image", "image", "image: did you mean 'images'?"),
+        ("flux-pro-1.1", "input_image", "no such field in this release, unlike flux-2-pro, "),
+        ("flux-2-pro", "raw", "no such field in this release, unlike flux-pro-1.1-ultra; it takes prompt, "),
+        ("flux-2-pro", "zzz", "no such field in this release; it takes prompt, "),
+    ],
+)
+def test_field_that_a_model_does_not_have_is_answered_with_what_was_meant(
+    model: str, field: str, says: str
+) -> None:
+    """The field's right name, or the models that have it; otherwise all that the model takes."""
+    with pytest.raises(InvalidRequestError, match=re.escape(says)):
+        request(model, prompt="x", **{field: "https://x/y"})
+
+
+def test_unknown_model_is_warned_of_with_the_name_that_was_meant() -> None:
+    """It is sent all the same: the API gets models more often than this package gets releases."""
+    with pytest.warns(UserWarning, match=r"'flux-2-por' is not .* did you mean 'flux-2-pro'\? Its fields"):
+        assert request("flux-2-por", prompt="x").model == "flux-2-por"
