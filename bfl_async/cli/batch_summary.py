@@ -35,10 +35,10 @@ def advice(counts: Mapping[str, int], *, left: int | None, ledger: str) -> Itera
         yield f"{failed:,} failed: --retry-failed sends {them(failed)} again"
     if moderated := counts["moderated"]:
         prompts = "its prompt" if moderated == 1 else "their prompts"
+        entries = "the old entry" if moderated == 1 else "the old entries"
         yield (
-            f"{moderated:,} moderated: correct {prompts} and run the command again, or send {them(moderated)} as "
-            f"before with --retry-moderated; {drop} --moderated` removes {them(moderated)} from the ledger, so that "
-            "the exit code can be 0"
+            f"{moderated:,} moderated: correct {prompts} and run the command again, then remove {entries} with "
+            f"{drop} --moderated`, and the exit code can be 0; --retry-moderated sends {them(moderated)} as before"
         )
     if running := counts["submitted"] + counts["ready"]:
         yield (

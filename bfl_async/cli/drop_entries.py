@@ -62,7 +62,7 @@ def ledger_to_change(run: Path) -> Path:
     """
     path = ledger_of(run)
     if not path.is_file():
-        raise InputError(f"there is no ledger {str(path)!r}")
+        raise InputError(f"there is no ledger {str(path)!r}: name the folder of a batch, or the ledger in it")
     return path
 
 

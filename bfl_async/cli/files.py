@@ -43,6 +43,8 @@ def check_folder(folder: Path) -> None:
             pass
     except (OSError, ValueError) as exc:
         reason = getattr(exc, "strerror", None) or "not a usable name"
+        if isinstance(exc, FileExistsError | NotADirectoryError):
+            reason = "it, or a folder above it, is a file"
         raise InputError(
             f"cannot write to the folder {str(folder)!r}: {reason}; choose another with -o"
         ) from exc

@@ -121,14 +121,31 @@ class SeveralProblems(click.ClickException):
 
 def say_error(error: click.ClickException) -> None:
     """Write a mistake in the command line to stderr, after the command's usage."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        # Its message is the help, with lines of its own.
+        try:
+            click.echo(error.format_message(), err=True)
+        except OSError:
+            discard(sys.stderr)
+        return
     if isinstance(error, click.UsageError) and error.ctx is not None:
         for line in error.ctx.get_usage().splitlines():
             say(line)
         say(f"Try '{error.ctx.command_path} -h' for help.")
         say("")
     name = "Error" if isinstance(error, click.UsageError) else "error"
-    for line in lines_of(error, name):
+    *lines, last = lines_of(error, name)
+    for line in lines:
         say(line)
+    say(last + _in_quotes(error))
+
+
+def _in_quotes(error: click.ClickException) -> str:
+    """Return what is to be added where a prompt was probably given as several words."""
+    command = error.ctx.command if isinstance(error, click.UsageError) and error.ctx is not None else None
+    takes_prompt = command is not None and any(each.name == "prompt" for each in command.params)
+    is_one = error.message.startswith("Got unexpected extra argument")
+    return ": put the prompt in quotes" if takes_prompt and is_one else ""
 
 
 def lines_of(error: click.ClickException, name: str) -> list[str]:

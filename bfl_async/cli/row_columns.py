@@ -175,5 +175,5 @@ def _no_field_in(header: Sequence[str], kind: Kind) -> str:
                 return f"it is one column, {quoted(only)}: if {name} separate its columns, {advice}{option}"
     return (
         f"none of the columns {listed(header)} is a field: say which is the prompt with "
-        f"--column {argument(f'prompt={only}')}"
+        f"--column {argument(f'prompt={only}')}; if this line is a prompt itself, put a line 'prompt' above it"
     )

@@ -217,7 +217,10 @@ class RowReader:
         self._row_number += 1
         where = self._where(record.first, record.last, self._row_number)
         if len(cells) > len(self._header):
-            raise RowError(f"{where}: it has {len(cells)} columns, and the header {len(self._header)}")
+            raise RowError(
+                f"{where}: it has {len(cells)} columns, and the header {len(self._header)}: put a cell that has the "
+                "separator in it in double quotes"
+            )
         cells += [""] * (len(self._header) - len(cells))
         yield dict(zip(self._header, cells, strict=True)), where, True
 

@@ -76,7 +76,9 @@ def inspect_ledger(path: str | os.PathLike[str], *, errors: int = 5) -> LedgerVi
     holder = holder_of(path)
     view = open_reading(path, lambda db: _look(db, path, errors, holder))
     if view is None:
-        raise LedgerError(f"there is no ledger {str(path)!r}")
+        raise LedgerError(
+            f"there is no ledger {str(path)!r}: name the folder of a batch, or the ledger in it"
+        )
     return view
 
 

@@ -38,7 +38,7 @@ def move_to(path: Path, download: Download) -> Path:
 def too_slow_error(path: Path, task: TaskRecord) -> SaveError:
     """Return the error of a disk that took too long."""
     return SaveError(
-        f"cannot write {str(path)!r}: the disk did not finish in time; choose another folder with -o or save(path)",
+        f"cannot write {str(path)!r}: the disk did not finish in time; choose another folder",
         task_id=task["task_id"],
         filename=str(path),
     )
@@ -48,7 +48,7 @@ def save_error(path: Path, exc: Exception, task_id: str) -> SaveError:
     """Return the error of a file that could not be written."""
     reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
     return SaveError(
-        f"cannot write {str(path)!r}: {reason}; choose another folder with -o or save(path)",
+        f"cannot write {str(path)!r}: {reason}; choose another folder",
         task_id=task_id,
         errno=getattr(exc, "errno", None),
         filename=str(path),

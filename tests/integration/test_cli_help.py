@@ -235,3 +235,10 @@ def test_module_is_the_command(capfd: pytest.CaptureFixture[str]) -> None:
     for command in ([sys.executable, "-m", "bfl_async"], [COMMAND]):
         done = subprocess.run([*command, "models"], env=env, capture_output=True, text=True, check=True)
         assert done.stdout == shown
+
+
+def test_command_alone_shows_the_help(run: Run) -> None:
+    """In its own lines, on stderr, with the exit code of a usage error."""
+    code, out, err = run()
+    assert (code, out) == (2, "")
+    assert err == run("--help")[1]

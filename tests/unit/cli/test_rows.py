@@ -128,7 +128,7 @@ def test_repeated_rows_have_seeds_of_their_own(tmp_path: Path) -> None:
         ("csv", "prompt,width\na,512\nb,7\nc,x\n", ["row 2 (line 3", "row 3 (line 4", "width"]),
         ("csv", "prompt,width\na,512,7\n", ["row 1 (line 2", "3 columns"]),
         ("csv", 'prompt\n"a\n', ["row 1", "not closed"]),
-        ("csv", "a,b\nc,d\n", ["none of the columns a, b", "--column prompt=a"]),
+        ("csv", "a,b\nc,d\n", ["none of the columns a, b", "--column prompt=a", "put a line 'prompt' above it"]),
         ("csv", "prompt,prompt\nc,d\n", ["same name"]),
         ("csv", "prompt\n", ["holds no prompt"]),
         ("tsv", "", ["holds no prompt"]),

@@ -170,7 +170,7 @@ def test_advice_speaks_of_one_as_of_one() -> None:
         "an image may have been made and paid; --retry-ambiguous sends it again",
         "1 failed: --retry-failed sends it again",
         "1 moderated: correct its prompt and run the command again",
-        "`bfl-async drop 'my out' --moderated` removes it",
+        "then remove the old entry with `bfl-async drop 'my out' --moderated`, and the exit code can be 0",
         "1 was not sent: the same command again sends it",
     ):
         assert part in sentences
