@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -110,15 +111,17 @@ class Recorded:
 
 
 def read_record(path: Path) -> Recorded:
-    """Return the record of an image: the last line for it in a manifest of its folder, or of one above.
+    """Return the record of an image: the last line for its bytes in a manifest of its folder, or of one above.
+
+    An image that was renamed within its folder is found by its bytes.
 
     Raises:
-        InputError: There is none, or it does not say how the image was made.
+        InputError: There is none, it is of other bytes, or it does not say how the image was made.
     """
-    if not path.is_file():
-        raise InputError(f"'{printable(str(path))}' is not a file: name an image that was made before")
-    line = _find(path.absolute())
     shown = printable(str(path))
+    if not path.is_file():
+        raise InputError(f"'{shown}' is not a file: name an image that was made before")
+    line = _find(path, _sha256_of(path))
     if line is None:
         raise InputError(
             f"no {MANIFEST} beside '{shown}' has a line for it: it can list only images made by `generate` or `batch`"
@@ -137,18 +140,36 @@ def read_record(path: Path) -> Recorded:
     )
 
 
-def _find(path: Path) -> Mapping[str, JSON] | None:
+def _find(path: Path, sha256: str) -> Mapping[str, JSON] | None:
+    absolute = path.absolute()
     # Names of a batch may have folders, of which each is beneath that of the manifest.
-    for folder in list(path.parents)[:_MOST_FOLDERS]:
-        name = path.relative_to(folder).as_posix()
-        found = None
+    for folder in list(absolute.parents)[:_MOST_FOLDERS]:
+        name = absolute.relative_to(folder).as_posix()
+        found, named = None, False
         for line in _lines_of(folder / MANIFEST):
             row = _json(line)
-            if isinstance(row, dict) and row.get("file") == name:
+            if not isinstance(row, dict):
+                continue
+            has_name = row.get("file") == name
+            named = named or has_name
+            if row.get("sha256") == sha256 or (has_name and "sha256" not in row):
                 found = row
         if found is not None:
             return found
+        if named:
+            raise InputError(
+                f"'{printable(str(path))}' is not the image that {MANIFEST} has under this name: it was replaced or "
+                "changed since"
+            )
     return None
+
+
+def _sha256_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as exc:
+        raise InputError(f"cannot read '{printable(str(path))}': {exc.strerror}") from exc
 
 
 # A name template has few slashes.

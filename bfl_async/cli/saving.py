@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -65,7 +65,7 @@ async def save(result: Result, target: Target, *, number: int = 1) -> Saved:
         others = [await _save_one(other, target, number, force=False) for other in result.others]
     except BaseException:
         # The image is paid and stays on the server for minutes: name what brings it home.
-        say_how_to_attach(result.task_id, result.polling_url, result.model)
+        say_how_to_attach(result.task_id, result.polling_url, result.model, target.option(number))
         raise
     return replace(first, others=tuple(others))
 
@@ -139,30 +139,33 @@ def open_file(path: Path) -> None:
         say(f"warning: no viewer could be started for {str(path)!r}")
 
 
-def name_what_is_left(stack: AsyncExitStack, *, sandbox: bool) -> list[TaskHandle | Result]:
-    """Return a list for tasks that go on and results that were not saved; each is named once the client has closed.
+Left: TypeAlias = "list[tuple[TaskHandle | Result, int]]"
+"""Tasks that go on and results that were not saved, each with its number among the target's results."""
+
+
+def name_what_is_left(stack: AsyncExitStack, target: Target, *, sandbox: bool) -> Left:
+    """Return a list for what is left of a command's work; each is named once the client has closed.
 
     Pushed before the client: closing it lets submits on their way end, and these are named as well.
     """
-    left: list[TaskHandle | Result] = []
+    left: Left = []
 
     def say_them() -> None:
-        for each in left:
+        for each, number in left:
             if each.task_id is not None:
-                say_how_to_attach(each.task_id, each.polling_url, each.model)
+                say_how_to_attach(each.task_id, each.polling_url, each.model, target.option(number))
 
     if not sandbox:  # an embedded server ends with this run, and its tasks with it
         stack.callback(say_them)
     return left
 
 
-def say_how_to_attach(task_id: str, polling_url: str | None, model: str | None, *, done: bool = True) -> None:
-    """Say how a task that goes on is brought home; `done`: this command waits for it no longer."""
+def say_how_to_attach(task_id: str, polling_url: str | None, model: str | None, output: str) -> None:
+    """Say how a task that goes on is brought home; `output` is the option that says where its image goes."""
     if is_own_id(task_id):
         say("paid and not saved: the image came with the answer to the request, and no server keeps it")
         return
-    what = "paid and not saved; fetch it with" if done else "running; if this is killed, fetch it with"
-    say(f"{what}: {_command(task_id, polling_url, model)}")
+    say(f"paid and not saved; fetch it with: {_command(task_id, polling_url, model)}{output}")
 
 
 def say_how_to_fetch(task_id: str, polling_url: str | None, model: str | None) -> None:

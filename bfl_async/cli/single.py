@@ -30,7 +30,15 @@ from bfl_async.cli.requesting import (
     variations_of,
 )
 from bfl_async.cli.running import say_failure
-from bfl_async.cli.saving import Saved, name_what_is_left, open_file, print_saved, save, say_how_to_fetch
+from bfl_async.cli.saving import (
+    Left,
+    Saved,
+    name_what_is_left,
+    open_file,
+    print_saved,
+    save,
+    say_how_to_fetch,
+)
 from bfl_async.cli.submitted import Submitted, read_submitted
 from bfl_async.client.handle import TaskHandle
 from bfl_async.errors import BFLError, RefusedError
@@ -96,7 +104,7 @@ async def _produce(request: ImageRequest, asked: Asked) -> int:
     requests = variations_of(request, target.count)
     kept = [fields_of(each, Digests().of) for each in requests]
     async with AsyncExitStack() as stack:
-        left = name_what_is_left(stack, sandbox=asked.sandbox)
+        left = name_what_is_left(stack, target, sandbox=asked.sandbox)
         bfl = await open_client(stack, sandbox=asked.sandbox)
         handles = [bfl.submit_nowait(each) for each in requests]
         ended = await _finish_all(handles, kept, asked, left)
@@ -107,7 +115,7 @@ async def _finish_all(
     handles: Sequence[TaskHandle],
     kept: Sequence[Mapping[str, JSON] | None],
     asked: Asked,
-    left: list[TaskHandle | Result],
+    left: Left,
 ) -> list[Saved | BaseException]:
     """Wait for tasks and save their results; return these, or errors in their place."""
     async with live_line(handles, verbose=asked.verbose):
@@ -125,14 +133,14 @@ async def _finish(
     fields: Mapping[str, JSON] | None,
     number: int,
     asked: Asked,
-    left: list[TaskHandle | Result],
+    left: Left,
 ) -> Saved:
     """Wait for a result; save, record and print it."""
     try:
         result = await handle.result(timeout=asked.timeout)
     except BaseException:
         if not handle.done():
-            left.append(handle)
+            left.append((handle, number))
         raise
     return await _save(result, fields, asked, number)
 
@@ -194,9 +202,9 @@ async def run_submit(
             say("the image came with the answer, and is saved at once")
             await _save(await handle.result(), kept, Asked.by_default(as_json=as_json))
             return ExitCode.DONE
-        task = Submitted(task_id, handle.polling_url, request.model, kept)
+        task = Submitted(task_id, handle.polling_url, request.model, handle.cost, kept)
         if as_json:
-            print_json(task.facts(handle.cost))
+            print_json(task.facts())
         else:
             print_line(task_id)
             say_how_to_fetch(task_id, task.polling_url, task.model)
@@ -212,6 +220,9 @@ async def run_result(task_id: str, asked: Asked, *, polling_url: str | None, mod
     asked.target.check()
     async with AsyncExitStack() as stack:
         bfl = await open_client(stack, sandbox=asked.sandbox)
-        handles = [bfl.attach(task.task_id, polling_url=task.polling_url, model=task.model) for task in tasks]
+        handles = [
+            bfl.attach(task.task_id, polling_url=task.polling_url, model=task.model, cost=task.cost)
+            for task in tasks
+        ]
         ended = await _finish_all(handles, [task.fields for task in tasks], asked, [])
     return _report(ended)

@@ -12,6 +12,8 @@ from bfl_async.cli.files import InputError
 from bfl_async.types.common import JSON
 
 _MAX_BYTES = 32 * 2**20
+# No task costs as much; NaN is not below it.
+_MOST_CREDITS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +24,24 @@ class Submitted:
         task_id: The server's id.
         polling_url: As it was received. None: that of the base URL.
         model: None if it is not known.
+        cost: In credits, as the server stated it. None if it is not known.
         fields: The request's, as a ledger keeps them. None if they are not known.
     """
 
     task_id: str
     polling_url: str | None = None
     model: str | None = None
+    cost: float | None = None
     fields: Mapping[str, JSON] | None = None
 
-    def facts(self, cost: float | None) -> dict[str, object]:
+    def facts(self) -> dict[str, object]:
         """Return what is printed as JSON."""
         fields = recorded_fields(self.fields or {})
         return {
             "task_id": self.task_id,
             "polling_url": self.polling_url,
             "model": self.model,
-            "cost": cost,
+            "cost": self.cost,
             "fields": fields,
         }
 
@@ -77,5 +81,12 @@ def _read_line(line: bytes, number: int) -> Submitted:
         task_id,
         polling_url if isinstance(polling_url, str) else None,
         model if isinstance(model, str) else None,
+        _cost_in(given.get("cost")),
         fields if isinstance(fields, dict) else None,
     )
+
+
+def _cost_in(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value < _MOST_CREDITS else None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -72,6 +73,13 @@ class Target:
         # The file's own suffix as it was typed, unless the bytes are something else.
         end = Path(self.name).suffix if self.suffix and fits else suffix
         return f"{stem}{f'-{number}' if self.count > 1 else ''}{end}"
+
+    def option(self, number: int = 1) -> str:
+        """Return the option that names this place in a shell; "" if none was given. `number` is from 1."""
+        if not self.is_given:
+            return ""
+        path = str(self.folder / self._name(self.suffix, number)) if self.name else f"{self.folder}{os.sep}"
+        return f" -o {quote(path)}"
 
     def taken(self, format: str | None) -> Iterator[Path]:
         """Yield the files that exist under the names that results of this format will get; None: of any format."""

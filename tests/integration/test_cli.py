@@ -258,6 +258,11 @@ def test_interrupt_while_standard_input_is_silent(tmp_path: Path) -> None:
             "the server knows no model",
         ),
         (["generate", "a cat", "--set", "widht=512", "--sandbox"], 2, "widht: did you mean 'width'?"),
+        (
+            ["generate", "a", "cat", "--sandbox"],
+            2,
+            "unexpected extra argument (cat): put the prompt in quotes",
+        ),
         (["generate", "a cat", "-m", "../x", "--sandbox"], 2, "not a model name"),
         (["generate", "a cat", "--steps", "20", "--sandbox"], 2, "no such field"),
         (["generate", "[moderate-output] x", "--sandbox"], 5, "moderation refused the output"),
@@ -581,7 +586,7 @@ def test_second_signal_leaves_at_once_and_the_next_run_brings_home_what_goes_on(
 def test_interrupted_generate_names_its_task(server: subprocess.Popen[str], tmp_path: Path) -> None:
     """One image: the first signal leaves, and the task is named."""
     command = subprocess.Popen(
-        [sys.executable, "-m", "bfl_async", "generate", "a cat", "-m", "flux-2-pro"],
+        [sys.executable, "-m", "bfl_async", "generate", "a cat", "-m", "flux-2-pro", "-o", "out/a cat.png"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -596,6 +601,7 @@ def test_interrupted_generate_names_its_task(server: subprocess.Popen[str], tmp_
     assert [line.split(":")[0] for line in err.splitlines() if not line.startswith("Executing <")] == [
         "paid and not saved; fetch it with", "terminated"
     ]  # fmt: skip
+    assert "-o 'out/a cat.png'" in err
 
 
 def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

@@ -157,3 +157,15 @@ def test_result_is_recorded_with_what_is_known(run: Run, server: subprocess.Pope
     code, _, err = run("again", "sub/cat.jpg")
     assert code == 2
     assert "it was fetched by its task's id" in err
+
+
+def test_record_of_another_image_is_not_taken(run: Run) -> None:
+    """A file that was replaced is not what its line describes, which would be paid for; one that was renamed is."""
+    assert run("generate", "a cat", "-o", "cat.jpg", *KLEIN)[0] == 0
+    made = Path("cat.jpg").read_bytes()
+    Path("renamed.jpg").write_bytes(made)
+    assert run("again", "renamed.jpg", "--sandbox")[:2] == (0, "renamed-again.jpg\n")
+    Path("cat.jpg").write_bytes(b"another")
+    code, out, err = run("again", "cat.jpg", "--sandbox")
+    assert (code, out) == (2, "")
+    assert "'cat.jpg' is not the image that manifest.jsonl has under this name" in err

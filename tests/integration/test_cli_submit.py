@@ -50,6 +50,7 @@ def test_result_reads_what_submit_prints(
     assert run("result", "-", "-o", "cat.jpg")[:2] == (0, "cat.jpg\n")
     line = json.loads(Path("manifest.jsonl").read_text())
     assert (line["prompt"], line["fields"]) == ("a cat", {"prompt": "a cat", "seed": 3})
+    assert line["cost"] == json.loads(out)["cost"] == 1.4
     assert run("again", "cat.jpg")[:2] == (0, "cat-again.jpg\n")
     assert Path("cat-again.jpg").read_bytes() == Path("cat.jpg").read_bytes()
 
