@@ -8,8 +8,10 @@ from bfl_async.integrations.aiohttp import CLIENT, client_context, errors
 async def create(request: web.Request) -> web.Response:
     if request.content_type != "application/json":  # keeps the forms of other sites out
         raise web.HTTPUnsupportedMediaType
-    wish = await request.json()
-    result = await request.app[CLIENT].generate("flux-pro-1.1", prompt=wish["prompt"], timeout=60)
+    prompt = str((await request.json()).get("prompt") or "")
+    if not prompt.strip():
+        raise web.HTTPUnprocessableEntity(text="prompt: a text is required")
+    result = await request.app[CLIENT].generate("flux-pro-1.1", prompt=prompt, timeout=60)
     return web.Response(body=await result.read(), content_type="image/jpeg")
 
 

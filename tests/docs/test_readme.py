@@ -68,7 +68,7 @@ async def test_python_blocks_can_be_pasted_one_after_the_other(tmp_path: Path) -
     out, err = await paste("".join(f"{block}\n\n" for block in PASTED), tmp_path)
     assert (failures(err), "Traceback" in err) == ([], False), err
     made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.jpg")}
-    assert made == {"cat.jpg", "snow.jpg", "sync.jpg", "boats/0.jpg", "boats/1.jpg"}, err
+    assert made == {"python-cat.jpg", "snow.jpg", "sync.jpg", "boats/0.jpg", "boats/1.jpg"}, err
     assert "change the request before another try" in out
 
 
