@@ -19,6 +19,8 @@ from bfl_async.wire.replies import shown_status
 
 _REFRESH_S = 0.2
 _NARROWEST = 20
+# A request that was granted a slot is out of the queue for a moment before it is sent.
+_MOMENT_S = 1.0
 # Where the terminal does not tell its width.
 _USUAL_COLUMNS = 80
 
@@ -75,7 +77,7 @@ def _columns() -> int:
 
 def line_of(tasks: Sequence[Progressing], seconds: float, *, verbose: bool) -> str:
     """Return the words for tasks that have been waited for during so many seconds."""
-    counts = Counter(map(_word, tasks))
+    counts = Counter(_word(task, seconds) for task in tasks)
     words = list(counts) if len(tasks) == 1 else [f"{count} {word}" for word, count in counts.items()]
     parts = [", ".join(words), f"{seconds:.0f} s"]
     shares = [
@@ -91,8 +93,11 @@ def line_of(tasks: Sequence[Progressing], seconds: float, *, verbose: bool) -> s
     return " · ".join(parts)
 
 
-def _word(task: Progressing) -> str:
+def _word(task: Progressing, seconds: float) -> str:
     match task.state:
+        case State.QUEUED if task.queue_position is None and seconds >= _MOMENT_S:
+            # It rests after an attempt that did not reach the server, or that the server could not answer.
+            return "trying to reach the server"
         case State.QUEUED:
             return "waiting for a free slot"
         case State.SUBMITTING:

@@ -28,6 +28,7 @@ class Task:
     [
         ([Task(State.QUEUED, queue_position=0)], "waiting for a free slot · 12 s"),
         ([Task(State.QUEUED, queue_position=3)], "waiting for a free slot · 12 s · 3 before it in the queue"),
+        ([Task(State.QUEUED)], "trying to reach the server · 12 s"),
         ([Task(State.SUBMITTING)], "sending · 12 s"),
         ([Task(status=TaskStatus.PENDING, progress=0.5, task_id="t")], "generating · 12 s · 50 %"),
         ([Task(status=TaskStatus.REASONING)], "reasoning · 12 s"),
@@ -44,7 +45,7 @@ def test_line_says_state_time_progress_and_place(tasks: list[Task], shown: str) 
 def test_id_is_shown_on_demand() -> None:
     """A task that has none yet shows none."""
     assert line_of([Task(task_id="t-1")], 1, verbose=True) == "generating · 1 s · t-1"
-    assert line_of([Task(State.QUEUED)], 1, verbose=True) == "waiting for a free slot · 1 s"
+    assert line_of([Task(State.QUEUED)], 0, verbose=True) == "waiting for a free slot · 0 s"
 
 
 def test_words_take_the_place_of_the_line(capsys: pytest.CaptureFixture[str]) -> None:
