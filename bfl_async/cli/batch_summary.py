@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 
-from bfl_async.cli.words import counted, them, were
+from bfl_async.cli.words import counted, them, they, were
 
 
 def summary_line(counts: Mapping[str, int], *, outcomes: int, spent_credits: float, seconds: float) -> str:
@@ -17,13 +17,14 @@ def summary_line(counts: Mapping[str, int], *, outcomes: int, spent_credits: flo
     )
 
 
-def advice(counts: Mapping[str, int], *, left: int | None, ledger: str) -> Iterator[str]:
+def advice(counts: Mapping[str, int], *, left: int | None, ledger: str, elsewhere: int = 0) -> Iterator[str]:
     """Yield one sentence for each thing that is left to do.
 
     Args:
         counts: Entries by state.
         left: Queued entries that the command does not ask for; None: not known.
         ledger: The ledger's name, for a command line.
+        elsewhere: Tasks that the key may not ask for, since another host polls them.
     """
     drop = f"`bfl-async drop {shlex.quote(ledger)}"
     if ambiguous := counts["ambiguous"]:
@@ -40,7 +41,12 @@ def advice(counts: Mapping[str, int], *, left: int | None, ledger: str) -> Itera
             f"{moderated:,} moderated: correct {prompts} and run the command again, then remove {entries} with "
             f"{drop} --moderated`, and the exit code can be 0; --retry-moderated sends {them(moderated)} as before"
         )
-    if running := counts["submitted"] + counts["ready"]:
+    if elsewhere:
+        yield (
+            f"{elsewhere:,} still at another host: set BFL_BASE_URL as it was when {they(elsewhere)} "
+            f"{were(elsewhere)} sent, and run the command again"
+        )
+    if running := max(0, counts["submitted"] + counts["ready"] - elsewhere):
         yield (
             f"{running:,} still at the server: the same command again fetches {them(running)}, within 10 minutes of "
             f"{'its' if running == 1 else 'their'} end"

@@ -20,7 +20,7 @@ from bfl_async.cli.rows import Rows
 from bfl_async.cli.screen import Screen, open_screen
 from bfl_async.cli.snapshot import Ended, Manner, Snapshot, problem_of
 from bfl_async.cli.words import counted
-from bfl_async.errors import BFLError
+from bfl_async.errors import BFLError, UntrustedURLError
 from bfl_async.types.entries import EntryState
 
 # How often the display asks for the balance, in seconds.
@@ -49,6 +49,8 @@ class _Run:
         self.done = 0  # in this run
         # Queued entries that this command does not ask for; None: not known.
         self.left: int | None = None
+        # Tasks whose polling URL is of a host that must not get the key.
+        self.elsewhere: int = 0
         self.stopped_by: BFLError | InputError | None = None
 
     def take(self, planned: LedgerPlan) -> None:
@@ -126,6 +128,7 @@ class _Run:
         if file is not None:
             line["file"] = file
         error = outcome.error
+        self.elsewhere += isinstance(error, UntrustedURLError)
         if error is not None:
             line["error"] = {
                 "type": type(error).__name__,
@@ -146,7 +149,7 @@ class _Run:
             sys.stdout.flush()
         if not self.manner.is_quiet:
             say(summary_line(counts, outcomes=self.done, spent_credits=spent, seconds=seconds))
-        for sentence in advice(counts, left=self.left, ledger=self.manner.ledger):
+        for sentence in advice(counts, left=self.left, ledger=self.manner.ledger, elsewhere=self.elsewhere):
             say(sentence)
 
 

@@ -17,3 +17,8 @@ def them(count: int) -> str:
 def were(count: int) -> str:
     """Return the verb in the past for so many things."""
     return "was" if count == 1 else "were"
+
+
+def they(count: int) -> str:
+    """Return the pronoun for so many things that do something."""
+    return "it" if count == 1 else "they"

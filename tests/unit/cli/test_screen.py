@@ -181,6 +181,10 @@ def test_advice_speaks_of_one_as_of_one() -> None:
     (left,) = advice({**NONE, "queued": 1}, left=1, ledger="out")
     assert left.startswith("1 of an earlier input was not sent: --and-earlier sends it, ")
     assert left.endswith("`bfl-async drop out --queued` removes it")
+    (there,) = advice({**NONE, "submitted": 2}, left=0, ledger="out", elsewhere=2)
+    assert there == (
+        "2 still at another host: set BFL_BASE_URL as it was when they were sent, and run the command again"
+    )
     counts = {**NONE, "saved": 1}
     assert summary_line(counts, outcomes=1, spent_credits=1.0, seconds=1.26) == (
         "1 prompt in 1.3 s; in all: 1 saved; 1 credit"
