@@ -126,7 +126,7 @@ def test_fields_that_people_set_most_are_listed_first(model: str) -> None:
 def test_an_error_lists_the_fields_that_people_set_most_first() -> None:
     """The advice is read from its beginning."""
     with pytest.raises(InvalidRequestError, match="it takes prompt, image_prompt, width, height, seed, "):
-        request("flux-dev", prompt="x", widht=3)  # type: ignore[arg-type]  # wrong on purpose
+        request("flux-dev", prompt="x", unheard=3)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_fields_of_a_model_can_be_listed() -> None:
