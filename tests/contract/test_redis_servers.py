@@ -114,7 +114,7 @@ async def test_a_node_of_a_cluster_is_told_at_the_opening(line: bytes) -> None:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Certificate:
-    """A certificate that nobody trusts."""
+    """A self-signed certificate."""
     return certificate_in(tmp_path)
 
 
