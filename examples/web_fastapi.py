@@ -12,6 +12,8 @@ install_errors(app)  # 402 no credits, 409 moderated, 422 invalid, 429 queue ful
 
 
 @app.post("/images")
-async def draw(bfl: Client, prompt: Annotated[str, Body(embed=True, min_length=1, max_length=4_000)]) -> dict[str, str]:
+async def draw(
+    bfl: Client, prompt: Annotated[str, Body(embed=True, min_length=1, max_length=4_000)]
+) -> dict[str, str]:
     result = await bfl.generate("flux-pro-1.1", prompt=prompt, timeout=60)
     return {"task": result.task_id, "url": result.url}

@@ -58,7 +58,7 @@ def test_wheel_alone_runs_the_example_of_the_readme(
     (tmp_path / "example.py").write_text(program(BLOCKS[0]))
     done = made.run("python", "-W", "error", "example.py", cwd=tmp_path, variables=sandbox)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert (tmp_path / "cat.jpg").stat().st_size > 1000
+    assert (tmp_path / "python-cat.jpg").stat().st_size > 1000
 
 
 def test_command_without_its_extra_says_what_to_install(dist: Dist, tmp_path: Path) -> None:
