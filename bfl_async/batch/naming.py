@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Collection, Mapping
 
 from bfl_async.errors import ConfigError
+from bfl_async.results.suffixes import is_as_named
 
 DEFAULT_TEMPLATE = "{index:05}-{slug}.{ext}"
 _FIELDS = ("index", "slug", "model", "seed", "task_id", "key", "ext")
@@ -90,7 +91,8 @@ class NameTemplate:
     The fields are `index` (from 0), `slug` (of the prompt), `model`, `seed`, `task_id`, `key` and `ext`. What
     they hold is not trusted: of a prompt, letters and digits of any script come into a name, and of the others ASCII
     letters, digits, `-` and `_`. A slash that the template itself has makes a folder. Names that Windows keeps for
-    devices, such as `con`, get `-image` after them.
+    devices, such as `con`, get `-image` after them. A suffix that says another format than that of the image, such as
+    `.gif`, gives way to the image's own.
 
     Args:
         text: The template.
@@ -203,7 +205,12 @@ class NameTemplate:
             )
         except (ValueError, TypeError) as exc:
             raise ConfigError(f"the name template {self.text!r} does not fit: {exc}") from exc
-        return "/".join(_without_device(_cut(part)) for part in text.split("/"))
+        return "/".join(_without_device(_cut(part)) for part in _as_named(text, suffix).split("/"))
+
+
+def _as_named(name: str, suffix: str) -> str:
+    """Return the name with the suffix of its bytes in place of one that says another format."""
+    return name if is_as_named(name, suffix) else name.rpartition(".")[0] + suffix
 
 
 def _plain(text: str) -> str:

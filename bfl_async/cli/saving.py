@@ -18,9 +18,10 @@ from bfl_async.cli.output import (
     print_line,
     say,
 )
-from bfl_async.cli.target import Target, is_as_named
+from bfl_async.cli.target import Target
 from bfl_async.errors import SaveError
 from bfl_async.results.download import save_error
+from bfl_async.results.suffixes import is_as_named
 from bfl_async.results.writing import Beside
 from bfl_async.types.held import is_own_id
 
@@ -83,7 +84,7 @@ async def _save_one(result: Result, target: Target, number: int, *, force: bool)
     finally:
         # What was not moved to its name is removed, whatever has failed.
         result._discard(download)
-    if not is_as_named(target, download.suffix):
+    if not is_as_named(target.name, download.suffix):
         say(f"warning: the result is not what the name {target.name!r} says, and is saved as {str(path)!r}")
     return Saved(result, path, sha256, download.size)
 

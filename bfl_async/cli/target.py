@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bfl_async.cli.files import InputError, check_folder, result_name
+from bfl_async.results import suffixes
 from bfl_async.runtime.text import printable
 
 if TYPE_CHECKING:
@@ -20,17 +21,9 @@ if TYPE_CHECKING:
 
 # The suffixes of each format that the API makes; the first is written where a name has none.
 SUFFIXES: dict[str, tuple[str, ...]] = {
-    "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "png": (".png",),
-    "webp": (".webp",),
-    "mp4": (".mp4", ".m4v"),
+    format: suffixes.SUFFIXES[format] for format in ("jpeg", "png", "webp", "mp4")
 }
-FORMAT_OF: dict[str, str] = {suffix: format for format, suffixes in SUFFIXES.items() for suffix in suffixes}
-# Formats of images and videos that no model makes. Other words behind a dot are part of a name, as in `flux-pro-1.1`.
-_OTHERS = frozenset({
-    ".gif", ".avif", ".heic", ".heif", ".jxl", ".bmp", ".tif", ".tiff", ".svg", ".ico", ".jp2", ".psd", ".pdf",
-    ".tga", ".exr", ".mov", ".webm", ".mkv", ".avi",
-})  # fmt: skip
+FORMAT_OF: dict[str, str] = {suffix: format for format, each in SUFFIXES.items() for suffix in each}
 _NAMELESS = "it names neither a file nor a folder"
 
 
@@ -58,8 +51,7 @@ class Target:
     @property
     def suffix(self) -> str:
         """The suffix that says the format, in small letters; "" if the name has none."""
-        suffix = Path(self.name).suffix.lower()
-        return suffix if suffix in FORMAT_OF or suffix in _OTHERS else ""
+        return suffixes.known_suffix(self.name)
 
     def path_of(self, result: Result, suffix: str, number: int = 1) -> Path:
         """Return the path for a result whose bytes have this suffix. `number` is from 1."""
@@ -69,8 +61,8 @@ class Target:
 
     def _name(self, suffix: str, number: int) -> str:
         stem = self.name.removesuffix(Path(self.name).suffix) if self.suffix else self.name
-        fits = FORMAT_OF.get(self.suffix) == FORMAT_OF.get(suffix)
         # The file's own suffix as it was typed, unless the bytes are something else.
+        fits = suffixes.is_as_named(self.name, suffix)
         end = Path(self.name).suffix if self.suffix and fits else suffix
         return f"{stem}{f'-{number}' if self.count > 1 else ''}{end}"
 
@@ -87,9 +79,7 @@ class Target:
         if not self.name:
             return
         names = dict.fromkeys(
-            self._name(suffixes[0], number)
-            for suffixes in formats.values()
-            for number in range(1, self.count + 1)
+            self._name(each[0], number) for each in formats.values() for number in range(1, self.count + 1)
         )
         yield from (path for name in names if os.path.lexists(path := self.folder / name))
 
@@ -139,8 +129,3 @@ def _target(context: click.Context, param: click.Parameter, text: str | None) ->
     if not path.name or path.name == "..":
         raise click.BadParameter(_NAMELESS, context, param)
     return Target(path.parent, path.name)
-
-
-def is_as_named(target: Target, suffix: str) -> bool:
-    """Return whether bytes that have this suffix are what the target's name says."""
-    return not target.suffix or FORMAT_OF.get(target.suffix) == FORMAT_OF.get(suffix, suffix)

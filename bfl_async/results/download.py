@@ -223,7 +223,7 @@ class Downloads:
         is_written = False
         try:
             async with limit:
-                written = await self._in_thread(move_to, path, download)
+                written = await self._in_thread(move_to, path, download, task["task_id"])
                 is_written = True
                 return written
         except TimeoutError as exc:

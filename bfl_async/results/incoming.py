@@ -52,11 +52,6 @@ RESULT_TYPES = {
 ANYTHING = "application/octet-stream"
 """The media type of bytes that were not checked."""
 _UNCHECKED = ResultType(".bin", _VIDEO_BYTES)
-# Suffixes that a file of a result may have. Everything else behind a dot, as in "flux-pro-1.1", is part of the name.
-_SUFFIXES = frozenset(
-    {each.suffix for each in RESULT_TYPES.values()}
-    | {_UNCHECKED.suffix, ".jpeg", ".jpe", ".jfif", ".m4v", ".mov"}
-)
 HEAD_BYTES = 512
 """The first bytes tell the type. The list of brands in an MP4 or AVIF is within so many."""
 # A JPEG's end mark is looked for in so much: some writers put padding behind it.
@@ -66,13 +61,6 @@ _MOST_BOXES = 10_000
 _SPILL_BYTES = _MB
 # Types that are made of boxes. Looking at those can take milliseconds, and is done in a thread.
 _OF_BOXES = frozenset({"image/avif", "image/heic", "image/heif", "video/mp4"})
-
-
-def with_media_suffix(path: Path, suffix: str) -> Path:
-    """Return the path with the suffix behind its name, unless it ends in that of a medium already."""
-    if not path.name or path.suffix.lower() in _SUFFIXES:
-        return path
-    return path.with_name(path.name + suffix)
 
 
 class Place(Protocol):
@@ -436,5 +424,4 @@ __all__ = [
     "Place",
     "ResultType",
     "problem_of",
-    "with_media_suffix",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 from pathlib import Path
 
 from bfl_async.errors import SaveError, TaskRecord
-from bfl_async.results.incoming import Download, with_media_suffix
+from bfl_async.results.incoming import ANYTHING, Download
+from bfl_async.results.suffixes import is_as_named, with_suffix_of
 
 
 class Beside:
@@ -28,9 +30,21 @@ class Beside:
         return save_error(self._target, exc, self._task_id)
 
 
-def move_to(path: Path, download: Download) -> Path:
-    """Give the file its name, whole and flushed; return its path. Blocks."""
-    target = with_media_suffix(path, download.suffix)
+def move_to(path: Path, download: Download, task_id: str) -> Path:
+    """Give the file its name, whole and flushed; return its path. Blocks.
+
+    Raises:
+        SaveError: The operating system refused, or the name says another format than the bytes have.
+    """
+    if download.media_type != ANYTHING and not is_as_named(path.name, download.suffix):
+        raise SaveError(
+            f"cannot write {str(path)!r}: the result is {download.media_type}; end the name in {download.suffix}, or "
+            "leave the suffix out",
+            task_id=task_id,
+            errno=errno.EINVAL,
+            filename=str(path),
+        )
+    target = with_suffix_of(path, download.suffix)
     download.move(target)
     return target
 

@@ -66,10 +66,17 @@ def test_a_format_cannot_make_a_name_that_the_text_would_not_be(text: str) -> No
 
 @pytest.mark.parametrize(
     ("text", "made"),
-    [("{index:03x}.{ext}", "00b.jpg"), ("{slug:_>4.2}", "__aa"), ("{key:.8}.jpg", "kkkkkkkk.jpg")],
+    [
+        ("{index:03x}.{ext}", "00b.jpg"),
+        ("{slug:_>4.2}", "__aa"),
+        ("{key:.8}.jpeg", "kkkkkkkk.jpeg"),
+        ("{index}.GIF", "11.jpg"),
+        ("a.png/{slug}.v2.webp", "a.png/aaa.v2.jpg"),
+        ("{index}.v2", "11.v2"),
+    ],
 )
 def test_usual_formats_are_taken(text: str, made: str) -> None:
-    """Width, precision, fill and base."""
+    """Width, precision, fill and base. A suffix of another format gives way to that of the image."""
     assert name(NameTemplate(text), "aaa", 11) == made
 
 

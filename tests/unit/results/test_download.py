@@ -224,7 +224,7 @@ async def test_save_makes_folders_adds_the_suffix_and_replaces(tmp_path: Path) -
         saved.write_bytes(b"old")
         assert await result.save(str(saved)) == saved
         assert saved.read_bytes() == JPEG
-        assert (await result.save(tmp_path / "cat.png")).name == "cat.png"
+        assert (await result.save(tmp_path / "cat.jpeg")).name == "cat.jpeg"
         assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["cat.jpg"]
 
 
