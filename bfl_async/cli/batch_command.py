@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from bfl_async import Batch, Budget, Timeouts
+from bfl_async import AsyncBFL, Batch, Budget, Timeouts
 from bfl_async._config import ACCOUNT, DEFAULT_ACCOUNT, DISCOVER, resolve_base_url, resolve_key
 from bfl_async.batch.counting import reserved_names
 from bfl_async.batch.home import check_home, home_of
@@ -34,6 +34,7 @@ from bfl_async.cli.planning import (
     say_missing_of,
     say_what_is_left,
 )
+from bfl_async.cli.reaching import Reaching
 from bfl_async.cli.run_batch import run_batch
 from bfl_async.cli.show_status import LEDGER_NAME
 from bfl_async.cli.snapshot import Manner
@@ -93,6 +94,19 @@ class BatchOptions:
         ledger = self.output if self.ledger is None else self.ledger
         return Manner(self.as_json or not sys.stdout.isatty(), self.quiet, printable(str(ledger)))
 
+    def batch(self, bfl: AsyncBFL) -> Batch:
+        """Return the batch that is run, not open yet."""
+        return Batch.open(
+            self.where,
+            bfl,
+            save_to=self.output,
+            name=self.template,
+            retry_ambiguous=self.retry_ambiguous,
+            retry_failed=self.retry_failed,
+            retry_moderated=self.retry_moderated,
+            and_earlier=self.and_earlier,
+        )
+
     def for_plan(self) -> PlanOptions:
         """Return what they say of entries that the ledger holds already."""
         wanted = {
@@ -115,11 +129,8 @@ async def generate_rows(options: BatchOptions, interrupts: Interrupts) -> int:
         click.UsageError: The options do not fit a pipe.
     """
     rows = options.rows
-    try:
-        # Checked before anything is read.
-        NameTemplate(options.template, reserved=reserved_names(options.output, options.where))
-    except ConfigError as exc:
-        raise InputError(f"--name: {exc}") from exc
+    # Before anything is read.
+    _check_template(options)
     planning = _Planning(options)
     planned = None
     is_beside = await planning.is_beside()
@@ -135,27 +146,37 @@ async def generate_rows(options: BatchOptions, interrupts: Interrupts) -> int:
     check_folder(options.output)
     timeouts = None if options.timeout is None else Timeouts(task=options.timeout)
     began = time.monotonic()
+    reaching = Reaching()
     async with AsyncExitStack() as stack:
         bfl = await open_client(
-            stack, sandbox=options.sandbox, limit=options.limit, timeouts=timeouts, budget=planning.budget()
-        )
-        run = Batch.open(
-            options.where,
-            bfl,
-            save_to=options.output,
-            name=options.template,
-            retry_ambiguous=options.retry_ambiguous,
-            retry_failed=options.retry_failed,
-            retry_moderated=options.retry_moderated,
-            and_earlier=options.and_earlier,
+            stack,
+            sandbox=options.sandbox,
+            limit=options.limit,
+            timeouts=timeouts,
+            budget=planning.budget(),
+            observer=reaching,
         )
         beside = planning.plan_beside if is_beside else None
         code = await run_batch(
-            bfl, run, rows, planned=planned, plan_beside=beside, interrupts=interrupts, manner=options.manner
+            bfl,
+            options.batch(bfl),
+            rows,
+            planned=planned,
+            plan_beside=beside,
+            interrupts=interrupts,
+            manner=options.manner,
+            reaching=reaching,
         )
         if not options.quiet:
             _say_what_limited(bfl.statistics(), options.limit, time.monotonic() - began)
         return code
+
+
+def _check_template(options: BatchOptions) -> None:
+    try:
+        NameTemplate(options.template, reserved=reserved_names(options.output, options.where))
+    except ConfigError as exc:
+        raise InputError(f"--name: {exc}") from exc
 
 
 def _say_what_limited(statistics: Statistics, limit: Limit | None, seconds: float) -> None:

@@ -13,6 +13,7 @@ from bfl_async.cli.output import say
 from bfl_async.cli.stored_catalog import current_catalog
 from bfl_async.limiter import FileLimiter, RedisLimiter
 from bfl_async.protocols.limiter import Limiter
+from bfl_async.protocols.observer import Observer
 
 # Active tasks of an account whose limit was not given.
 _ACCOUNT = 12
@@ -31,6 +32,7 @@ async def open_sandboxed(
     limit: Limit | None,
     timeouts: Timeouts | None,
     budget: Budget | None,
+    observer: Observer | None,
 ) -> AsyncBFL:
     """Open a sandbox, and a client against it."""
     # Other runs need not wait for the server's modules.
@@ -47,6 +49,7 @@ async def open_sandboxed(
             timeouts=timeouts,
             budget=budget,
             catalog=current_catalog(),
+            observer=observer,
         )
     )
 
@@ -60,6 +63,7 @@ async def open_shared(
     submits: bool,
     redis: str | None,
     host: HostOptions,
+    observer: Observer | None,
 ) -> AsyncBFL:
     """Open a client of the account, with what earlier runs have learnt; what this one learns is kept."""
     limits = _limits_of(limit)
@@ -75,6 +79,7 @@ async def open_shared(
                 timeouts=timeouts,
                 budget=budget,
                 catalog=current_catalog(),
+                observer=observer,
                 default_headers=host.headers,
                 query=host.query,
                 trusted_hosts=host.trusted_hosts,

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 from bfl_async.cli.output import can_redraw, draw_line, erase_line
+from bfl_async.cli.reaching import Reaching
 from bfl_async.runtime.text import printable
 from bfl_async.status import TaskStatus
 from bfl_async.types.lifecycle import State
@@ -21,6 +22,7 @@ _REFRESH_S = 0.2
 _NARROWEST = 20
 # A request that was granted a slot is out of the queue for a moment before it is sent.
 _MOMENT_S = 1.0
+_TRYING = "trying to reach the server"
 # Where the terminal does not tell its width.
 _USUAL_COLUMNS = 80
 
@@ -41,16 +43,19 @@ class Progressing(Protocol):
 
 
 @asynccontextmanager
-async def live_line(tasks: Sequence[Progressing], *, verbose: bool) -> AsyncIterator[None]:
+async def live_line(
+    tasks: Sequence[Progressing], reaching: Reaching, *, verbose: bool
+) -> AsyncIterator[None]:
     """Show how far tasks are while it is open, on a terminal that can redraw a line.
 
     Args:
+        reaching: The observer of their client.
         verbose: Show their ids as well.
     """
     if not can_redraw(sys.stderr):
         yield
         return
-    drawing = asyncio.create_task(_draw_always(tasks, verbose=verbose))
+    drawing = asyncio.create_task(_draw_always(tasks, reaching, verbose=verbose))
     try:
         yield
     finally:
@@ -59,10 +64,10 @@ async def live_line(tasks: Sequence[Progressing], *, verbose: bool) -> AsyncIter
         erase_line()
 
 
-async def _draw_always(tasks: Sequence[Progressing], *, verbose: bool) -> None:
+async def _draw_always(tasks: Sequence[Progressing], reaching: Reaching, *, verbose: bool) -> None:
     began_at = time.monotonic()
     while True:
-        text = line_of(tasks, time.monotonic() - began_at, verbose=verbose)
+        text = line_of(tasks, time.monotonic() - began_at, verbose=verbose, is_lost=reaching.is_lost)
         # The last column stays free: some terminals begin a new line once it is written.
         draw_line(printable(text, max(_NARROWEST, _columns() - 1)))
         await asyncio.sleep(_REFRESH_S)
@@ -75,9 +80,13 @@ def _columns() -> int:
         return _USUAL_COLUMNS
 
 
-def line_of(tasks: Sequence[Progressing], seconds: float, *, verbose: bool) -> str:
-    """Return the words for tasks that have been waited for during so many seconds."""
-    counts = Counter(_word(task, seconds) for task in tasks)
+def line_of(tasks: Sequence[Progressing], seconds: float, *, verbose: bool, is_lost: bool = False) -> str:
+    """Return the words for tasks that have been waited for during so many seconds.
+
+    Args:
+        is_lost: The server gives no answers at present.
+    """
+    counts = Counter(_word(task, seconds, is_lost=is_lost) for task in tasks)
     words = list(counts) if len(tasks) == 1 else [f"{count} {word}" for word, count in counts.items()]
     parts = [", ".join(words), f"{seconds:.0f} s"]
     shares = [
@@ -93,11 +102,14 @@ def line_of(tasks: Sequence[Progressing], seconds: float, *, verbose: bool) -> s
     return " · ".join(parts)
 
 
-def _word(task: Progressing, seconds: float) -> str:
+def _word(task: Progressing, seconds: float, *, is_lost: bool) -> str:
     match task.state:
         case State.QUEUED if task.queue_position is None and seconds >= _MOMENT_S:
             # It rests after an attempt that did not reach the server, or that the server could not answer.
-            return "trying to reach the server"
+            return _TRYING
+        case State.SUBMITTED if is_lost:
+            # What it was when an answer last came says nothing of now.
+            return _TRYING
         case State.QUEUED:
             return "waiting for a free slot"
         case State.SUBMITTING:

@@ -16,6 +16,7 @@ from bfl_async.cli.inputs import Inputs
 from bfl_async.cli.interrupts import Interrupts
 from bfl_async.cli.output import can_redraw, discard, json_of, lines_of, print_json, say
 from bfl_async.cli.planning import LedgerPlan
+from bfl_async.cli.reaching import Reaching
 from bfl_async.cli.rows import Rows
 from bfl_async.cli.screen import Screen, open_screen
 from bfl_async.cli.snapshot import Ended, Manner, Snapshot, problem_of
@@ -25,8 +26,8 @@ from bfl_async.types.entries import EntryState
 
 # How often the display asks for the balance, in seconds.
 _BALANCE_S = 30.0
-# How often a run looks whether it waits for slots alone, in seconds.
-_STARVED_S = 5.0
+# How often a run looks whether it waits for the server or for slots alone, in seconds.
+_WATCH_S = 5.0
 _STARVED = (
     "waiting for a slot: other programs use all slots of this account, or a run was killed; the slots of a "
     "killed run are free again within a minute"
@@ -36,7 +37,7 @@ _STARVED = (
 class _Run:
     """One run: what is shared between the outcomes, the screen and the end."""
 
-    def __init__(self, batch: Batch, bfl: AsyncBFL, manner: Manner) -> None:
+    def __init__(self, batch: Batch, bfl: AsyncBFL, manner: Manner, reaching: Reaching) -> None:
         self.batch = batch
         self.manner = manner
         self.is_over = False
@@ -46,6 +47,9 @@ class _Run:
         # The balance, and what was spent when it was asked for.
         self._asked: tuple[float, float] | None = None
         self.note = ""
+        self.reaching = reaching
+        # Whether an outage was said, where nothing is drawn.
+        self._is_lost = False
         self.done = 0  # in this run
         # Queued entries that this command does not ask for; None: not known.
         self.left: int | None = None
@@ -72,7 +76,7 @@ class _Run:
             spent=statistics.credits_spent,
             balance=balance,
             seconds=time.monotonic() - self.began,
-            note="" if self.is_over else self.note,
+            note="" if self.is_over else "; ".join(filter(None, (self.note, self._outage()))),
             is_over=self.is_over,
         )
 
@@ -84,10 +88,23 @@ class _Run:
                 self._asked = (await self.bfl.credits(), spent)
             await asyncio.sleep(_BALANCE_S)
 
-    async def watch_slots(self, screen: Screen) -> None:
-        """Say why nothing moves while others hold all slots of the account."""
+    def _outage(self) -> str:
+        """Return what is to be said while the server gives no answer; "" while it does."""
+        if not self.reaching.is_lost:
+            return ""
+        return f"trying to reach the server ({self.reaching.reason()})"
+
+    def _say_outage(self, screen: Screen) -> None:
+        """Say where nothing is drawn that an outage has begun or ended."""
+        if (is_lost := self.reaching.is_lost) != self._is_lost:
+            self._is_lost = is_lost
+            screen.say(self._outage() if is_lost else "the server answers again")
+
+    async def watch(self, screen: Screen) -> None:
+        """Say why nothing moves: the server is away, or others hold all slots of the account."""
         while True:
-            await asyncio.sleep(_STARVED_S)
+            await asyncio.sleep(_WATCH_S)
+            self._say_outage(screen)
             now = self.bfl.statistics()
             pool = now.pools["account"]
             if not now.queued or now.submitting or now.active or pool.taken < pool.working:
@@ -162,16 +179,18 @@ async def run_batch(
     plan_beside: Callable[[Batch], Awaitable[LedgerPlan]] | None = None,
     interrupts: Interrupts,
     manner: Manner | None = None,
+    reaching: Reaching | None = None,
 ) -> int:
     """Open a batch, run it, and close it; return the exit code.
 
     Args:
         manner: How its outcomes are written. None: as JSON, with plain lines.
+        reaching: The client's observer. None: nothing is said of a server that is away.
         planned: What it will send. None: not known yet, or not to be known, as of a pipe.
         plan_beside: Makes the plan while tasks in flight are fetched; nothing is sent before it has returned, and
             nothing if it raises.
     """
-    run = _Run(batch, bfl, manner or Manner())
+    run = _Run(batch, bfl, manner or Manner(), reaching or Reaching())
     is_open = False
     try:
         # The display is closed after the batch: its last frame shows how that has ended.
@@ -207,7 +226,7 @@ async def _run_open(
     beside: list[asyncio.Task[None]] = []
     outcomes = run.batch.run(sends_after=accepted)
     try:
-        beside.append(asyncio.create_task(run.watch_slots(screen)))
+        beside.append(asyncio.create_task(run.watch(screen)))
         if can_redraw(sys.stderr):
             beside.append(asyncio.create_task(run.ask_balance()))
         try:

@@ -20,6 +20,7 @@ from bfl_async.cli.files import read_prompt
 from bfl_async.cli.live_line import live_line
 from bfl_async.cli.opening import open_client
 from bfl_async.cli.output import print_json, print_line, say
+from bfl_async.cli.reaching import Reaching
 from bfl_async.cli.records import read_record, record
 from bfl_async.cli.requesting import (
     check_model,
@@ -105,9 +106,10 @@ async def _produce(request: ImageRequest, asked: Asked) -> int:
     kept = [fields_of(each, Digests().of) for each in requests]
     async with AsyncExitStack() as stack:
         left = name_what_is_left(stack, target, sandbox=asked.sandbox)
-        bfl = await open_client(stack, sandbox=asked.sandbox)
+        reaching = Reaching()
+        bfl = await open_client(stack, sandbox=asked.sandbox, observer=reaching)
         handles = [bfl.submit_nowait(each) for each in requests]
-        ended = await _finish_all(handles, kept, asked, left)
+        ended = await _finish_all(handles, kept, asked, left, reaching)
     return _report(ended)
 
 
@@ -116,9 +118,10 @@ async def _finish_all(
     kept: Sequence[Mapping[str, JSON] | None],
     asked: Asked,
     left: Left,
+    reaching: Reaching,
 ) -> list[Saved | BaseException]:
     """Wait for tasks and save their results; return these, or errors in their place."""
-    async with live_line(handles, verbose=asked.verbose):
+    async with live_line(handles, reaching, verbose=asked.verbose):
         return await asyncio.gather(
             *(
                 _finish(handle, fields, number, asked, left)
@@ -191,9 +194,10 @@ async def run_submit(
     request = make_request(model, text, fields, images=images, no_prompt=no_prompt)
     kept = fields_of(request, Digests().of)
     async with AsyncExitStack() as stack:
-        bfl = await open_client(stack, sandbox=False)
+        reaching = Reaching()
+        bfl = await open_client(stack, sandbox=False, observer=reaching)
         handle = bfl.submit_nowait(request)
-        async with live_line([handle], verbose=False):
+        async with live_line([handle], reaching, verbose=False):
             await handle.accepted()
         task_id = handle.task_id
         assert task_id is not None
@@ -219,10 +223,11 @@ async def run_result(task_id: str, asked: Asked, *, polling_url: str | None, mod
     asked = replace(asked, target=replace(asked.target, count=len(tasks)))
     asked.target.check()
     async with AsyncExitStack() as stack:
-        bfl = await open_client(stack, sandbox=asked.sandbox)
+        reaching = Reaching()
+        bfl = await open_client(stack, sandbox=asked.sandbox, observer=reaching)
         handles = [
             bfl.attach(task.task_id, polling_url=task.polling_url, model=task.model, cost=task.cost)
             for task in tasks
         ]
-        ended = await _finish_all(handles, [task.fields for task in tasks], asked, [])
+        ended = await _finish_all(handles, [task.fields for task in tasks], asked, [], reaching)
     return _report(ended)

@@ -371,7 +371,7 @@ class Poller:
             entry.cost = answer.cost
         if answer.status == TaskStatus.TASK_NOT_FOUND:
             error = TaskNotFoundError(
-                f"the server knows no task {entry.task_id}, or no longer: task records expire",
+                f"the server does not know task {entry.task_id}, or no longer does: task records expire",
                 task_id=entry.task_id,
                 status=answer.status,
             )

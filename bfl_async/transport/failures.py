@@ -6,6 +6,7 @@ The one table that maps aiohttp's exceptions is here. Messages name hosts, never
 from __future__ import annotations
 
 import asyncio
+import os
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -100,6 +101,9 @@ def reason(exc: BaseException) -> str:
     if isinstance(exc, asyncio.CancelledError):
         return "the connection was given up"
     if isinstance(exc, OSError) and exc.strerror:
+        # asyncio's words repeat the address, and do not name the cause.
+        if exc.errno is not None and exc.strerror.startswith("Connect call failed"):
+            return os.strerror(exc.errno)
         return exc.strerror
     return type(exc).__name__
 
