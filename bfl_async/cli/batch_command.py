@@ -16,7 +16,7 @@ from bfl_async._config import ACCOUNT, DEFAULT_ACCOUNT, DISCOVER, resolve_base_u
 from bfl_async.batch.counting import reserved_names
 from bfl_async.batch.home import check_home, home_of
 from bfl_async.batch.naming import DEFAULT_TEMPLATE, NameTemplate
-from bfl_async.cli.files import InputError, check_folder
+from bfl_async.cli.files import InputError, check_folder, check_place
 from bfl_async.cli.inputs import Inputs
 from bfl_async.cli.interrupts import Interrupts
 from bfl_async.cli.limit_option import Limit
@@ -137,6 +137,7 @@ async def generate_rows(options: BatchOptions, interrupts: Interrupts) -> int:
     if not is_beside and not rows.is_pipe:
         planned = await planning.plan()
         if options.dry_run:
+            check_place(options.output)
             print_plan(planned, options.slots, rows, options.output, as_json=options.manner.as_json)
             return 0
         await planning.check(planned)

@@ -135,10 +135,10 @@ def drop(
       bfl-async drop out --queued
       bfl-async drop out/run.db --failed --moderated
     """
-    from bfl_async.cli import drop_entries
+    from bfl_async.cli import drop_entries, show_status
 
     wanted = {"queued": queued, "failed": failed, "moderated": moderated, "ambiguous": ambiguous}
-    path = drop_entries.ledger_to_change(run)
+    path = show_status.existing_ledger(run)
     return run_command(lambda _: drop_entries.drop_entries(path, wanted, indexes))
 
 

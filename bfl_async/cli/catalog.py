@@ -14,7 +14,7 @@ from bfl_async.cli.fields import (
     unknown_models_option,
 )
 from bfl_async.cli.files import read_prompt
-from bfl_async.cli.input_images import image_option
+from bfl_async.cli.input_images import image_option, say_what_images_are_for
 from bfl_async.cli.output import say
 from bfl_async.errors import BFLError
 
@@ -88,6 +88,7 @@ def estimate(
         asked = read_prompt() if prompt == "-" else prompt
         requesting.check_model(model)
         wanted = requesting.make_request(model, asked, fields, images=images, no_prompt=no_prompt)
+        say_what_images_are_for(model, images)
         catalog_text.print_estimate(wanted, as_json=as_json)
     except BFLError as exc:
         say(f"error: {exc}")

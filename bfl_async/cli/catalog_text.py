@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from bfl_async._config import Limits
+from bfl_async.batch.requests import fields_of
 from bfl_async.cli.columns import stdout_columns, table_lines, text_lines
 from bfl_async.cli.fields import DEFAULT_MODEL
 from bfl_async.cli.output import SCHEMA, json_text, print_json, print_line
@@ -18,6 +19,7 @@ from bfl_async.errors import InvalidRequestError
 from bfl_async.models import ImageRequest, ModelInfo, catalog
 from bfl_async.models.describe import FieldInfo
 from bfl_async.models.pricing import estimate
+from bfl_async.runtime.files import Digests
 
 
 def print_models(*, as_json: bool) -> None:
@@ -94,7 +96,12 @@ def print_model(name: str, *, as_json: bool) -> None:
 
 
 def print_estimate(request: ImageRequest, *, as_json: bool) -> None:
-    """Print what a request would cost."""
+    """Print what a request would cost.
+
+    Raises:
+        InvalidRequestError: A file of it cannot be read, as when it is sent.
+    """
+    fields_of(request, Digests().of)
     found = estimate(request)
     if as_json:
         facts = {"model": request.model, "credits": found.credits, "usd": found.usd, "known": found.known}

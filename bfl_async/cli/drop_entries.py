@@ -9,7 +9,6 @@ import click
 
 from bfl_async.cli.files import InputError
 from bfl_async.cli.output import say
-from bfl_async.cli.show_status import ledger_of
 from bfl_async.ledger import SQLiteLedger
 from bfl_async.runtime.cancellation import shielded
 from bfl_async.types.entries import EntryState
@@ -52,18 +51,6 @@ async def drop_entries(path: Path, wanted: Mapping[str, bool], indexes: Sequence
         f"removed {removed} {'entry' if removed == 1 else 'entries'} from {str(path)!r}; left: {left or 'none'}"
     )
     return 0
-
-
-def ledger_to_change(run: Path) -> Path:
-    """Return a run's ledger.
-
-    Raises:
-        InputError: There is none.
-    """
-    path = ledger_of(run)
-    if not path.is_file():
-        raise InputError(f"there is no ledger {str(path)!r}: name the folder of a batch, or the ledger in it")
-    return path
 
 
 async def _check_removable(ledger: SQLiteLedger, entry_id: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -42,12 +43,37 @@ def check_folder(folder: Path) -> None:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".bfl-async-"):
             pass
     except (OSError, ValueError) as exc:
-        reason = getattr(exc, "strerror", None) or "not a usable name"
-        if isinstance(exc, FileExistsError | NotADirectoryError):
-            reason = "it, or a folder above it, is a file"
-        raise InputError(
-            f"cannot write to the folder {str(folder)!r}: {reason}; choose another with -o"
-        ) from exc
+        raise _not_writable(folder, exc) from exc
+
+
+def check_place(folder: Path) -> None:
+    """As `check_folder`, without making or changing anything: what cannot be known beforehand passes.
+
+    Raises:
+        InputError: Files cannot be written there.
+    """
+    place = folder
+    while True:
+        try:
+            place.lstat()
+            break
+        except (FileNotFoundError, NotADirectoryError):
+            if place == place.parent:
+                break
+            place = place.parent
+        except (OSError, ValueError) as exc:
+            raise _not_writable(folder, exc) from exc
+    if not place.is_dir():
+        raise _not_writable(folder, FileExistsError())
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise _not_writable(folder, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
+def _not_writable(folder: Path, exc: OSError | ValueError) -> InputError:
+    reason = getattr(exc, "strerror", None) or "not a usable name"
+    if isinstance(exc, FileExistsError | NotADirectoryError):
+        reason = "it, or a folder above it, is a file"
+    return InputError(f"cannot write to the folder {str(folder)!r}: {reason}; choose another with -o")
 
 
 def read_prompt() -> str:

@@ -7,14 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import click
+from click.core import ParameterSource
 
 from bfl_async.cli.field_values import fields_by_name, is_media, value_of_text
+from bfl_async.cli.output import say
 from bfl_async.runtime.text import printable
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 # The field for the main image, by what a model calls it. Further images are `input_image_2` and so on.
 _MAIN = ("input_image", "images", "image", "image_prompt", "control_image")
+
+# How a model is chosen that edits images.
+EDITING = "-m flux-2-pro"
 
 
 def image_option(command: _Command) -> _Command:
@@ -39,14 +44,14 @@ def image_fields(model: str, images: Sequence[str]) -> dict[str, object]:
         raise click.UsageError(
             f"this release does not know which field of {shown} takes an image: use --set FIELD=FILE"
         )
-    main = next((name for name in _MAIN if name in known), None)
+    main = _main_field(model)
     if main is None:
         others = [name for name, field in known.items() if is_media(field)]
         if others:
             raise click.UsageError(
                 f"{shown} takes no --image: use " + " or ".join(f"--set {name}=FILE" for name in others)
             )
-        raise click.UsageError(f"{shown} takes no images: choose another model, such as -m flux-2-pro")
+        raise click.UsageError(f"{shown} takes no images: choose another model, such as {EDITING}")
     if "Sequence" in known[main].type:
         return {main: [value_of_text(main, text, known[main]) for text in images]}
     names = [main, *(name for name in known if re.fullmatch(rf"{main}_\d+", name))]
@@ -54,6 +59,23 @@ def image_fields(model: str, images: Sequence[str]) -> dict[str, object]:
         most = "one image" if len(names) == 1 else f"at most {len(names)} images"
         raise click.UsageError(f"{shown} takes {most}, and --image is given {len(images)} times")
     return {name: value_of_text(name, text, known[name]) for name, text in zip(names, images, strict=False)}
+
+
+def say_what_images_are_for(model: str, images: Sequence[str]) -> None:
+    """Say what a model that nobody chose does with images: who gives one mostly wants it edited."""
+    context = click.get_current_context(silent=True)
+    is_chosen = context is None or context.get_parameter_source("model") is not ParameterSource.DEFAULT
+    if not images or is_chosen:
+        return
+    say(
+        f"{printable(model)}, the default, takes an image as {_main_field(model)}: a hint for a new image, and not an "
+        f"image to edit; {EDITING} edits it"
+    )
+
+
+def _main_field(model: str) -> str | None:
+    known = fields_by_name(model)
+    return next((name for name in _MAIN if name in known), None)
 
 
 def with_images(model: str, fields: Mapping[str, object], images: Sequence[str]) -> dict[str, object]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from bfl_async.batch.files import MANIFEST
+from bfl_async.cli.files import InputError
 from bfl_async.cli.missing import missing_images, missing_in_words
 from bfl_async.cli.output import print_json, print_line
 from bfl_async.cli.words import counted
@@ -22,13 +23,30 @@ def ledger_of(run: Path) -> Path:
     return run / LEDGER_NAME if run.is_dir() else run
 
 
+def existing_ledger(run: Path) -> Path:
+    """Return a run's ledger.
+
+    Raises:
+        InputError: There is none.
+    """
+    path = ledger_of(run)
+    try:
+        is_there = path.is_file()
+    except ValueError:  # a NUL in the name
+        is_there = False
+    if not is_there:
+        raise InputError(f"there is no ledger {str(path)!r}: name the folder of a batch, or the ledger in it")
+    return path
+
+
 def show_status(run: Path, *, as_json: bool) -> int:
     """Print a run's state; return the exit code.
 
     Raises:
-        LedgerError: There is none, or it cannot be read.
+        InputError: There is none.
+        LedgerError: It cannot be read.
     """
-    ledger = ledger_of(run)
+    ledger = existing_ledger(run)
     view = inspect_ledger(ledger)
     folder = ledger.parent
     # Where the manifest is not next to the ledger, the images are elsewhere.

@@ -17,6 +17,7 @@ from bfl_async.cli.asked import Asked
 from bfl_async.cli.exit_codes import ExitCode, exit_code_of
 from bfl_async.cli.fields import GivenFields
 from bfl_async.cli.files import read_prompt
+from bfl_async.cli.input_images import say_what_images_are_for
 from bfl_async.cli.live_line import live_line
 from bfl_async.cli.opening import open_client
 from bfl_async.cli.output import print_json, print_line, say
@@ -65,6 +66,7 @@ async def run_generate(
     target = replace(asked.target, count=count)
     text = read_prompt() if prompt == "-" else prompt
     request = make_request(model, text, fields, target=target, images=images, no_prompt=no_prompt)
+    say_what_images_are_for(model, images)
     return await _produce(request, replace(asked, target=target))
 
 
@@ -192,6 +194,7 @@ async def run_submit(
     check_model(model)
     text = read_prompt() if prompt == "-" else prompt
     request = make_request(model, text, fields, images=images, no_prompt=no_prompt)
+    say_what_images_are_for(model, images)
     kept = fields_of(request, Digests().of)
     async with AsyncExitStack() as stack:
         reaching = Reaching()

@@ -112,7 +112,7 @@ def test_the_same_batch_again_resumes_and_status_shows_it(run: Run) -> None:
     shown = json.loads(out)
     assert (shown["running"], shown["counts"]["saved"]) == (False, 3)
     assert shown["errors"][0]["index"] == 1
-    assert run("status", "missing")[0] == 1
+    assert run("status", "missing")[0] == 2
 
 
 def test_batch_of_rows_with_columns_and_seeds(run: Run) -> None:
@@ -275,13 +275,23 @@ def test_interrupt_while_standard_input_is_silent(tmp_path: Path) -> None:
         (["batch", "missing.txt", "--sandbox"], 2, "cannot read 'missing.txt'"),
         (["batch", ".", "--sandbox"], 2, "'blank.txt' holds no prompt"),
         (["batch", "good.txt", "--sandbox", "-o", "file"], 2, "cannot write to the folder 'file'"),
+        (["batch", "good.txt", "--dry-run", "-o", "file"], 2, "cannot write to the folder 'file'"),
+        (
+            ["batch", "good.txt", "--dry-run", "-o", "file/in/it"],
+            2,
+            "cannot write to the folder 'file/in/it'",
+        ),
         (["batch", "good.txt", "--sandbox", "--width", "7"], 2, "width"),
         (["batch", "good.txt", "--sandbox", "--name", "../{index}"], 2, "name template"),
         (["batch", "good.txt", "--sandbox", "--prompt", "x"], 2, "holds no column"),
         (["batch", "good.txt", "--sandbox", "--column", "x"], 2, "FIELD=COLUMN"),
         (["batch", "-", "--sandbox", "--dry-run"], 2, "need a file"),
         (["batch", "good.txt", "--sandbox", "--ledger", "binary"], 1, "not a database"),
-        (["status", "missing"], 1, "no ledger"),
+        (["status", "missing"], 2, "no ledger"),
+        (["drop", "missing", "--queued"], 2, "no ledger"),
+        (["gallery", "missing"], 2, "is not a folder"),
+        (["again", "missing"], 2, "is not a file"),
+        (["status", "."], 2, "no ledger 'run.db'"),
         (["status", "binary"], 1, "not a database"),
         (["credits", "--nope"], 2, "No such option"),
         (["nope"], 2, "No such command"),

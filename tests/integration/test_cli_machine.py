@@ -32,7 +32,7 @@ COMMANDS: list[tuple[int, tuple[str, ...]]] = [
     (0, ("batch", "prompts.txt", "--dry-run", *KLEIN)),
     (4, ("batch", "prompts.txt", "--max-cost", "0.0001", "-m", "flux-2-max", "--sandbox")),
     (2, ("batch", "bad.jsonl")),
-    (1, ("status", ".")),
+    (2, ("status", ".")),
     (1, ("result", "a-task", "--sandbox", "--timeout", "0.1")),
     (0, ("credits", "--sandbox")),
     (130, ("finetunes", "delete", "x", "--sandbox")),
