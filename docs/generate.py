@@ -65,7 +65,7 @@ def _command(command: click.Command, path: str) -> list[str]:
     context = click.Context(command, info_name=path)
     usage = " ".join([path, *command.collect_usage_pieces(context)])
     lines = [f"## {path.removeprefix('bfl-async ')}", f"```text\n{usage}\n```", *told]
-    if options := [each for each in command.params if isinstance(each, click.Option)]:
+    if options := [each for each in command.params if isinstance(each, click.Option) and not each.hidden]:
         rows = [_option(each, context) for each in options]
         lines.append(_table(("option", "meaning"), rows))
     return lines + examples

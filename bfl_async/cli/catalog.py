@@ -89,6 +89,7 @@ def estimate(
         requesting.check_model(model)
         wanted = requesting.make_request(model, asked, fields, images=images, no_prompt=no_prompt)
         say_what_images_are_for(model, images)
+        requesting.say_size(wanted)
         catalog_text.print_estimate(wanted, as_json=as_json)
     except BFLError as exc:
         say(f"error: {exc}")

@@ -20,6 +20,7 @@ from bfl_async.models import ImageRequest, ModelInfo, catalog
 from bfl_async.models.describe import FieldInfo
 from bfl_async.models.pricing import estimate
 from bfl_async.runtime.files import Digests
+from bfl_async.runtime.near import suggestion
 
 
 def print_models(*, as_json: bool) -> None:
@@ -65,11 +66,13 @@ def print_model(name: str, *, as_json: bool) -> None:
     Raises:
         click.UsageError: The catalog does not know it.
     """
+    known = current_catalog()
     try:
-        known = current_catalog()
         fields = known.describe(name)
     except InvalidRequestError as exc:
-        raise click.UsageError(f"{exc}; `bfl-async models` lists those that it knows") from exc
+        raise click.UsageError(
+            f"{exc}{suggestion(name, known) or ';'} `bfl-async models` lists those that it knows"
+        ) from exc
     info = known.info(name)
     if as_json:
         print_json({**_model_facts(info), "fields": [_field_facts(field) for field in fields]})

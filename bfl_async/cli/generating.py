@@ -111,6 +111,15 @@ def again(
     return run_command(work)
 
 
+def _refuse_sandbox(_: click.Context, __: click.Parameter, value: bool) -> None:
+    """Refuse an option that the other commands for images have."""
+    if value:
+        raise click.UsageError(
+            "a sandbox of this command would end with it, and so would its task: run `bfl-async sandbox` in another "
+            "shell, and paste the two lines that it prints into this one"
+        )
+
+
 @cli.command()
 @click.argument("prompt", required=False)
 @no_prompt_option
@@ -118,6 +127,7 @@ def again(
 @unknown_models_option
 @image_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of the task's id.")
+@click.option("--sandbox", is_flag=True, hidden=True, expose_value=False, callback=_refuse_sandbox)
 @host_options
 @field_options
 def submit(

@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import TextIO
@@ -19,6 +20,7 @@ import click
 
 from bfl_async.runtime.text import escaped, printable
 
+_NUMBER = re.compile(r"is not a valid (integer|float)(?: range)?")
 SCHEMA = 1  # of all JSON that the commands print; docs/reference/json.md is its contract
 _DUMB = ("dumb", "unknown")
 _NO = ("", "0", "false")
@@ -150,7 +152,10 @@ def _in_quotes(error: click.ClickException) -> str:
 
 def lines_of(error: click.ClickException, name: str) -> list[str]:
     """Return an error in lines: one, unless it is about several rows, which have one each."""
-    text = error.format_message()
+    # click names the types of its options in words of its own.
+    text = _NUMBER.sub(
+        lambda found: f"is not a {'whole ' if found[1] == 'integer' else ''}number", error.format_message()
+    )
     if not isinstance(error, SeveralProblems):
         return [f"{name}: {text}"]
     first, *others = text.splitlines()

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import click
 
 from bfl_async.batch.requests import given_to
-from bfl_async.cli.field_values import fields_by_name, make
+from bfl_async.cli.field_values import fields_by_name, make, size_note
 from bfl_async.cli.fields import GivenFields, allows_unknown_models
 from bfl_async.cli.input_images import with_images
+from bfl_async.cli.output import say
 from bfl_async.cli.stored_catalog import current_catalog
 from bfl_async.cli.target import FORMAT_OF, SUFFIXES, Target
 from bfl_async.models import ImageRequest, check_model_name
@@ -99,6 +100,12 @@ def make_with_input(model: str, fields: Mapping[str, object], *, allow_unknown: 
     if problem is not None:
         raise click.UsageError(_MISSING if problem == "is missing" else _BLANK)
     return made
+
+
+def say_size(request: ImageRequest) -> None:
+    """Say that the server may change the size that is asked for, if it may."""
+    if (note := size_note(request)) is not None:
+        say(note)
 
 
 def variations_of(request: ImageRequest, count: int) -> list[ImageRequest]:

@@ -14,7 +14,15 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bfl_async.batch.requests import Given
-from bfl_async.cli.field_values import fields_by_name, is_media, is_url, make, with_named_files
+from bfl_async.cli.field_values import (
+    MISSING,
+    fields_by_name,
+    is_media,
+    is_url,
+    make,
+    size_note,
+    with_named_files,
+)
 from bfl_async.cli.files import InputError, read_lines
 from bfl_async.cli.formats import JSONProblem, json_value
 from bfl_async.cli.formats import Kind as Kind
@@ -44,6 +52,8 @@ from bfl_async.runtime.text import printable
 _BAD_ROWS_SHOWN = 20
 # A value of this length is repeated in a message about it.
 _MAX_SHOWN_CHARS = 40
+# Notes on sizes that are kept.
+_MOST_NOTES = 10
 # A longer text in an image's field is no name but base64.
 _MAX_NAME_CHARS = 1_000
 _INTEGER, _NUMBER = re.compile(r"[+-]?\d{1,18}"), re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+)([eE][+-]?\d+)?")
@@ -119,6 +129,8 @@ class Rows:
         self._paragraphs = paragraphs
         # Of the reading that goes on, or was the last.
         self._text: TextLines | None = None
+        # What is to be said of sizes, each once.
+        self._sizes: dict[str, None] = {}
 
     @property
     def ignored(self) -> Sequence[str]:
@@ -132,8 +144,11 @@ class Rows:
 
     @property
     def warnings(self) -> Sequence[str]:
-        """Lines that were left out and may have been meant as prompts; known once all was read."""
-        return [] if self._text is None else [f"{self._shown}: {said}" for said in self._text.warnings()]
+        """Lines that were left out and may have been meant as prompts, and sizes that the server may change; known once
+        all was read.
+        """
+        left = [] if self._text is None else self._text.warnings()
+        return [f"{self._shown}: {said}" for said in (*left, *self._sizes)]
 
     @property
     def hints(self) -> Sequence[str]:
@@ -266,6 +281,8 @@ class Rows:
                 fields["seed"] = seed + number
             made = _make(model, fields, where, are_texts=are_texts, allow_unknown=self._allow_unknown_fields)
             made = self._with_input(made, where)
+            if (note := size_note(made)) is not None and len(self._sizes) < _MOST_NOTES:
+                self._sizes[note] = None
             yield made if own_id is None else (str(own_id), made)
 
     def _with_input(self, made: ImageRequest, where: str) -> ImageRequest:
@@ -400,7 +417,9 @@ def _make(
             return make(model, typed, allow_unknown=allow_unknown)
     except InvalidRequestError as exc:
         wrong = [
-            f"{printable(path, 60)}: {message}{_not_this(message, typed.get(path))}"
+            "the prompt is missing: write one"
+            if (path, message) == ("prompt", MISSING)
+            else f"{printable(path, 60)}: {message}{_not_this(message, typed.get(path))}"
             for path, message in exc.errors[:20]
         ]
         raise RowError(f"{where}: {'; '.join(wrong) or exc}") from exc

@@ -153,7 +153,10 @@ class _Run:
                 "request_id": error.request_id,
             }
         problem = None if error is None else problem_of(error)
-        screen.report(json_of(line), Ended(self.done, outcome.state.value, str(prompt or ""), file, problem))
+        ended = Ended(
+            self.done, outcome.state.value, str(prompt or ""), file, problem, outcome.index, outcome.name
+        )
+        screen.report(json_of(line), ended)
 
     def summary(self) -> None:
         """Print the last line of stdout, and what a person wants to know."""

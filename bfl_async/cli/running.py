@@ -73,7 +73,7 @@ def run_command(work: Callable[[Interrupts], Coroutine[object, object, int]]) ->
         return exit_code_of(exc)
 
 
-def say_failure(error: BFLError) -> None:
-    """Write the error of the library to stderr, with the server's name for the exchange."""
+def say_failure(error: BFLError, of: str = "") -> None:
+    """Write the error of the library to stderr, with the server's name for the exchange; `of` stands before it."""
     named = "" if error.request_id is None else f" (request id {error.request_id})"
-    say(f"error: {error}{named}")
+    say(f"error: {of}{error}{named}")

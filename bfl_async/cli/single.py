@@ -29,6 +29,7 @@ from bfl_async.cli.requesting import (
     format_of,
     make_request,
     make_with_input,
+    say_size,
     variations_of,
 )
 from bfl_async.cli.running import say_failure
@@ -104,6 +105,7 @@ async def _produce(request: ImageRequest, asked: Asked) -> int:
     """Send a request, or variations of it, and save, record and print each result."""
     target = asked.target
     target.check(format_of(request.model, getattr(request, "output_format", None)))
+    say_size(request)
     requests = variations_of(request, target.count)
     kept = [fields_of(each, Digests().of) for each in requests]
     async with AsyncExitStack() as stack:
@@ -112,7 +114,7 @@ async def _produce(request: ImageRequest, asked: Asked) -> int:
         bfl = await open_client(stack, sandbox=asked.sandbox, observer=reaching)
         handles = [bfl.submit_nowait(each) for each in requests]
         ended = await _finish_all(handles, kept, asked, left, reaching)
-    return _report(ended)
+    return _report(ended, asked)
 
 
 async def _finish_all(
@@ -166,19 +168,35 @@ def _code_of(error: BaseException) -> ExitCode:
     return ExitCode.USAGE if unknown else exit_code_of(error)
 
 
-def _report(ended: Sequence[Saved | BaseException]) -> int:
+def _report(ended: Sequence[Saved | BaseException], asked: Asked) -> int:
     """Report the seeds of several results and the errors of those that failed; return the exit code."""
     errors = [one for one in ended if isinstance(one, BaseException)]
-    seeds = ["failed" if isinstance(one, BaseException) else str(one.result.seed) for one in ended]
-    if len(ended) > 1:
-        say(f"seeds: {', '.join('not stated' if seed == 'None' else seed for seed in seeds)}")
-    for error in errors:
+    saved = [one for one in ended if isinstance(one, Saved)]
+    if len(ended) > 1 and saved:
+        _say_seeds(saved, in_order=not errors and (bool(asked.target.name) or asked.as_json))
+    for number, error in enumerate(ended, 1):
+        if isinstance(error, Saved):
+            continue
         if not isinstance(error, BFLError):
             raise error
-        say_failure(error)
+        say_failure(error, f"image {number}: " if len(ended) > 1 else "")
     if not errors:
         return ExitCode.DONE
     return _code_of(errors[0]) if len(errors) == len(ended) else ExitCode.PARTIAL
+
+
+def _say_seeds(saved: Sequence[Saved], *, in_order: bool) -> None:
+    """Say of which seed each image is.
+
+    Args:
+        in_order: The files have numbers in the order of the seeds, or each is printed with its own.
+    """
+    seeds = ["not stated" if one.result.seed is None else str(one.result.seed) for one in saved]
+    if in_order:
+        say(f"seeds: {', '.join(seeds)}")
+        return
+    for seed, one in zip(seeds, saved, strict=True):
+        say(f"seed {seed}: {one.path}")
 
 
 async def run_submit(
@@ -195,6 +213,7 @@ async def run_submit(
     text = read_prompt() if prompt == "-" else prompt
     request = make_request(model, text, fields, images=images, no_prompt=no_prompt)
     say_what_images_are_for(model, images)
+    say_size(request)
     kept = fields_of(request, Digests().of)
     async with AsyncExitStack() as stack:
         reaching = Reaching()
@@ -233,4 +252,4 @@ async def run_result(task_id: str, asked: Asked, *, polling_url: str | None, mod
             for task in tasks
         ]
         ended = await _finish_all(handles, [task.fields for task in tasks], asked, [], reaching)
-    return _report(ended)
+    return _report(ended, asked)

@@ -9,6 +9,7 @@ from bfl_async.errors import BFLError
 from bfl_async.runtime.text import printable
 
 _PROMPT_CHARS = 60
+_NAME_CHARS = 40
 _PROBLEM_CHARS = 1_000
 
 
@@ -55,6 +56,8 @@ class Ended:
     Attributes:
         done: Requests that have ended in this run, this one included.
         problem: Why there is no image; None if there is one.
+        index: The entry's number, by which `drop` knows it.
+        name: The row's own id; None if it has none.
     """
 
     done: int
@@ -62,6 +65,8 @@ class Ended:
     prompt: str
     file: str | None = None
     problem: str | None = None
+    index: int | None = None
+    name: str | None = None
 
     def __str__(self) -> str:
         """The state first, then the prompt and the advice; ids come last."""
@@ -69,7 +74,10 @@ class Ended:
         if self.problem is None:
             return f"{self.done} done, {self.state}: {prompt}"
         shown = f"'{prompt}': " if prompt else ""
-        return f"{self.done} done, {self.state}: {shown}{printable(self.problem, _PROBLEM_CHARS)}"
+        entry = "" if self.index is None else f"entry {self.index} "
+        if entry and self.name is not None:
+            entry = f"{entry}('{printable(self.name, _NAME_CHARS)}') "
+        return f"{self.done} done, {entry}{self.state}: {shown}{printable(self.problem, _PROBLEM_CHARS)}"
 
 
 def problem_of(error: BFLError) -> str:

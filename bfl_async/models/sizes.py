@@ -189,6 +189,12 @@ def _has_sides(cls: type[ImageRequest]) -> bool:
     return {"width", "height"} <= cls.model_fields.keys()
 
 
+def step_of(model: str) -> int:
+    """Return of what number in px a model's sides are multiples; 1 where it has no sides that the catalog knows."""
+    cls = next((cls for cls in request_classes(model) if _has_sides(cls)), None)
+    return 1 if cls is None else _bounds_of(cls).step
+
+
 @functools.cache
 def _bounds_of(cls: type[ImageRequest]) -> Bounds:
     least, most, step = 1, 0, 0

@@ -294,6 +294,21 @@ def test_interrupt_while_standard_input_is_silent(tmp_path: Path) -> None:
         (["status", "."], 2, "no ledger 'run.db'"),
         (["status", "binary"], 1, "not a database"),
         (["credits", "--nope"], 2, "No such option"),
+        (["models", "flux-2-por"], 2, "did you mean 'flux-2-pro'?"),
+        (["batch", "good.txt", "--max-cost", "five"], 2, "'five' is not a number"),
+        (["generate", "a cat", "--width", "5.5"], 2, "'5.5' is not a whole number"),
+        (["submit", "a cat", "--sandbox"], 2, "run `bfl-async sandbox` in another shell"),
+        (["generate", "-m", "flux-tools/erase-v1", "--no-prompt"], 2, "image: must be given"),
+        (
+            ["batch", "empty-cell.csv", "-m", "flux-2-pro"],
+            2,
+            "(line 2 of 'empty-cell.csv'): the prompt is missing",
+        ),
+        (
+            ["batch", "empty-cell.csv", "-m", "flux-dev"],
+            2,
+            "(line 2 of 'empty-cell.csv'): the prompt is missing",
+        ),
         (["nope"], 2, "No such command"),
         (["stats"], 2, "No such command 'stats': did you mean 'status'?"),
     ],
@@ -305,6 +320,7 @@ def test_mistake_is_one_line_and_an_exit_code(run: Run, argv: list[str], code: i
     Path("empty.txt").write_text("")
     Path("blank.txt").write_text("\n  \n")
     Path("good.txt").write_text("a cat\n")
+    Path("empty-cell.csv").write_text("prompt,seed\n,7\n")
     Path("binary").write_bytes(b"good line\n\x00\xff\xfe\n")
     before = sorted(path.name for path in Path().rglob("*"))
     got, out, err = run(*argv)

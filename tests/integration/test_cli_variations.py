@@ -56,8 +56,35 @@ def test_variations_that_fail_are_reported(run: Run) -> None:
     """Each by its own line; the exit code is that of the error where none was saved."""
     code, out, err = run("generate", "[fail] x", "-n", "2", *KLEIN)
     assert (code, out) == (1, "")
-    assert err.startswith("seeds: failed, failed\n")
-    assert err.count("error: ") == 2
+    assert [line.partition(": task")[0] for line in err.splitlines()] == ["error: image 1", "error: image 2"]
+
+
+def test_seeds_name_their_files_where_the_files_have_no_numbers(run: Run) -> None:
+    """The names come in the order in which the images are ready."""
+    code, out, err = run("generate", "a cat", "-n", "3", "-o", "sub/", *KLEIN)
+    assert code == 0
+    assert err.splitlines() == [
+        f"seed {line['seed']}: sub/{line['file']}"
+        for line in sorted(
+            map(json.loads, Path("sub/manifest.jsonl").read_text("utf-8").splitlines()),
+            key=lambda line: err.index(line["file"]),
+        )
+    ]
+    assert sorted(out.splitlines()) == sorted(line.partition(": ")[2] for line in err.splitlines())
+
+
+@pytest.mark.parametrize("command", ["generate", "estimate"])
+def test_size_that_the_server_may_change_is_said(run: Run, command: str) -> None:
+    """Where BFL's pages state a multiple and its schema does not; where it does, the size is refused."""
+    sides = ("--width", "513", "--height", "512")
+    where = ["-o", "new.jpg", "--sandbox"] if command == "generate" else []
+    code, _, err = run(command, "a cat", "-m", "flux-2-klein-4b", *sides, *where)
+    assert code == 0
+    assert err == "flux-2-klein-4b takes sides that are multiples of 16 px: the server may round 513\n"
+    assert run(command, "a cat", *sides, *where)[0] == 2
+    Path("p.txt").write_text("a cat\na dog\n")
+    code, _, err = run("batch", "p.txt", "-m", "flux-2-klein-4b", *sides, "--dry-run")
+    assert err.count("the server may round 513") == 1
 
 
 @pytest.mark.parametrize(

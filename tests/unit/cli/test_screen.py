@@ -134,6 +134,11 @@ def test_line_of_an_outcome_counts_it_and_has_its_advice_before_its_id() -> None
     assert str(MODERATED) == (
         "809 done, moderated: 'a dog': moderation refused the prompt (Violence): change it (task 12-34)"
     )
+    entry = Ended(3, "failed", "a cat", problem="why", index=7)
+    assert str(entry) == "3 done, entry 7 failed: 'a cat': why"
+    named = Ended(3, "failed", "a cat", problem="why", index=7, name="x\n" * 90)
+    assert str(named).startswith("3 done, entry 7 ('x x ")
+    assert len(str(named)) < 100
     failed = TaskFailedError("task 7 failed on the server: another try may succeed", task_id="7")
     line = str(Ended(1, "failed", "x " * 500, problem=problem_of(failed)))
     assert line.endswith(": the task failed on the server: another try may succeed (task 7)")
