@@ -7,15 +7,18 @@ import asyncio
 import contextlib
 import os
 import secrets
+import socket
 import sys
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from bfl_async import AsyncBFL, BFLError, Limits
 from bfl_async.sandbox import Sandbox
 from bfl_async.webhooks import WebhookReceiver
 from examples.studio.app import HOSTS, create_app
+from examples.studio.pictures import Studio
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -61,17 +64,32 @@ async def serve(options: argparse.Namespace) -> None:
             receiver=receiver,
             hosts=[*HOSTS, options.host, *options.name],
         )
-        # Pages keep a stream open; at the end it is cut after two seconds.
+        # A page that is still being sent something is cut after two seconds.
         config = uvicorn.Config(
             app, options.host, options.port, log_level="warning", timeout_graceful_shutdown=2
         )
         sys.stdout.write(f"The studio is at http://{options.host}:{options.port}\n")
         sys.stdout.flush()
-        await uvicorn.Server(config).serve()
+        await _Server(config, app).serve()
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams that open pages have, instead of cutting them."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        studio: Studio = self._app.state.studio
+        studio.end_streams()
+        await super().shutdown(sockets)
 
 
 if __name__ == "__main__":
     try:
         asyncio.run(serve(parse()))
+    except KeyboardInterrupt:
+        sys.exit(130)
     except BFLError as exc:
         sys.exit(str(exc))

@@ -121,6 +121,8 @@ class Studio:
         self._queue_watch: asyncio.Task[None] | None = None
         # One for each page.
         self._changed: set[asyncio.Event] = set()
+        # True once the server ends. Written by `end_streams`.
+        self._is_ending = False
 
     # --- what pages ask for
 
@@ -197,7 +199,7 @@ class Studio:
     # --- what pages hear
 
     async def stream(self, last_id: str) -> AsyncIterator[bytes]:
-        """Yield what changed after `last_id`, for ever, as server-sent events."""
+        """Yield what changed after `last_id`, until the server ends, as server-sent events."""
         epoch, _, number = last_id.partition("-")
         seen = int(number) if epoch == self._epoch and number.isascii() and number.isdigit() else 0
         if seen < self._dropped:
@@ -209,7 +211,7 @@ class Studio:
             yield b"retry: 1000\n\n"
             if seen == 0 and last_id:
                 yield _event("reset", {})
-            while True:
+            while not self._is_ending:
                 for version, kind, data in self._news(seen):
                     seen = version
                     yield _event(kind, data, f"{self._epoch}-{seen}")
@@ -225,6 +227,12 @@ class Studio:
                 await asyncio.sleep(_BATCH_S)
         finally:
             self._changed.discard(changed)
+
+    def end_streams(self) -> None:
+        """End the streams of all pages: the server waits for them before it ends."""
+        self._is_ending = True
+        for changed in self._changed:
+            changed.set()
 
     def _news(self, seen: int) -> list[tuple[int, str, dict[str, object]]]:
         now_s = asyncio.get_running_loop().time()

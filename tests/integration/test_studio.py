@@ -9,6 +9,8 @@ import io
 import json
 import math
 import re
+import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -516,3 +518,33 @@ async def test_hundreds_of_pictures_leave_memory_flat(serve: Serve) -> None:
         assert len(place.app.state.studio.pictures) == 300
         assert len(place.app.state.bfl_handles) <= 300
         assert place.client.statistics().ready == 1_200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
+async def test_studio_ends_quietly_while_a_page_is_open(tmp_path: Path, number: int, code: int) -> None:
+    """The page's stream ends with it, so nothing is cut and nothing is logged."""
+    with free_socket() as bound:
+        port = bound.getsockname()[1]
+    command = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "examples.studio", "--sandbox", "--port", str(port), "--folder", str(tmp_path),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert command.stdout is not None
+        assert str(port).encode() in await command.stdout.readline()
+        async with a_session() as session, asyncio.timeout(30):
+            while True:
+                with contextlib.suppress(ClientError):
+                    page = await session.get(f"http://127.0.0.1:{port}/events")
+                    break
+                await asyncio.sleep(0.1)
+            assert await page.content.readline()
+            command.send_signal(number)
+            await page.read()
+            assert (await command.communicate())[1] == b""
+        assert command.returncode == code
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            command.kill()
+        await command.wait()
