@@ -60,8 +60,8 @@ async def _check_removable(ledger: SQLiteLedger, entry_id: int) -> None:
     state = rows[0].state
     if state not in _REMOVABLE:
         reason = (
-            "its image is saved"
+            "and what is paid and saved stays in the ledger"
             if state is EntryState.SAVED
-            else "its task may run: the same batch again fetches it"
+            else "and its task may run: the same batch again fetches it"
         )
-        raise InputError(f"entry {entry_id - 1} is {state.value}, {reason}: nothing was removed")
+        raise InputError(f"nothing was removed: entry {entry_id - 1} is {state.value}, {reason}")

@@ -20,7 +20,14 @@ import click
 
 from bfl_async.runtime.text import escaped, printable
 
-_NUMBER = re.compile(r"is not a valid (integer|float)(?: range)?")
+# What click says of numbers, and what a person is told.
+_WORDS = (
+    (re.compile(r"is not a valid integer(?: range)?"), "is not a whole number"),
+    (re.compile(r"is not a valid float(?: range)?"), "is not a number"),
+    (re.compile(r"is not in the range (\S+)<=x<=([^\s.]+)"), r"is not from \1 to \2"),
+    (re.compile(r"is not in the range x>=([^\s.]+)"), r"is less than \1"),
+    (re.compile(r"is not in the range x>([^\s=.]+)"), r"is not more than \1"),
+)
 SCHEMA = 1  # of all JSON that the commands print; docs/reference/json.md is its contract
 _DUMB = ("dumb", "unknown")
 _NO = ("", "0", "false")
@@ -152,10 +159,9 @@ def _in_quotes(error: click.ClickException) -> str:
 
 def lines_of(error: click.ClickException, name: str) -> list[str]:
     """Return an error in lines: one, unless it is about several rows, which have one each."""
-    # click names the types of its options in words of its own.
-    text = _NUMBER.sub(
-        lambda found: f"is not a {'whole ' if found[1] == 'integer' else ''}number", error.format_message()
-    )
+    text = error.format_message()
+    for pattern, words in _WORDS:
+        text = pattern.sub(words, text)
     if not isinstance(error, SeveralProblems):
         return [f"{name}: {text}"]
     first, *others = text.splitlines()

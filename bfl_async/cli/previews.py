@@ -102,7 +102,8 @@ class Progress:
         self._done = 0
         self._said_at = time.monotonic()
         self._bar = (
-            click.progressbar(length=total, label="previews", file=sys.stderr)
+            # Of 0 columns: it fits the terminal.
+            click.progressbar(length=total, label="previews", file=sys.stderr, width=0)
             if can_redraw(sys.stderr)
             else None
         )

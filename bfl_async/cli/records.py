@@ -124,7 +124,8 @@ def read_record(path: Path) -> Recorded:
     line = _find(path, _sha256_of(path))
     if line is None:
         raise InputError(
-            f"no {MANIFEST} beside '{shown}' has a line for it: it can list only images made by `generate` or `batch`"
+            f"no {MANIFEST} beside '{shown}' has a line for it, so it is not known how it was made: name an image that "
+            "`generate` or `batch` has made, in its folder"
         )
     model, fields = line.get("model"), line.get("fields")
     if not isinstance(model, str) or not isinstance(fields, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ from bfl_async.ledger.reader import read_ledger
 from bfl_async.runtime.text import printable
 
 LEDGER_NAME = "run.db"
+# The class of an error, which a ledger keeps before its words.
+_ERROR_NAME = re.compile(r"^[A-Za-z]+Error: ")
 
 
 def ledger_of(run: Path) -> Path:
@@ -100,6 +103,7 @@ def _as_lines(view: LedgerView) -> list[str]:
         ago = max(0.0, time.time() - view.last_at)
         lines.append(f"  {view.recent} ended in the last active minute; last change {at}, {ago:.0f} s ago")
     lines.extend(
-        f"  {entry.state.value} {entry.id - 1}: {printable(entry.error or '')}" for entry in view.errors
+        f"  entry {entry.id - 1} {entry.state.value}: {printable(_ERROR_NAME.sub('', entry.error or ''))}"
+        for entry in view.errors
     )
     return lines

@@ -371,7 +371,8 @@ class Poller:
             entry.cost = answer.cost
         if answer.status == TaskStatus.TASK_NOT_FOUND:
             error = TaskNotFoundError(
-                f"the server does not know task {entry.task_id}, or no longer does: task records expire",
+                f"the server does not know task {entry.task_id}, or no longer does: records expire; check the id and "
+                "the host",
                 task_id=entry.task_id,
                 status=answer.status,
             )

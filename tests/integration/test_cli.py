@@ -108,6 +108,7 @@ def test_the_same_batch_again_resumes_and_status_shows_it(run: Run) -> None:
     assert code == 0
     assert "4 requests, no run holds it" in out
     assert "3 saved, 1 moderated" in out
+    assert "  entry 1 moderated: moderation refused" in out
     code, out, _ = run("status", "out/run.db", "--json")
     shown = json.loads(out)
     assert (shown["running"], shown["counts"]["saved"]) == (False, 3)
@@ -296,6 +297,9 @@ def test_interrupt_while_standard_input_is_silent(tmp_path: Path) -> None:
         (["credits", "--nope"], 2, "No such option"),
         (["models", "flux-2-por"], 2, "did you mean 'flux-2-pro'?"),
         (["batch", "good.txt", "--max-cost", "five"], 2, "'five' is not a number"),
+        (["sandbox", "--port", "99999"], 2, "99999 is not from 0 to 65535"),
+        (["sandbox", "--limit", "0"], 2, "0 is less than 1"),
+        (["sandbox", "--speed", "0"], 2, "0.0 is not more than 0"),
         (["generate", "a cat", "--width", "5.5"], 2, "'5.5' is not a whole number"),
         (["submit", "a cat", "--sandbox"], 2, "run `bfl-async sandbox` in another shell"),
         (["generate", "-m", "flux-tools/erase-v1", "--no-prompt"], 2, "image: must be given"),

@@ -127,7 +127,10 @@ def test_dropped_entries_keep_their_cost_and_can_be_asked_for_again(run: Run) ->
     [
         (["missing", "--queued"], "there is no ledger 'missing'"),
         (["out"], "say what to remove"),
-        (["out", "--index", "0"], "entry 0 is saved, its image is saved: nothing was removed"),
+        (
+            ["out", "--index", "0"],
+            "nothing was removed: entry 0 is saved, and what is paid and saved stays in the ledger",
+        ),
         (["out", "--index", "1", "--index", "7"], "there is no entry 7 in 'out/run.db': nothing was removed"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
