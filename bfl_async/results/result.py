@@ -210,9 +210,9 @@ class Result(ResultFacts):
         """Download and write to `path`; return the path written.
 
         Makes missing folders, replaces an existing file, and adds the suffix of the media type unless the path ends in
-        that of an image or a video: `flux-pro-1.1` becomes `flux-pro-1.1.jpg`. A suffix of another format than the
-        bytes have, such as `.gif`, is refused before anything is written, since nothing is converted; the result can
-        then be saved under another name. A model with the field `output_format` makes PNG or WebP where it is asked to.
+        that of an image or a video: `flux-pro-1.1` becomes `flux-pro-1.1.jpg`. Nothing is converted:
+        bytes of another format than the suffix says, such as a JPEG in `cat.gif`, are written as they are, and a
+        warning is logged. A model with the field `output_format` makes PNG or WebP when it is asked to.
 
         The bytes go to a `*.part` file first, which is then moved: the target is whole or untouched. A link is replaced
         and not followed, and the file has the permissions of a new one. A large file is written as it arrives, so
@@ -227,8 +227,8 @@ class Result(ResultFacts):
                 `DownloadError`.
             timeout: Seconds for the download and the write, of which the write has at least 1 s; None: as `read`.
         Raises:
-            SaveError: The file could not be written, its name says another format than the bytes have, or the disk
-                did not finish in time; also an `OSError` with its `errno`.
+            SaveError: The file could not be written, or the disk did not finish in time; also an `OSError` with its
+                `errno`.
             DownloadError, ResultExpiredError, UntrustedURLError, ClientClosedError, ConfigError: As `read`.
         Cancellation: Returns at once. The target is then the old file or the new one, whole.
         """

@@ -43,6 +43,6 @@ def is_as_named(name: str, suffix: str) -> bool:
 
 def with_suffix_of(path: Path, suffix: str) -> Path:
     """Return the path with the suffix behind its name, unless it ends in that of a format already."""
-    if not path.name or known_suffix(path.name) or path.suffix.lower() == _ANYTHING:
+    if not path.name or path.suffix.lower() in _FORMAT_OF or path.suffix.lower() == _ANYTHING:
         return path
     return path.with_name(path.name + suffix)

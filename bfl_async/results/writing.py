@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import errno
+import logging
 import secrets
 from pathlib import Path
 
 from bfl_async.errors import SaveError, TaskRecord
 from bfl_async.results.incoming import ANYTHING, Download
 from bfl_async.results.suffixes import is_as_named, with_suffix_of
+from bfl_async.runtime.text import printable
+
+_log = logging.getLogger("bfl_async")
 
 
 class Beside:
@@ -34,18 +37,19 @@ def move_to(path: Path, download: Download, task_id: str) -> Path:
     """Give the file its name, whole and flushed; return its path. Blocks.
 
     Raises:
-        SaveError: The operating system refused, or the name says another format than the bytes have.
+        SaveError: The operating system refused.
     """
-    if download.media_type != ANYTHING and not is_as_named(path.name, download.suffix):
-        raise SaveError(
-            f"cannot write {str(path)!r}: the result is {download.media_type}; end the name in {download.suffix}, or "
-            "leave the suffix out",
-            task_id=task_id,
-            errno=errno.EINVAL,
-            filename=str(path),
-        )
     target = with_suffix_of(path, download.suffix)
     download.move(target)
+    if download.media_type != ANYTHING and not is_as_named(target.name, download.suffix):
+        _log.warning(
+            "%s holds %s, which its name does not say: end the name in %s, leave the suffix out, or ask for another "
+            "output_format",
+            printable(str(target)),
+            download.media_type,
+            download.suffix,
+            extra={"bfl_task_id": task_id},
+        )
     return target
 
 

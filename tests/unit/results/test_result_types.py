@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from pathlib import Path
 
 import pytest
 
-from bfl_async import Batch, DownloadError, SaveError, request
+from bfl_async import Batch, DownloadError, request
 from bfl_async.models.headers import kind_of
 from bfl_async.models.input_files import MediaProblem
 from bfl_async.models.media import MediaRule, take
@@ -149,6 +148,7 @@ async def test_a_batch_saves_nothing_active(tmp_path: Path) -> None:
         ("flux-pro-1.1", "flux-pro-1.1.jpg"),
         ("v2.5-final", "v2.5-final.jpg"),
         ("page.html", "page.html.jpg"),
+        ("page.svg", "page.svg.jpg"),
         ("2026-01-01 10.30", "2026-01-01 10.30.jpg"),
         ("cat.", "cat..jpg"),
         (".hidden", ".hidden.jpg"),
@@ -166,22 +166,20 @@ async def test_only_the_suffix_of_a_medium_counts_as_one(name: str, saved: str, 
         assert await result.save(tmp_path / name) == tmp_path / saved
 
 
-@pytest.mark.parametrize(
-    "name", ["cat.gif", "cat.PNG", "a.b.webp", "cat.avif", "cat.tiff", "cat.svg", "cat.mp4"]
-)
-async def test_no_file_is_named_as_another_format(name: str, tmp_path: Path) -> None:
-    """It is refused with the suffix that fits, an old file stays, and the result can still be saved."""
+@pytest.mark.parametrize("name", ["cat.gif", "cat.PNG", "a.b.webp", "cat.avif", "cat.mp4"])
+async def test_a_name_of_another_format_is_logged(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The file is written all the same, since the image is paid."""
     api = FakeAPI(service_s=0)
-    (tmp_path / name).write_bytes(b"old")
     async with api.client() as bfl:
         result = await bfl.generate("flux-dev", prompt="a cat")
-        with pytest.raises(SaveError, match=r"the result is image/jpeg; end the name in \.jpg") as caught:
-            await result.save(tmp_path / name)
-        assert caught.value.task_id == result.task_id
-        assert caught.value.errno == errno.EINVAL
-        assert (await result.save(tmp_path / "cat")).read_bytes() == JPEG
-    assert (tmp_path / name).read_bytes() == b"old"
-    assert sorted(each.name for each in tmp_path.iterdir()) == sorted([name, "cat.jpg"])
+        assert (await result.save(tmp_path / "cat.jpg")).read_bytes() == JPEG
+        assert caplog.messages == []
+        assert await result.save(tmp_path / name) == tmp_path / name
+    assert (tmp_path / name).read_bytes() == JPEG
+    assert len(caplog.messages) == 1
+    assert "holds image/jpeg, which its name does not say: end the name in .jpg" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -197,20 +195,20 @@ async def test_no_file_is_named_as_another_format(name: str, tmp_path: Path) -> 
         ([".mp4", ".m4v"], "video/mp4"),
     ],
 )
-async def test_each_format_has_its_own_suffixes(suffixes: list[str], own: str, tmp_path: Path) -> None:
+async def test_each_format_has_its_own_suffixes(
+    suffixes: list[str], own: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Of the bytes of all formats, those of one have the name."""
     api = FakeAPI(service_s=0)
     async with api.client() as bfl:
         result = await bfl.generate("flux-dev", prompt="a cat")
         for body, media_type, _ in KNOWN:
             for number, suffix in enumerate(suffixes):
+                caplog.clear()
                 api.download_script.append(reply(200, body))
                 path = tmp_path / f"{number}{suffix}"
-                if media_type.replace("heif", "heic") == own:
-                    assert (await result.save(path)).read_bytes() == body
-                else:
-                    with pytest.raises(SaveError, match=media_type):
-                        await result.save(path)
+                assert (await result.save(path)).read_bytes() == body
+                assert (caplog.messages == []) == (media_type.replace("heif", "heic") == own)
 
 
 # --- bounds -------------------------------------------------------------------------------------------------
