@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 from bfl_async.cli.stored_catalog import current_catalog
 from bfl_async.errors import InvalidRequestError
-from bfl_async.models._base import field_of
-from bfl_async.models.sizes import step_of
 
 if TYPE_CHECKING:
     from bfl_async.models import ImageRequest
@@ -143,19 +141,6 @@ def make(model: str, fields: Mapping[str, object], *, allow_unknown: bool) -> Im
     return known.request(
         model, **{**kept, "extra_body": {**moved, **(extra if isinstance(extra, Mapping) else {})}}
     )
-
-
-def size_note(request: ImageRequest) -> str | None:
-    """Return what is to be known of a size that the server may change; None for any other.
-
-    A multiple that the API's schema states is checked before, so that this is one of BFL's other pages.
-    """
-    step = step_of(request.model)
-    sides = [side for name in ("width", "height") if isinstance(side := field_of(request, name), int)]
-    if not any(side % step for side in sides):
-        return None
-    shown = " and ".join(str(side) for side in sides if side % step)
-    return f"{request.model} takes sides that are multiples of {step} px: the server may round {shown}"
 
 
 def _in_shell(exc: InvalidRequestError) -> InvalidRequestError:

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import click
 
 from bfl_async.batch.requests import given_to
-from bfl_async.cli.field_values import fields_by_name, make, size_note
+from bfl_async.cli.field_values import fields_by_name, make
 from bfl_async.cli.fields import GivenFields, allows_unknown_models
 from bfl_async.cli.input_images import with_images
 from bfl_async.cli.output import say
+from bfl_async.cli.size_notes import size_note
 from bfl_async.cli.stored_catalog import current_catalog
 from bfl_async.cli.target import FORMAT_OF, SUFFIXES, Target
 from bfl_async.models import ImageRequest, check_model_name

@@ -20,7 +20,6 @@ from bfl_async.cli.field_values import (
     is_media,
     is_url,
     make,
-    size_note,
     with_named_files,
 )
 from bfl_async.cli.files import InputError, read_lines
@@ -40,6 +39,7 @@ from bfl_async.cli.row_names import (
     quoted,
 )
 from bfl_async.cli.row_reader import Row, RowReader
+from bfl_async.cli.size_notes import size_note
 from bfl_async.cli.stored_catalog import current_catalog
 from bfl_async.cli.text_lines import TextLines
 from bfl_async.errors import InvalidRequestError
