@@ -128,6 +128,8 @@ class _Run:
 
     def report(self, screen: Screen, outcome: BatchOutcome) -> None:
         """Print an outcome."""
+        # Before what came of the answer.
+        self._say_outage(screen)
         self.done += 1
         prompt = getattr(outcome.request, "prompt", None)
         line: dict[str, object] = {"index": outcome.index}
